@@ -1,0 +1,102 @@
+# The words of the project. `make` alone lists them; each says what it does.
+
+VENV := .venv
+PY   := $(VENV)/bin/python
+BIN  := $(VENV)/bin
+OURS := mcp_sidecar tests hack bench
+# Pass more words to pytest: make test ARGS="-k drain -x"
+ARGS ?=
+# `make demo ONCE=1` ends after the calls.
+ONCE ?=
+IMAGE ?= mcp-sidecar:dev
+
+export PYTHON
+# Nothing here may wait for a key.
+export PIP_NO_INPUT := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo setup format lint types test test-kube test-all bench protos chart image check docs static servers
+
+say = @printf '==> %s\n' '$(1)'
+
+help:  ## list these words
+	@awk -F ':.*## +' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.run: pyproject.toml constraints-dev.txt hack/setup.sh
+	$(call say,installing the sidecar and what it needs into $(VENV))
+	@hack/setup.sh run
+
+$(VENV)/.dev: pyproject.toml constraints-dev.txt hack/setup.sh
+	$(call say,installing the sidecar with its tools into $(VENV))
+	@hack/setup.sh dev
+
+demo: $(VENV)/.run  ## see it work: a sidecar in front of a built-in MCP server (ONCE=1: end after the calls)
+	$(call say,running the demo)
+	@$(BIN)/mcp-sidecar demo $(if $(ONCE),--once)
+
+setup: $(VENV)/.dev servers  ## build .venv with the sidecar, its tools, and the MCP servers the tests use
+	$(call say,ready: $(BIN)/mcp-sidecar)
+
+servers: $(VENV)/.dev
+	$(call say,fetching the MCP servers that the tests use)
+	@$(PY) -m tests.support.real_servers --install
+
+format: $(VENV)/.dev  ## write every file as ruff formats it
+	$(call say,formatting)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix-only .
+
+lint: $(VENV)/.dev  ## formatting, ruff, layers, dependencies, dead code
+	$(call say,linting)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports
+	@$(BIN)/deptry .
+	@$(BIN)/vulture
+
+types: $(VENV)/.dev  ## mypy, strict
+	$(call say,checking types)
+	@$(BIN)/mypy
+
+protos: $(VENV)/.dev  ## generate mcp_sidecar/v1 from protos/
+	$(call say,generating mcp_sidecar/v1 from protos/)
+	@$(PY) hack/protos.py
+
+docs: $(VENV)/.dev  ## generate the pages of docs/ that come from the code
+	$(call say,generating the configuration reference)
+	@$(PY) hack/docs.py
+
+static: lint types
+	$(call say,comparing generated files with their sources)
+	@$(PY) hack/protos.py --check
+	@$(PY) hack/docs.py --check
+
+test: $(VENV)/.dev servers  ## run the tests (ARGS="-k drain" picks some)
+	$(call say,running the tests)
+	@$(PY) -m pytest $(ARGS)
+
+check: static test  ## everything CI runs except the slow suites: lint, types, generated files, tests
+	$(call say,all checks passed)
+
+test-kube:  ## the suite against a Kubernetes API server
+	$(call say,testing against Kubernetes: not there yet)
+	@exit 1
+
+test-all: test test-kube  ## the tests and the slow suites
+
+bench: $(VENV)/.dev  ## measure speed and memory beside other proxies (ARGS="--quick" for a short look)
+	$(call say,measuring)
+	@$(PY) -m bench.run $(ARGS)
+
+chart:  ## lint and package the Helm chart
+	$(call say,packaging the Helm chart: not there yet)
+	@exit 1
+
+image: $(VENV)/.dev  ## lint the Dockerfile, and build the image where docker is at hand
+	$(call say,linting the Dockerfile)
+	@$(PY) -m pytest -q -k dockerfile tests/test_repository.py
+	@if docker info >/dev/null 2>&1; then \
+	    printf '==> building $(IMAGE)\n' && docker build -t $(IMAGE) .; \
+	else \
+	    echo 'no docker daemon answers: the image is linted, not built'; \
+	fi

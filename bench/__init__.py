@@ -1,0 +1,1 @@
+"""Measures the sidecar against other proxies on this machine; no part of the product and not installed with it."""

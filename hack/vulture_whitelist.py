@@ -1,0 +1,53 @@
+"""Names that vulture sees nobody use, each group with who does use them. Read by vulture, never run."""
+
+# gRPC finds the methods of a servicer by the names in protos/ and in grpc.health.v1.
+_.CallStream
+_.Stream
+_.BiDiStream
+_.ListTools
+_.CallTool
+_.ListServers
+_.ListConnections
+_.GetConnection
+_.OpenConnection
+_.CloseConnection
+_.RefreshServer
+_.WatchConnections
+_.Check
+_.List
+_.Watch
+# The generated `add_…_to_server` calls it on whatever it is given.
+_.add_registered_method_handlers
+
+# asyncio calls these on a Protocol.
+_.connection_made
+_.connection_lost
+_.data_received
+_.eof_received
+_.pause_writing
+_.resume_writing
+
+# httptools calls these on whoever parses.
+_.on_message_begin
+_.on_url
+_.on_header
+_.on_headers_complete
+_.on_body
+_.on_message_complete
+
+# io.RawIOBase asks for it.
+_.readable
+
+# The keys of a message, as MCP spells them.
+_.toolsListChanged
+_.promptsListChanged
+_.resourcesListChanged
+
+# A type for mypy: the shape of the modules that are imported by name.
+_Module
+
+# Python shows it with the traceback.
+_.__cause__
+
+# Vocabulary: complete, whether or not somebody asks yet.
+_.blame

@@ -1,0 +1,160 @@
+"""Builds the parts, joins them, runs them, drains them. Read it first: the process's whole life is `_serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import uvloop
+
+from mcp_sidecar.directory import Directory, Endpoint, Upstream
+from mcp_sidecar.drain import Drain, plan
+from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.inbound.faces import Faces, Parts
+from mcp_sidecar.inbound.health import HealthBoard
+from mcp_sidecar.inbound.metrics import Metrics
+from mcp_sidecar.inbound.process import watch_process
+from mcp_sidecar.lifecycle import Lifecycle, Phase
+from mcp_sidecar.logs import Log, Writer
+from mcp_sidecar.outbound.credentials import Credentials
+from mcp_sidecar.outbound.dialer import Dialer
+from mcp_sidecar.outbound.monitor import Monitor
+from mcp_sidecar.outbound.pool import Pool
+from mcp_sidecar.outbound.probe import Prober
+from mcp_sidecar.settings import Settings, UpstreamSettings
+
+_LISTENERS = "listeners"
+_TICK_SECONDS = 1.0
+
+
+def run(settings: Settings, *, ready_file: Path | None = None, pod_grace: float | None = None) -> int:
+    """Serve until a signal says stop; the process's exit code.
+
+    `ready_file` is written once every port is bound (JSON, listener to `host:port`); `pod_grace` is the pod's
+    termination grace period in seconds.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        loop = runner.get_loop()
+        writer = Writer(sys.stdout.fileno(), loop.call_later)
+        text = settings.log.format == "text" or (settings.log.format == "auto" and sys.stdout.isatty())
+        log = Log(writer, settings.log.level, text=text)
+        try:
+            runner.run(_serve(settings, log, ready_file, pod_grace))
+            return 0
+        except Exception as failure:  # noqa: BLE001  # the last line of defence of the process
+            _report(log, failure)
+            return 1
+        finally:
+            writer.close()
+
+
+async def _serve(settings: Settings, log: Log, ready_file: Path | None, pod_grace: float | None) -> None:
+    lifecycle = Lifecycle((_LISTENERS,))
+    stop = _on_signals(log)
+    async with asyncio.TaskGroup() as tasks:
+        directory = Directory(tuple(_upstream(one) for one in settings.upstreams))
+        pool = Pool(settings.pool, tasks)
+        dialer = Dialer(pool, Prober(tasks), Credentials(), tasks)
+        engine = Engine(directory, dialer, lifecycle, settings.admission, settings.retry)
+        board = HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer))
+        metrics = _metrics(lifecycle, pool)
+        drain = Drain(lifecycle, steps := plan(settings.drain, pod_grace), tasks)
+        faces = Faces(
+            settings, Parts(engine, dialer, directory, lifecycle, drain, board, metrics, log, tasks)
+        )
+        bound = await faces.bind()
+        running = [
+            tasks.create_task(pool.run(), name="pool"),
+            tasks.create_task(Monitor(settings.monitor, pool, tasks).run(), name="monitor"),
+            tasks.create_task(_tick(board), name="tick"),
+        ]
+        await faces.start()
+        gc.collect()
+        gc.freeze()  # what exists now lives for ever; collections need not look at it again
+        _announce(log, bound, ready_file)
+        lifecycle.release(_LISTENERS)
+        await stop.wait()
+        log.info("draining", lame_duck=steps.lame_duck, grace=steps.grace, in_flight=lifecycle.in_flight)
+        await drain.begin()
+        log.info("stopping", in_flight=lifecycle.in_flight)
+        await faces.stop(steps.closing / 2)
+        await pool.shut()
+        lifecycle.advance(Phase.STOPPED)
+        for task in running:
+            task.cancel()
+    log.info("stopped")
+
+
+def _upstream(settings: UpstreamSettings) -> Upstream:
+    """A configured upstream has one endpoint: its URL."""
+    url = urlsplit(settings.url)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    endpoint = Endpoint(settings.name, url.scheme, url.hostname or "", port, url.netloc, target)
+    return Upstream(settings.name, settings, (endpoint,))
+
+
+def _up(directory: Directory, dialer: Dialer) -> Mapping[str, bool]:
+    """Which upstreams answer; one that nobody called yet counts as up."""
+    return {name: dialer.health(name).up is not False for name in directory.snapshot}
+
+
+def _metrics(lifecycle: Lifecycle, pool: Pool) -> Metrics:
+    metrics = Metrics()
+    watch_process(metrics)
+    metrics.gauge("mcp_sidecar_inflight", lambda: float(lifecycle.in_flight))
+    metrics.gauge("mcp_sidecar_connections", lambda: float(len(pool.connections())))
+    return metrics
+
+
+async def _tick(board: HealthBoard) -> None:
+    """Prove that the event loop comes round."""
+    while True:
+        board.tick()
+        await asyncio.sleep(_TICK_SECONDS)
+
+
+def _on_signals(log: Log) -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; the second one ends the process on the spot."""
+    stop = asyncio.Event()
+
+    def heard(name: str) -> None:
+        if stop.is_set():
+            log.warning("leaving", reason=f"second signal, {name}")
+            time.sleep(0.05)  # the log's thread gets its chance; nothing else matters any more
+            os._exit(1)
+        log.info("signal", signal=name)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, heard, number.name)
+    return stop
+
+
+def _announce(log: Log, bound: dict[str, str | list[str]], ready_file: Path | None) -> None:
+    log.info("listening", **bound)
+    if ready_file is not None:
+        # Renamed into place: whoever sees the file sees all of it.
+        partial = ready_file.with_name(ready_file.name + ".partial")
+        partial.write_bytes(msgspec.json.encode(bound))
+        partial.replace(ready_file)
+
+
+def _report(log: Log, failure: BaseException) -> None:
+    if isinstance(failure, BaseExceptionGroup):
+        for part in failure.exceptions:
+            _report(log, part)
+    elif isinstance(failure, OSError):
+        log.error("failed", error=str(failure))  # a port that is taken, mostly: the words are enough
+    else:
+        log.error("failed", error=f"{type(failure).__name__}: {failure}", stack="".join(traceback.format_exception(failure)))

@@ -1,0 +1,108 @@
+"""What travels with a request: who asks, until when, under which ids. Knows no wire and no MCP semantics."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mcp_sidecar.errors import Execution
+
+_MAX_REQUEST_ID = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A point on the monotonic clock, in seconds."""
+
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        return cls(time.monotonic() + seconds)
+
+    def remaining(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self.at - time.monotonic())
+
+    def sooner(self, other: Deadline | None) -> Deadline:
+        return self if other is None or self.at <= other.at else other
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls, as far as authentication can tell. `claims` are those of the token."""
+
+    subject: str = ""
+    claims: Mapping[str, object] = field(default_factory=dict)
+
+
+ANONYMOUS = Principal()
+
+
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?\Z")
+_MAX_TRACE_BYTES = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """W3C trace context as it arrived: passed on, never interpreted beyond the trace id."""
+
+    traceparent: str = ""
+    tracestate: str = ""
+    baggage: str = ""
+
+    @property
+    def trace_id(self) -> str:
+        return self.traceparent[3:35]
+
+
+NO_TRACE = Trace()
+
+
+def trace(traceparent: str | None, tracestate: str | None, baggage: str | None) -> Trace:
+    """What of a caller's trace context is fit to be passed on; a malformed part is dropped and harms nothing else."""
+    if not (traceparent or baggage):
+        return NO_TRACE
+    parent = traceparent if traceparent and len(traceparent) < 256 and _TRACEPARENT.match(traceparent) else ""
+    return Trace(parent, _fit(tracestate) if parent else "", _fit(baggage))
+
+
+def _fit(value: str | None) -> str:
+    return value if value and len(value) <= _MAX_TRACE_BYTES and value.isascii() and value.isprintable() else ""
+
+
+def request_id(given: str | None) -> str:
+    """The caller's request id when it is fit to be logged and forwarded, else one of ours (128 random bits, hex)."""
+    if given and len(given) <= _MAX_REQUEST_ID and given.isascii() and given.isprintable() and " " not in given:
+        return given
+    return secrets.token_hex(16)
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One request to the sidecar, from its arrival to its one log line.
+
+    `method`, `server`, `name`, `execution` and what follows `started` are filled in as they become known. `mirrored`
+    are the `Mcp-Param-*` headers (name, value) that an intermediary has to pass on. `authorization` is there until
+    authentication has looked at it.
+    """
+
+    rpc: str
+    request_id: str
+    peer: str = ""
+    deadline: Deadline | None = None
+    trace: Trace = NO_TRACE
+    principal: Principal = ANONYMOUS
+    method: str = ""
+    server: str = ""
+    name: str = ""
+    execution: Execution = Execution.NONE
+    mirrored: tuple[tuple[bytes, bytes], ...] = ()
+    started: float = field(default_factory=time.monotonic)
+    authorization: str | None = field(default=None, repr=False)
+    connection_id: str = ""
+    protocol_version: str = ""
+    from_cache: bool = False

@@ -1,0 +1,137 @@
+"""The grammars of texts: names, URLs, addresses, files. Knows no keys; looks at the disk only to see a file is there.
+
+Each function takes the text, returns nothing when it is good and raises ValueError with the sentence for the user when
+it is not. What may be a secret (a URL's user part, the content or even the name of a credential file) is not repeated.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_LATER_SCHEMES: Final = ("grpc://", "grpcs://", "sse+http://", "sse+https://", "stdio:")
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
+_LISTEN_EXAMPLES: Final = 'such as 127.0.0.1:15051 or "[::1]:0"'
+_UNIX_LONGEST: Final = 107
+"""Bytes of a socket's path that fit Linux's sockaddr_un with its final zero."""
+
+
+def check_name(text: str) -> None:
+    """A DNS label, because it becomes part of paths, of metrics labels and of merged tool names."""
+    if not re.fullmatch(NAME, text):
+        raise ValueError("a name is 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit")
+
+
+def check_url(text: str) -> None:
+    """An absolute http or https URL without credentials or fragment."""
+    if text.startswith(_LATER_SCHEMES):
+        raise ValueError(f"{text.partition(':')[0]}: upstreams are not available in this version; use http or https")
+    _split(text)
+
+
+def check_jwks_url(text: str) -> None:
+    """Keys decide who is let in, so they may only come over TLS or from this machine."""
+    if not text:
+        return
+    scheme, host = _split(text)
+    if scheme != "https" and not is_loopback(host):
+        raise ValueError("use https, because whoever can change the keys on their way can sign tokens")
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return scheme and host of a good URL."""
+    if not re.fullmatch(r"https?://[\x21-\x7e]+", text, re.IGNORECASE):
+        raise ValueError("expected a URL beginning with http:// or https://, in ASCII without spaces")
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        raise ValueError("the URL's host or port makes no sense") from None
+    if "@" in url.netloc:
+        raise ValueError("a URL must not hold user or password; use auth.bearer_file")
+    if "#" in text:
+        raise ValueError("a URL to call has no #fragment")
+    if port == 0 or url.netloc.endswith(":"):
+        raise ValueError("the URL's port must be 1 to 65535")
+    _check_host(host)
+    return url.scheme, host
+
+
+def _check_host(host: str) -> None:
+    if ":" in host:
+        _check_ipv6(host)
+    elif not host:
+        raise ValueError("the host is missing")
+    elif len(host) > 253 or not _HOST.fullmatch(host):  # RFC 1035 §2.3.4
+        raise ValueError("the host is neither a DNS name nor an IP address")
+
+
+def _check_ipv6(host: str) -> None:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        raise ValueError("the address in brackets is not an IPv6 address") from None
+
+
+def check_listen(text: str) -> None:
+    """An address to bind, a unix socket, or `off`."""
+    if not text.startswith("unix:"):
+        check_tcp(text)
+        return
+    path = text.removeprefix("unix://")
+    if not re.fullmatch(r"/[^\0]*[^\0/]", path) or len(path.encode(errors="replace")) > _UNIX_LONGEST:
+        raise ValueError(f"a unix socket is unix:// and an absolute path of at most {_UNIX_LONGEST} bytes")
+
+
+def check_tcp(text: str) -> None:
+    """A TCP address to bind, or `off`."""
+    if text == "off":
+        return
+    host, colon, port = text.rpartition(":")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:  # TCP's last port
+        raise ValueError(f"expected host:port with a port from 0 to 65535, {_LISTEN_EXAMPLES}")
+    if host.startswith("[") and host.endswith("]"):
+        _check_ipv6(host[1:-1])
+    elif not host or ":" in host:
+        raise ValueError(f"expected host:port with IPv6 in brackets, {_LISTEN_EXAMPLES}; 0.0.0.0 is every interface")
+    else:
+        _check_host(host)
+
+
+def check_file(text: str) -> None:
+    """A regular file that can be opened; an empty text is no file."""
+    if not text:
+        return
+    try:
+        if not Path(text).is_file():
+            raise ValueError("there is no such file")
+        with Path(text).open("rb"):
+            return
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from error
+
+
+def is_loopback(host: str) -> bool:
+    """Tell by its spelling alone whether a host is this machine."""
+    return host in {"localhost", "::1"} or re.fullmatch(r"127(\.[0-9]{1,3}){3}", host) is not None
+
+
+def is_local_listener(address: str) -> bool:
+    """Tell whether only this machine can reach an address to bind."""
+    return address == "off" or address.startswith("unix:") or is_loopback(address.rpartition(":")[0].strip("[]"))
+
+
+FORMS: Mapping[str, Callable[[str], None]] = {
+    "": lambda _: None,
+    "name": check_name,
+    "url": check_url,
+    "jwks": check_jwks_url,
+    "listen": check_listen,
+    "tcp": check_tcp,
+    "file": check_file,
+}

@@ -1,0 +1,127 @@
+"""Lays flags over environment over file over defaults; knows the order, not what any key means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mcp_sidecar.config import rules
+from mcp_sidecar.config.layers import CONFIG, POD_GRACE, environment_layer, flag_layer
+from mcp_sidecar.config.problems import BadConfiguration, Place, Problem
+from mcp_sidecar.config.reading import Reading, Values
+from mcp_sidecar.config.schema import Section, schema
+from mcp_sidecar.config.tree import MOST_BYTES, Node, read_yaml
+from mcp_sidecar.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings that are good, and what to tell the user all the same.
+
+    `pod_grace` is the pod's termination grace period in seconds, None when nobody said.
+    """
+
+    settings: Settings
+    warnings: tuple[str, ...] = ()
+    pod_grace: float | None = None
+
+
+def load(
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, str | Sequence[str] | None] | None = None,
+) -> Loaded:
+    """Return the settings; raises BadConfiguration with every problem of every layer.
+
+    `file` may be left out, then `environ` may name it. `flags` has the keys `upstream` (a list of NAME=URL), `grpc`,
+    `http`, `health`, `metrics`, `log_level` and `log_format`; None is a flag that was not given.
+    """
+    environ = environ or {}
+    reading = Reading()
+    values = _file_values(file or (Path(environ[CONFIG]) if environ.get(CONFIG) else None), reading)
+    _lay_over(values, reading.read(environment_layer(environ, reading)))
+    flagged = reading.read(flag_layer(flags or {}, reading), len(values.get("upstreams", ())))
+    flagged["upstreams"] = values.get("upstreams", []) + flagged.get("upstreams", [])
+    _lay_over(values, flagged)
+    pod_grace = _pod_grace(environ.get(POD_GRACE, ""), reading)
+    settings = _construct(schema(), values)
+    _apply_rules(settings, reading)
+    if reading.problems:
+        raise BadConfiguration(reading.problems)
+    return Loaded(settings, tuple(rules.warnings(settings)), pod_grace)
+
+
+def _file_values(file: Path | None, reading: Reading) -> Values:
+    """Return what the file says; one that cannot be read at all is a problem like any other."""
+    if file is None:
+        return {}
+    try:
+        root = read_yaml(_text(file), str(file))
+    except BadConfiguration as error:
+        reading.problems.extend(error.problems)
+        return {}
+    return reading.read(root or Node("null", Place(str(file))))
+
+
+def _text(file: Path) -> str:
+    """Return the file's text; raises BadConfiguration."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such file"
+        raise BadConfiguration([Problem("", f"cannot be read: {reason}", str(file))]) from error
+    if len(content) > MOST_BYTES:
+        raise BadConfiguration([Problem("", f"larger than {MOST_BYTES} bytes", str(file))])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BadConfiguration([Problem("", "not UTF-8 text", str(file), line)]) from error
+
+
+def _lay_over(under: Values, over: Values) -> None:
+    """Put one layer on another: sections key by key, everything else whole."""
+    for name, value in over.items():
+        if isinstance(value, dict):
+            _lay_over(under.setdefault(name, {}), value)
+        else:
+            under[name] = value
+
+
+def _pod_grace(text: str, reading: Reading) -> float | None:
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,3})?", text):
+        reading.report("", "expected a number of seconds", Place(f"environment {POD_GRACE}"))
+        return None
+    return float(text)
+
+
+def _construct(section: Section, values: Values) -> Any:
+    """Make the dataclass; an empty text stands for a required key that was wrong, until the problems are raised."""
+    made: Values = {"name": ""} if "name" in section.parts else {}
+    for name, value in values.items():
+        part = section.parts[name]
+        if not isinstance(part, Section):
+            made[name] = value
+        elif part.many:
+            made[name] = tuple(_construct(part, item) for item in value)
+        else:
+            made[name] = _construct(part, value)
+    return section.cls(**made)
+
+
+def _apply_rules(settings: Settings, reading: Reading) -> None:
+    """Report what does not go together, except about keys that are already known to be wrong."""
+    wrong = [problem.path for problem in reading.problems]
+    for path, message in rules.faults(settings):
+        section, _, key = path.rpartition(".")
+        # An upstream whose command was refused has no url because it needs none.
+        known = {path, f"{section}.command"} if key == "url" else {path}
+        if known.isdisjoint(wrong) and not any(other.startswith(f"{path}[") for other in wrong):
+            places = (reading.places.get(place) for place in (path, f"{section}.mode", section))
+            reading.report(path, message, next(filter(None, places), Place("")))

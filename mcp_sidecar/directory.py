@@ -1,0 +1,75 @@
+"""Which MCP servers there are and where: immutable snapshots, replaced whole. Knows no connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from mcp_sidecar.errors import UnknownUpstream
+from mcp_sidecar.settings import UpstreamSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address of an upstream. `host` is what is dialled; `authority` goes into the Host header."""
+
+    upstream: str
+    scheme: str
+    host: str
+    port: int
+    authority: str
+    path: str
+
+    @property
+    def address(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An MCP server by name, with every endpoint it is served from."""
+
+    name: str
+    settings: UpstreamSettings
+    endpoints: tuple[Endpoint, ...]
+
+
+
+class Directory:
+    """The known upstreams. Config and discovery write; everybody else reads `snapshot`."""
+
+    def __init__(self, upstreams: tuple[Upstream, ...] = ()) -> None:
+        self._snapshot: Mapping[str, Upstream] = MappingProxyType({})
+        self._subscribers: list[Callable[[Mapping[str, Upstream]], None]] = []
+        self.replace(upstreams)
+
+    @property
+    def snapshot(self) -> Mapping[str, Upstream]:
+        return self._snapshot
+
+    def replace(self, upstreams: tuple[Upstream, ...]) -> None:
+        """Publish a new set of upstreams, in the order given."""
+        self._snapshot = MappingProxyType({upstream.name: upstream for upstream in upstreams})
+        for notify in tuple(self._subscribers):
+            notify(self._snapshot)
+
+    def subscribe(self, notify: Callable[[Mapping[str, Upstream]], None]) -> None:
+        self._subscribers.append(notify)
+
+    def find(self, name: str) -> Upstream:
+        """The upstream called `name`, or the only one when `name` is empty.
+
+        Raises `UnknownUpstream`, naming what there is.
+        """
+        if name:
+            found = self._snapshot.get(name)
+            if found is None:
+                raise UnknownUpstream(f"no MCP server is called {name!r}; known: {self._names()}", metadata={"server": name})
+            return found
+        if len(self._snapshot) == 1:
+            return next(iter(self._snapshot.values()))
+        raise UnknownUpstream(f"name the MCP server to call; known: {self._names()}")
+
+    def _names(self) -> str:
+        return ", ".join(self._snapshot) or "none (start with --upstream NAME=URL)"

@@ -1,0 +1,66 @@
+"""Leaving without losing a call: how long each phase may take, and walking through them. Knows no listener."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from mcp_sidecar.call import Deadline
+from mcp_sidecar.lifecycle import Lifecycle, Phase
+from mcp_sidecar.settings import DrainSettings
+
+# What is left for stopping listeners, ending upstream sessions and writing the last log lines.
+_CLOSING_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Seconds for each phase: still serving, letting calls finish, closing."""
+
+    lame_duck: float
+    grace: float
+    closing: float
+
+    @property
+    def total(self) -> float:
+        return self.lame_duck + self.grace + self.closing
+
+
+def plan(settings: DrainSettings, pod_grace: float | None) -> Plan:
+    """The settings, scaled down to what the pod is given (its termination grace period, in seconds).
+
+    A native sidecar may get no more than 2 s, so the closing shrinks as well: calls come before courtesy.
+    """
+    wanted = Plan(settings.lame_duck, settings.grace, _CLOSING_SECONDS)
+    if pod_grace is None or wanted.total <= pod_grace:
+        return wanted
+    closing = min(_CLOSING_SECONDS, pod_grace / 4)
+    share = (pod_grace - closing) / (wanted.lame_duck + wanted.grace or 1.0)
+    return Plan(wanted.lame_duck * share, wanted.grace * share, closing)
+
+
+class Drain:
+    """Walks the lifecycle to its end. Asking twice joins the walk that is under way."""
+
+    def __init__(self, lifecycle: Lifecycle, steps: Plan, tasks: asyncio.TaskGroup) -> None:
+        self._lifecycle = lifecycle
+        self._plan = steps
+        self._tasks = tasks
+        self._walk: asyncio.Task[None] | None = None
+
+    def begin(self) -> asyncio.Task[None]:
+        """Start, or the task that runs already; it ends when nothing is in flight or the grace is over."""
+        if self._walk is None:
+            self._walk = self._tasks.create_task(self._run(), name="drain")
+        return self._walk
+
+    async def _run(self) -> None:
+        self._lifecycle.drain_deadline = Deadline.after(self._plan.lame_duck + self._plan.grace)
+        self._lifecycle.advance(Phase.LAME_DUCK)
+        await asyncio.sleep(self._plan.lame_duck)
+        self._lifecycle.advance(Phase.DRAINING)
+        try:
+            async with asyncio.timeout(self._lifecycle.drain_deadline.remaining()):
+                await self._lifecycle.quiet()
+        except TimeoutError:
+            return  # what is still in flight is ended by those who close

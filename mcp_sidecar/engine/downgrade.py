@@ -1,0 +1,127 @@
+"""Modern requests in legacy shape and legacy answers in modern shape, without a wire.
+
+Values are untouched; what changes is the top level of `params`, of results and of `_meta`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from mcp_sidecar.errors import InvalidCall, UpstreamProtocolError
+from mcp_sidecar.outbound.link import Sink
+from mcp_sidecar.protocol import eras, jsonrpc
+from mcp_sidecar.protocol.handshake import ServerProfile
+from mcp_sidecar.protocol.session import loud_enough
+
+# Client capabilities that the sidecar can keep for the client in a legacy session. Sampling, elicitation and roots are
+# requests of the server, which need `hold`.
+_KEPT_CAPABILITIES = ("experimental",)
+_FRESHNESS = {"ttlMs": b"0", "cacheScope": b'"private"'}
+_list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+
+
+def capabilities(request: jsonrpc.Request) -> bytes:
+    """What a session for this request declares the client to be able to: JSON text, equal for equal sets."""
+    declared = request.meta.get(eras.META_CAPABILITIES, b"{}")
+    if declared == b"{}":
+        return declared
+    found = jsonrpc.members(declared, "clientCapabilities")
+    return jsonrpc.encode_object({name: found[name] for name in _KEPT_CAPABILITIES if name in found})
+
+
+def log_level(request: jsonrpc.Request) -> str:
+    """The level of log messages the request asks for, empty for none."""
+    return jsonrpc.as_string(request.meta.get(eras.META_LOG_LEVEL)) or ""
+
+
+def request(modern: jsonrpc.Request) -> jsonrpc.Request:
+    """The request without what only 2026-07-28 knows."""
+    meta = {key: value for key, value in modern.meta.items() if not key.startswith(eras.META_PREFIX)}
+    return jsonrpc.Request(modern.method, modern.id, modern.params, meta)
+
+
+def response(asked: jsonrpc.Request, legacy: jsonrpc.Response, profile: ServerProfile) -> jsonrpc.Response:
+    """The response with what 2026-07-28 requires."""
+    if legacy.error is not None:
+        return jsonrpc.Response(legacy.id, error=_error(legacy))
+    try:
+        found = jsonrpc.members(legacy.result or b"", "result")
+        meta = jsonrpc.members(found.get("_meta", b"{}"), "result._meta")
+    except InvalidCall as error:
+        raise UpstreamProtocolError("the MCP server's result is not an object") from error
+    if profile.info:
+        meta[eras.META_SERVER] = profile.info
+    if asked.method == eras.LIST_TOOLS:
+        found["tools"] = _without_execution(found.get("tools", b"[]"))
+    stamps = {"resultType": b'"complete"'} | (_FRESHNESS if asked.method in eras.CACHEABLE else {})
+    return jsonrpc.Response(legacy.id, result=jsonrpc.encode_object(found | stamps | {"_meta": jsonrpc.encode_object(meta)}))
+
+
+def _without_execution(tools: bytes) -> bytes:
+    """Tools without `execution`, the task support of 2025-11-25, which 2026-07-28 replaced."""
+    if b'"execution"' not in tools:
+        return tools
+    try:
+        kept = [{key: bytes(value) for key, value in tool.items() if key != "execution"} for tool in _list.decode(tools)]
+    except msgspec.DecodeError:
+        return tools
+    return b"[%b]" % b",".join(map(jsonrpc.encode_object, kept))
+
+
+def _error(legacy: jsonrpc.Response) -> bytes:
+    """Resource not found had a code of its own, which modern servers must not send."""
+    said = jsonrpc.read_error(legacy)
+    error = legacy.error or b""
+    if said is None or said[0] != eras.RESOURCE_NOT_FOUND:
+        return error
+    return jsonrpc.encode_object(jsonrpc.members(error, "error") | {"code": b"%d" % eras.INVALID_PARAMS})
+
+
+def discover_result(profile: ServerProfile) -> bytes:
+    """A `DiscoverResult` from what the server said to `initialize`."""
+    offered = jsonrpc.members(profile.capabilities, "capabilities")
+    offered.pop("tasks", None)
+    result = {
+        "resultType": b'"complete"',
+        "supportedVersions": msgspec.json.encode(eras.MODERN_VERSIONS),
+        "capabilities": jsonrpc.encode_object(offered),
+    } | _FRESHNESS
+    if profile.instructions:
+        result["instructions"] = profile.instructions
+    if profile.info:
+        result["_meta"] = jsonrpc.encode_object({eras.META_SERVER: profile.info})
+    return jsonrpc.encode_object(result)
+
+
+def offers(profile: ServerProfile, capability: str, detail: str = "") -> bool:
+    """The server declared a capability, and within it `detail` as true if that is given."""
+    try:
+        found = jsonrpc.members(profile.capabilities, "capabilities").get(capability)
+        if found is None or not detail:
+            return found is not None
+        return jsonrpc.members(found, capability).get(detail) == b"true"
+    except InvalidCall:
+        return False
+
+
+def unknown_method(asked: jsonrpc.Request) -> jsonrpc.Response:
+    """What a modern server says to a method it does not have."""
+    error = jsonrpc.encode_error(eras.METHOD_NOT_FOUND, f"the MCP server has no method {asked.method}")
+    return jsonrpc.Response(asked.id, error=error)
+
+
+class Logs:
+    """Lets log messages through as the request asked for them: in the legacy era a session's level is everybody's."""
+
+    def __init__(self, sink: Sink, level: str) -> None:
+        self._sink = sink
+        self._level = level
+
+    async def notify(self, method: str, message: bytes) -> None:
+        if method == "notifications/message":
+            if not self._level or not loud_enough(jsonrpc.parse_request(message), self._level):
+                return
+        await self._sink.notify(method, message)
+
+    async def ask(self, request: jsonrpc.Request) -> jsonrpc.Response:
+        return await self._sink.ask(request)

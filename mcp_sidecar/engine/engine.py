@@ -1,0 +1,200 @@
+"""One call's way: route → policy → admission → lease → exchange → once more, perhaps. Knows no gRPC and no sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mcp_sidecar.call import Call, Deadline, trace
+from mcp_sidecar.directory import Directory, Upstream
+from mcp_sidecar.engine import bridge, downgrade, policy
+from mcp_sidecar.engine.listen import Restamped, graceful_end
+from mcp_sidecar.engine.retry import may_repeat
+from mcp_sidecar.errors import DeadlineExceeded, Draining, Execution, InvalidCall, Overloaded, SidecarError
+from mcp_sidecar.lifecycle import Lifecycle, Phase
+from mcp_sidecar.outbound.backoff import Backoff
+from mcp_sidecar.outbound.dialer import Dialer
+from mcp_sidecar.outbound.http_modern import EraChanged
+from mcp_sidecar.outbound.link import Sink
+from mcp_sidecar.protocol import eras, headers, jsonrpc
+from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.settings import AdmissionSettings, RetrySettings
+
+# The answer must be on its way before the caller's own deadline cuts the line.
+_HEADROOM_SECONDS = 0.01
+_PAUSE = Backoff(first=0.05, longest=1.0)
+
+
+
+class Engine:
+    """Runs exchanges for every face. All failures are `SidecarError`s; each says whether the call may have run."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        dialer: Dialer,
+        lifecycle: Lifecycle,
+        admission: AdmissionSettings,
+        retry: RetrySettings,
+    ) -> None:
+        self._directory = directory
+        self._dialer = dialer
+        self._lifecycle = lifecycle
+        self._admission = admission
+        self._attempts = retry.attempts
+        self._listening = 0
+
+    async def run(self, call: Call, request: Request, server: str, sink: Sink) -> Response:
+        """One request of a modern client to its response, whose id is the request's.
+
+        `server` empty means the only upstream. Notifications go to `sink`. Cancelling the task cancels the call
+        upstream.
+        """
+        upstream = self._directory.find(server)
+        call.server = upstream.name
+        _annotate(call, request)
+        policy.check(upstream.settings.tools, request, upstream.name)
+        if request.method == eras.LISTEN:
+            return await self._listen(call, request, upstream, sink)
+        with self._admitted():
+            response = await self._bounded(call, request, upstream, sink)
+        return policy.show(upstream.settings.tools, request, response)
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        self._refuse_when(self._lifecycle.in_flight)
+        self._lifecycle.enter()
+        try:
+            yield
+        finally:
+            self._lifecycle.leave()
+
+    def _refuse_when(self, busy: int) -> None:
+        if not self._lifecycle.admitting:
+            raise Draining("the sidecar is shutting down", retry_after=1.0)
+        if busy >= self._admission.in_flight:
+            raise Overloaded(f"{busy} calls are running, the most allowed (admission.in_flight)", retry_after=1.0)
+
+    async def _bounded(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Response:
+        """Until the caller's deadline or the upstream's timeout, whichever is sooner."""
+        deadline = Deadline.after(upstream.settings.timeout.call)
+        if call.deadline is not None and call.deadline.at - _HEADROOM_SECONDS < deadline.at:
+            deadline = Deadline(call.deadline.at - _HEADROOM_SECONDS)
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                return await self._attempt_all(call, request, upstream, sink, deadline)
+        except TimeoutError as error:
+            message = f"the MCP server {upstream.name!r} did not answer in time"
+            raise DeadlineExceeded(message, execution=call.execution, metadata={"server": upstream.name}) from error
+
+    async def _attempt_all(
+        self, call: Call, request: Request, upstream: Upstream, sink: Sink, deadline: Deadline
+    ) -> Response:
+        watched = _Watched(sink)
+        attempt = 1
+        while True:
+            try:
+                return await self._attempt(call, request, upstream, watched, deadline)
+            except EraChanged as change:
+                if attempt > 1 or not await self._speaks_other_era(upstream, deadline):
+                    call.execution = Execution.DONE
+                    return Response(request.id, error=change.answer.error)
+            except SidecarError as error:
+                if attempt >= self._attempts or watched.used or not may_repeat(error, request, upstream.settings.tools):
+                    raise
+                await asyncio.sleep(max(error.retry_after or 0.0, _PAUSE.delay(attempt)))
+            attempt += 1
+
+    async def _attempt(
+        self, call: Call, request: Request, upstream: Upstream, sink: Sink, deadline: Deadline
+    ) -> Response:
+        call.execution = Execution.NONE
+        connection = await self._dialer.lease(upstream, downgrade.capabilities(request), deadline)
+        call.connection_id = connection.id
+        call.protocol_version = connection.link.profile.version
+        failure: SidecarError | None = None
+        try:
+            response = await bridge.exchange(connection.link, request, call, sink)
+        except SidecarError as error:
+            failure = error
+            raise
+        finally:
+            self._dialer.release(upstream, connection, failure)
+        response.id = request.id
+        return response
+
+    async def _speaks_other_era(self, upstream: Upstream, deadline: Deadline) -> bool:
+        """Ask the server anew what it speaks; True when that is something else than it was."""
+        endpoint = upstream.endpoints[0]
+        self._dialer.prober.forget(endpoint)
+        connection = await self._dialer.lease(upstream, b"{}", deadline)
+        self._dialer.release(upstream, connection, None)
+        return connection.link.era is not eras.Era.MODERN
+
+    async def _listen(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Response:
+        """A subscription lasts until its caller or the server ends it, or the sidecar drains."""
+        self._refuse_when(self._listening)
+        self._listening += 1
+        end = None if call.deadline is None else call.deadline.remaining()
+        try:
+            async with asyncio.timeout(end) as scope:
+                unsubscribe = self._lifecycle.subscribe(lambda phase: _end_when_draining(scope, phase))
+                try:
+                    connected_by = Deadline.after(upstream.settings.timeout.call)
+                    return await self._attempt(call, request, upstream, Restamped(sink, request), connected_by)
+                finally:
+                    unsubscribe()
+        except TimeoutError:
+            call.execution = Execution.DONE
+            return graceful_end(request)
+        finally:
+            self._listening -= 1
+
+
+def _end_when_draining(scope: asyncio.Timeout, phase: Phase) -> None:
+    if phase is Phase.DRAINING:
+        scope.reschedule(asyncio.get_running_loop().time())
+
+
+def _annotate(call: Call, request: Request) -> None:
+    """What the log and the trace need to know of the request."""
+    call.method = request.method
+    name = headers.name_of(request)
+    if name is None and request.method in headers.NAMED_BY:
+        field = headers.NAMED_BY[request.method]
+        raise InvalidCall(f'"params.{field}" must be a string', violations=((f"params.{field}", "must be a string"),))
+    call.name = name or ""
+    _join_traces(call, request)
+
+
+def _join_traces(call: Call, request: Request) -> None:
+    """One trace context on both carriers: the message's own wins over the transport's (SEP-414)."""
+    meta = request.meta
+    if "traceparent" in meta:
+        text = {key: jsonrpc.as_string(meta.get(key)) for key in ("traceparent", "tracestate", "baggage")}
+        own = trace(text["traceparent"], text["tracestate"], text["baggage"])
+        if own.traceparent:
+            call.trace = own
+    elif call.trace.traceparent:
+        for key in ("traceparent", "tracestate", "baggage"):
+            if value := getattr(call.trace, key):
+                meta[key] = b'"%b"' % value.encode()
+
+
+class _Watched:
+    """Notes whether anything was passed on: a call that has spoken cannot be repeated unheard."""
+
+    __slots__ = ("_sink", "used")
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self.used = False
+
+    async def notify(self, method: str, message: bytes) -> None:
+        self.used = True
+        await self._sink.notify(method, message)
+
+    async def ask(self, request: Request) -> Response:
+        self.used = True
+        return await self._sink.ask(request)

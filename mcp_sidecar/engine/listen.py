@@ -1,0 +1,126 @@
+"""`subscriptions/listen`: ids restamped for the caller, and the whole of it played on a legacy session. No sockets."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mcp_sidecar.call import Call
+from mcp_sidecar.engine import downgrade
+from mcp_sidecar.errors import Execution, InvalidParams
+from mcp_sidecar.outbound.http_legacy import LegacyLink
+from mcp_sidecar.outbound.link import Sink
+from mcp_sidecar.protocol import eras, jsonrpc
+from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.protocol.session import loud_enough
+
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
+# Our own key in `_meta`: log messages are wanted too, which 2026-07-28 sends with requests only.
+LOG_LEVEL = "mcp-sidecar.dev/logLevel"
+_MAX_RESOURCES = 1000
+
+
+class Filter(msgspec.Struct):
+    """What a listener wants (2026-07-28, basic/patterns/subscriptions)."""
+
+    toolsListChanged: bool = False  # noqa: N815  # the wire's spelling
+    promptsListChanged: bool = False  # noqa: N815
+    resourcesListChanged: bool = False  # noqa: N815
+    resourceSubscriptions: list[str] = []  # noqa: N815
+    log_level: str = ""
+
+
+_filter = msgspec.json.Decoder(Filter)
+_LISTS = {"tools": "toolsListChanged", "prompts": "promptsListChanged", "resources": "resourcesListChanged"}
+
+
+def graceful_end(request: Request) -> Response:
+    """The result that ends a subscription from the server's side."""
+    meta = jsonrpc.encode_object({eras.META_SUBSCRIPTION: request.id})
+    return Response(request.id, result=jsonrpc.encode_object({"resultType": b'"complete"', "_meta": meta}))
+
+
+class Restamped:
+    """Puts the caller's subscription id in the place of ours."""
+
+    def __init__(self, sink: Sink, request: Request) -> None:
+        self._sink = sink
+        self._id = request.id
+
+    async def notify(self, method: str, message: bytes) -> None:
+        notification = jsonrpc.parse_request(message)
+        notification.meta[eras.META_SUBSCRIPTION] = self._id
+        await self._sink.notify(method, notification.encode(b""))
+
+    async def ask(self, request: Request) -> Response:
+        return await self._sink.ask(request)
+
+
+async def listen_legacy(link: LegacyLink, request: Request, call: Call, sink: Sink) -> Response:
+    """Acknowledge what the session can tell of, then tell it, until the stream is lost."""
+    wanted = _honoured(_read(request), link)
+    acknowledgement = Request(ACKNOWLEDGED, params={"notifications": _encode(wanted)})
+    await sink.notify(ACKNOWLEDGED, acknowledgement.encode(b""))
+    uris = [msgspec.json.encode(uri) for uri in wanted.resourceSubscriptions]
+    try:
+        for uri in uris:
+            await link.subscribe(uri, call)
+        if wanted.log_level:
+            await link.want_logs(wanted.log_level, call)
+        call.execution = Execution.DONE
+        await link.listen(_Wanted(sink, wanted))
+    finally:
+        for uri in uris:
+            link.unsubscribe(uri)
+    return graceful_end(request)
+
+
+def _read(request: Request) -> Filter:
+    try:
+        wanted = _filter.decode(request.params.get("notifications", b"{}"))
+    except msgspec.DecodeError as error:
+        raise InvalidParams(f'"params.notifications" is not a filter: {error}') from error
+    if len(wanted.resourceSubscriptions) > _MAX_RESOURCES:
+        raise InvalidParams(f"at most {_MAX_RESOURCES} resources can be listened to at once")
+    wanted.log_level = jsonrpc.as_string(request.meta.get(LOG_LEVEL)) or ""
+    return wanted
+
+
+def _honoured(wanted: Filter, link: LegacyLink) -> Filter:
+    """The part of a filter that the server can serve."""
+    lists = {
+        key: getattr(wanted, key) and downgrade.offers(link.profile, name, "listChanged") for name, key in _LISTS.items()
+    }
+    uris = wanted.resourceSubscriptions if downgrade.offers(link.profile, "resources", "subscribe") else []
+    level = wanted.log_level if downgrade.offers(link.profile, "logging") else ""
+    return Filter(**lists, resourceSubscriptions=uris, log_level=level)
+
+
+def _encode(wanted: Filter) -> bytes:
+    shown: dict[str, object] = {key: True for key in _LISTS.values() if getattr(wanted, key)}
+    if wanted.resourceSubscriptions:
+        shown["resourceSubscriptions"] = wanted.resourceSubscriptions
+    return msgspec.json.encode(shown)
+
+
+class _Wanted:
+    """Lets through what the filter names."""
+
+    def __init__(self, sink: Sink, wanted: Filter) -> None:
+        self._sink = sink
+        self._wanted = wanted
+
+    async def notify(self, method: str, message: bytes) -> None:
+        if self._wants(method, message):
+            await self._sink.notify(method, message)
+
+    def _wants(self, method: str, message: bytes) -> bool:
+        kind = method.removeprefix("notifications/")
+        if kind.endswith("/list_changed"):
+            return bool(getattr(self._wanted, _LISTS.get(kind.split("/")[0], ""), False))
+        notification = jsonrpc.parse_request(message)
+        if kind == "resources/updated":
+            return (notification.text("uri") or "") in self._wanted.resourceSubscriptions
+        return kind == "message" and bool(self._wanted.log_level) and loud_enough(notification, self._wanted.log_level)
+
+    async def ask(self, request: Request) -> Response:
+        return await self._sink.ask(request)

@@ -1,0 +1,32 @@
+"""May this call be sent once more? Knows no clock and no connection."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from mcp_sidecar.errors import Draining, Execution, SidecarError, Unavailable
+from mcp_sidecar.protocol.eras import CALL_TOOL, REPEATABLE
+from mcp_sidecar.protocol.jsonrpc import Request
+from mcp_sidecar.settings import ToolSettings
+
+_LONGEST_PAUSE = 1.0  # seconds; a server that wants more is left alone and the caller told
+
+
+def may_repeat(error: SidecarError, request: Request, tools: ToolSettings) -> bool:
+    """True when the call cannot have run, or is safe to run twice (docs/architecture.md, "Execution certainty")."""
+    if not isinstance(error, Unavailable) or isinstance(error, Draining):
+        return False
+    if (error.retry_after or 0.0) > _LONGEST_PAUSE:
+        return False
+    if error.execution is Execution.NONE:
+        return True
+    return error.execution is Execution.UNKNOWN and is_repeatable(request, tools)
+
+
+def is_repeatable(request: Request, tools: ToolSettings) -> bool:
+    """Running it twice does what running it once does."""
+    if "inputResponses" in request.params or "requestState" in request.params:
+        return False  # the state of a multi-round call may be good for one use only
+    if request.method == CALL_TOOL:
+        return any(fnmatchcase(request.text("name") or "", pattern) for pattern in tools.retry)
+    return request.method in REPEATABLE

@@ -1,0 +1,50 @@
+"""Finds out who calls from the `authorization` value of a request; knows no wire and grants no rights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from mcp_sidecar.call import ANONYMOUS, Principal
+from mcp_sidecar.settings import AuthSettings
+
+
+class Authenticator(Protocol):
+    """One way to tell who calls."""
+
+    async def authenticate(self, authorization: str | None) -> Principal:
+        """Who sent this `authorization` header or metadata value (None: there was none).
+
+        Raises `Unauthenticated` when it does not hold, `Unavailable` when that cannot be told at the moment. The
+        message of either says what to do and holds no part of the value.
+        """
+        ...
+
+
+class Open:
+    """Lets everybody in as nobody in particular."""
+
+    async def authenticate(self, authorization: str | None) -> Principal:  # noqa: ARG002 - as the protocol has it
+        return ANONYMOUS
+
+
+def authenticator(settings: AuthSettings, report: Callable[[str], None]) -> Authenticator:
+    """The authenticator for `settings.mode`; `report` takes a line for the log when keys or tokens cannot be read.
+
+    Raises `ValueError` for a mode that does not exist.
+    """
+    # Imported where needed: PyJWT and cryptography cost 5 MB and 40 ms that a sidecar on loopback need not pay.
+    match settings.mode:
+        case "none":
+            return Open()
+        case "token":
+            from mcp_sidecar.inbound.auth.static_tokens import StaticTokens
+
+            return StaticTokens(settings.token_file, report)
+        case "jwt":
+            from mcp_sidecar.inbound.auth.key_sources import key_source
+            from mcp_sidecar.inbound.auth.web_tokens import WebTokens
+
+            return WebTokens(settings, key_source(settings, report))
+        case mode:
+            raise ValueError(f"auth.mode {mode!r} does not exist; choose none, token or jwt")

@@ -1,0 +1,136 @@
+"""The interceptor chain: one coroutine a step, around the whole call, the same for every kind of call and every face.
+
+Order, outermost first: recovery → logging → authentication → metrics → the handler. Each face brings its own recovery,
+which turns what it catches into that face's answer; `status.named` decides what a failure is called, so that log line,
+sample and answer agree.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from mcp_sidecar.call import Call
+from mcp_sidecar.errors import Bug, Execution, SidecarError
+from mcp_sidecar.inbound.auth import Authenticator
+from mcp_sidecar.inbound.metrics import CALLS, Metrics
+from mcp_sidecar.inbound.status import OK, named, status_of
+from mcp_sidecar.logs import Field, Log
+
+Next = Callable[[Call, Any], Awaitable[Any]]
+Step = Callable[[Call, Any, Next], Awaitable[Any]]
+
+
+def compose(steps: Sequence[Step], leaf: Next) -> Next:
+    """One function from steps and a handler; done once, when the handler is registered."""
+    composed = leaf
+    for step in reversed(steps):
+        composed = _around(step, composed)
+    return composed
+
+
+def _around(step: Step, inner: Next) -> Next:
+    async def entered(call: Call, request: Any) -> Any:
+        return await step(call, request, inner)
+
+    return entered
+
+
+class Logging:
+    """One line when the call has ended, whatever its end. The stack of a bug goes here and nowhere else."""
+
+    def __init__(self, log: Log, *, quiet: frozenset[str] = frozenset()) -> None:
+        self._log = log
+        self._quiet = quiet
+
+    async def __call__(self, call: Call, request: Any, inner: Next) -> Any:
+        try:
+            answer = await inner(call, request)
+        except BaseException as error:
+            self._ended(call, named(error, call), error)
+            raise
+        call.execution = Execution.DONE
+        self._ended(call, None, None)
+        return answer
+
+    def _ended(self, call: Call, failure: SidecarError | None, error: BaseException | None) -> None:
+        level = "debug" if failure is None and call.rpc in self._quiet else _level(failure)
+        if not self._log.takes(level):
+            return
+        fields = describe(call, failure)
+        if isinstance(failure, Bug) and error is not None:
+            fields["stack"] = "".join(traceback.format_exception(error))[-6000:]
+        self._log.event(level, "call", fields)
+
+
+def _level(failure: SidecarError | None) -> str:
+    if failure is None:
+        return "info"
+    return "error" if isinstance(failure, Bug) else "warning"
+
+
+def describe(call: Call, failure: SidecarError | None) -> dict[str, Field]:
+    """The fields of a call's log line."""
+    fields: dict[str, Field] = {
+        "rpc": call.rpc,
+        "method": call.method,
+        "server": call.server,
+        "name": call.name[:128],
+        "code": OK if failure is None else status_of(failure).grpc,
+        "execution": (call.execution if failure is None else failure.execution).value,
+        "duration_ms": round((time.monotonic() - call.started) * 1000, 2),
+        "request_id": call.request_id,
+        "trace_id": call.trace.trace_id,
+        "peer": call.peer,
+    }
+    if call.principal.subject:
+        fields["subject"] = call.principal.subject[:128]
+    if failure is not None:
+        fields["error"] = failure.message
+    return fields
+
+
+class Measuring:
+    """One sample when the call has ended. Calls refused before they get here are recorded by who refuses them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def __call__(self, call: Call, request: Any, inner: Next) -> Any:
+        try:
+            answer = await inner(call, request)
+        except BaseException as error:
+            self.record(call, named(error, call))
+            raise
+        self.record(call, None)
+        return answer
+
+    def record(self, call: Call, failure: SidecarError | None) -> None:
+        """Count and time one ended call."""
+        code = OK if failure is None else status_of(failure).grpc
+        execution = "done" if failure is None else failure.execution.value
+        self._metrics.record(call.rpc, call.method, call.server, code, time.monotonic() - call.started)
+        self._metrics.count(CALLS, code=code, execution=execution)
+
+
+class Authentication:
+    """Finds out who calls; refuses those it cannot know. `exempt` services answer everybody."""
+
+    def __init__(self, authenticator: Authenticator, measuring: Measuring, *, exempt: tuple[str, ...] = ()) -> None:
+        self._authenticator = authenticator
+        self._measuring = measuring
+        self._exempt = exempt
+
+    async def __call__(self, call: Call, request: Any, inner: Next) -> Any:
+        if not call.rpc.startswith(self._exempt):
+            try:
+                call.principal = await self._authenticator.authenticate(call.authorization)
+            except BaseException as refusal:
+                # The metrics step is inside this one and never sees the call.
+                self._measuring.record(call, named(refusal, call))
+                raise
+            finally:
+                call.authorization = None
+        return await inner(call, request)

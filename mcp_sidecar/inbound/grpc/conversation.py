@@ -1,0 +1,177 @@
+"""`BiDiStream`: one MCP conversation on one gRPC stream, many calls in flight. Knows no upstream.
+
+Three parties: a reader (this task), one task a call, one writer. gRPC breaks when two tasks write to one stream, so every
+frame goes through the send queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from mcp_sidecar.call import Call
+from mcp_sidecar.errors import InvalidCall, Overloaded, SendQueueFull, SidecarError, UnsupportedVersion
+from mcp_sidecar.inbound.chain import Next
+from mcp_sidecar.inbound.grpc.messages import check_size, execution_number, info
+from mcp_sidecar.inbound.grpc.metadata import RpcCall
+from mcp_sidecar.inbound.grpc.send_queue import SendQueue
+from mcp_sidecar.inbound.status import named, status_of
+from mcp_sidecar.lifecycle import Lifecycle, Phase
+from mcp_sidecar.outbound.link import Ignore
+from mcp_sidecar.protocol import eras, jsonrpc
+from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.settings import GrpcSettings
+from mcp_sidecar.tasks import Job, end, first_of
+from mcp_sidecar.v1 import engine_pb2 as pb
+
+_MAX_IN_FLIGHT = 256
+_LAST_FRAMES_SECONDS = 1.0
+
+
+class Conversation:
+    """One BiDiStream. `run_call` is the chain (log line, sample) around each request inside it; `tasks` owns the tasks."""
+
+    def __init__(
+        self, call: RpcCall, settings: GrpcSettings, lifecycle: Lifecycle, run_call: Next, tasks: asyncio.TaskGroup
+    ) -> None:
+        self._call = call
+        self._settings = settings
+        self._lifecycle = lifecycle
+        self._run_call = run_call
+        self._tasks = tasks
+        self._server = ""
+        self._queue: SendQueue[pb.ServerFrame] = SendQueue(settings.send_queue, settings.send_queue_bytes)
+        self._running: dict[bytes, Job[None]] = {}
+        self._leaving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._began = False
+
+    async def run(self, frames: AsyncIterator[pb.ClientFrame]) -> None:
+        """Until the client closes its side and every call has ended, or the sidecar drains.
+
+        Raises `SendQueueFull` for a client that does not read, `InvalidCall` for frames that make no sense.
+        """
+        writer = Job(self._tasks, self._write(), "bidi writer")
+        reader = Job(self._tasks, self._read(frames), "bidi reader")
+        unsubscribe = self._lifecycle.subscribe(self._on_phase)
+        self._on_phase(self._lifecycle.phase)
+        try:
+            await first_of(writer, reader, self._queue.full, self._leaving)
+            if reader.done:
+                reader.result()
+            await self._finish(writer)
+        finally:
+            unsubscribe()
+            # A write that nobody reads may not end with its task; gRPC ends it with the stream.
+            await end([writer, reader, *self._running.values()], _LAST_FRAMES_SECONDS)
+
+    async def _finish(self, writer: Job[None]) -> None:
+        """Answer what is in flight, write what waits, unless the client no longer reads."""
+        while self._running and not self._queue.full.done() and not writer.done:
+            await first_of(writer, self._queue.full, *self._running.values())
+        self._queue.end()
+        await first_of(writer, self._queue.full)
+        if self._queue.full.done():
+            raise SendQueueFull("the client does not read what it is sent (grpc.send_queue)")
+        writer.result()
+
+    async def _write(self) -> None:
+        while (frame := await self._queue.take()) is not None:
+            await self._call.context.write(frame)
+
+    async def _read(self, frames: AsyncIterator[pb.ClientFrame]) -> None:
+        async for frame in frames:
+            if frame.WhichOneof("frame") == "open":
+                self._open(frame.open)
+            else:
+                self._message(frame.message_json)
+            self._began = True
+
+    def _open(self, message: pb.Open) -> None:
+        if self._began:
+            raise InvalidCall("`open` must be the first frame", violations=(("open", "must be the first frame"),))
+        if message.protocol_version and message.protocol_version not in eras.MODERN_VERSIONS:
+            raise UnsupportedVersion(message.protocol_version, eras.MODERN_VERSIONS)
+        self._server = message.server
+        opened = pb.Opened(server=message.server, protocol_version=eras.LATEST_MODERN)
+        self._queue.put(pb.ServerFrame(opened=opened))
+
+    def _message(self, data: bytes) -> None:
+        """Begin or cancel a call. A message that cannot be read is answered, and the conversation goes on."""
+        try:
+            message = jsonrpc.parse_request(check_size(data, self._settings.max_message))
+            if not message.id:
+                self._notification(message)
+                return
+            if message.id in self._running:
+                raise InvalidCall("the id is in use by a request in flight", violations=(("id", "is in use"),))
+            if len(self._running) >= _MAX_IN_FLIGHT:
+                raise Overloaded(f"at most {_MAX_IN_FLIGHT} requests can be in flight on one stream")
+        except SidecarError as error:
+            self._queue.put(_failed(b"", error, self._call))
+            return
+        job = self._running[message.id] = Job(self._tasks, self._answer(message), f"bidi {message.method}")
+        job.task.add_done_callback(lambda _: self._running.pop(message.id, None))
+
+    def _notification(self, message: Request) -> None:
+        if message.method == "notifications/cancelled":
+            job = self._running.get(message.params.get("requestId", b""))
+            if job is not None:
+                job.cancel()
+
+    async def _answer(self, request: Request) -> None:
+        """One request to its one response; a cancelled one gets none (MCP, basic/patterns/cancellation)."""
+        call = Call(
+            rpc=self._call.rpc,
+            request_id=f"{self._call.request_id}/{request.id.decode()[:40]}",
+            peer=self._call.peer,
+            deadline=self._call.deadline,
+            trace=self._call.trace,
+            principal=self._call.principal,
+        )
+        try:
+            response: Response = await self._run_call(call, (request, self._server, _Frames(self._queue)))
+            self._queue.put(pb.ServerFrame(message_json=response.encode(request.id), info=info(call)))
+        except SendQueueFull:
+            return  # `run` has seen it
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # A cancellation that leaked from elsewhere: the client still waits.
+            self._try_put(_failed(request.id, named(asyncio.CancelledError(), call), call))
+        except Exception as error:  # noqa: BLE001  # the RPC boundary of this request
+            self._try_put(_failed(request.id, named(error, call), call))
+
+    def _try_put(self, frame: pb.ServerFrame) -> None:
+        try:
+            self._queue.put(frame)
+        except SendQueueFull:
+            return
+
+    def _on_phase(self, phase: Phase) -> None:
+        if phase is not Phase.DRAINING or self._leaving.done():
+            return
+        left = self._lifecycle.drain_deadline.remaining() if self._lifecycle.drain_deadline else 0.0
+        self._try_put(pb.ServerFrame(draining=pb.Draining(grace_ms=int(left * 1000), reason="the sidecar is shutting down")))
+        self._leaving.set_result(None)
+
+
+class _Frames(Ignore):
+    """Notifications of one call, into the queue that all calls share."""
+
+    def __init__(self, queue: SendQueue[pb.ServerFrame]) -> None:
+        self._queue = queue
+
+    async def notify(self, method: str, message: bytes) -> None:
+        self._queue.put(pb.ServerFrame(message_json=message))
+
+
+def _failed(request_id: bytes, failure: SidecarError, call: Call) -> pb.ServerFrame:
+    """A failure of one call as a JSON-RPC error: the status of the stream belongs to all of them."""
+    data: dict[str, object] = {"reason": failure.reason, "execution": failure.execution.value, "requestId": call.request_id}
+    if failure.retry_after is not None:
+        data["retryAfterMs"] = int(failure.retry_after * 1000)
+    error = jsonrpc.encode_error(status_of(failure).jsonrpc, failure.message, data)
+    described = info(call)
+    described.execution = execution_number(failure.execution)
+    return pb.ServerFrame(message_json=Response(request_id, error=error).encode(request_id), info=described)

@@ -1,0 +1,159 @@
+"""`MCPEngine`: RPCs in, exchanges of the engine out. Knows no upstream and no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from mcp_sidecar import call as calls
+from mcp_sidecar.engine.catalogue import list_tools, result_of
+from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.engine.listen import LOG_LEVEL
+from mcp_sidecar.errors import Execution, InvalidCall, InvalidParams, UpstreamProtocolError
+from mcp_sidecar.inbound.chain import Step, compose
+from mcp_sidecar.inbound.grpc.conversation import Conversation
+from mcp_sidecar.inbound.grpc.messages import complete, info, read_request, tool_request
+from mcp_sidecar.inbound.grpc.metadata import REQUEST_ID, RpcCall
+from mcp_sidecar.lifecycle import Lifecycle
+from mcp_sidecar.outbound.link import Ignore, Sink
+from mcp_sidecar.outbound.pool import Pool
+from mcp_sidecar.protocol import eras
+from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.protocol.session import LOG_LEVELS
+from mcp_sidecar.settings import GrpcSettings
+from mcp_sidecar.v1 import engine_pb2 as pb
+
+_IGNORE = Ignore()
+
+
+class _ToolResult(msgspec.Struct):
+    isError: bool = False  # noqa: N815  # the wire's spelling
+
+
+_tool_result = msgspec.json.Decoder(_ToolResult)
+
+
+class _Events(Ignore):
+    """Notifications to a stream of events; the write waits when the reader is slow."""
+
+    def __init__(self, call: RpcCall) -> None:
+        self._call = call
+
+    async def notify(self, method: str, message: bytes) -> None:
+        await self._call.context.write(pb.CallEvent(notification_json=message))
+
+
+class _Notifications(Ignore):
+    """Notifications to the stream of `Stream`."""
+
+    def __init__(self, call: RpcCall) -> None:
+        self._call = call
+
+    async def notify(self, method: str, message: bytes) -> None:
+        await self._call.context.write(pb.StreamResponse(notification_json=message, info=info(self._call)))
+
+
+class EngineService:
+    """Handlers get the request (or the stream of requests) and the call; see protos/mcp_sidecar/v1/engine.proto.
+
+    `steps` go around each request inside a conversation.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        pool: Pool,
+        settings: GrpcSettings,
+        lifecycle: Lifecycle,
+        steps: Sequence[Step],
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._engine = engine
+        self._pool = pool
+        self._settings = settings
+        self._lifecycle = lifecycle
+        self._run_inner = compose(steps, self._inner)
+        self._tasks = tasks
+
+    async def Call(self, message: pb.CallRequest, call: RpcCall) -> pb.CallResponse:  # noqa: N802  # the RPC's name
+        """One exchange; its notifications are dropped."""
+        request = read_request(message, self._settings.max_message, events=False)
+        response = await self._engine.run(call, request, message.server, _IGNORE)
+        return pb.CallResponse(message_json=response.encode(response.id), info=info(call))
+
+    async def CallStream(self, message: pb.CallRequest, call: RpcCall) -> None:  # noqa: N802
+        """One exchange with its notifications, then the response."""
+        await _begin(call)
+        request = read_request(message, self._settings.max_message, events=True)
+        response = await self._engine.run(call, request, message.server, _Events(call))
+        final = pb.CallResponse(message_json=response.encode(response.id), info=info(call))
+        await call.context.write(pb.CallEvent(response=final))
+
+    async def Stream(self, message: pb.StreamRequest, call: RpcCall) -> None:  # noqa: N802
+        """`subscriptions/listen`, whatever the server's era calls it."""
+        await _begin(call)
+        server = message.server
+        if message.connection_id:
+            server = self._server_of(message)
+        response = await self._engine.run(call, _listen_request(message), server, _Notifications(call))
+        result_of(response)
+
+    def _server_of(self, message: pb.StreamRequest) -> str:
+        row = self._pool.row(message.connection_id)
+        if message.server not in ("", row.server):
+            what = f"is a connection to {row.server!r}"
+            raise InvalidCall(f"{message.connection_id!r} {what}", violations=(("connection_id", what),))
+        return row.server
+
+    async def BiDiStream(self, frames: AsyncIterator[pb.ClientFrame], call: RpcCall) -> None:  # noqa: N802
+        """A conversation; each request inside it has its own log line and sample."""
+        await _begin(call)
+        await Conversation(call, self._settings, self._lifecycle, self._run_inner, self._tasks).run(frames)
+
+    async def _inner(self, call: calls.Call, asked: tuple[Request, str, Sink]) -> Response:
+        request, server, sink = asked
+        return await self._engine.run(call, complete(request), server, sink)
+
+    async def ListTools(self, message: pb.ListToolsRequest, call: RpcCall) -> pb.ListToolsResponse:  # noqa: N802
+        """Every page of `tools/list`."""
+        tools = await list_tools(self._engine, call, message.server)
+        return pb.ListToolsResponse(tools_json=tools, info=info(call))
+
+    async def CallTool(self, message: pb.CallToolRequest, call: RpcCall) -> pb.CallToolResponse:  # noqa: N802
+        """One tool call; a JSON-RPC error of the server is a status here."""
+        request = tool_request(message, self._settings.max_message)
+        response = await self._engine.run(call, request, message.server, _IGNORE)
+        result = result_of(response, server=call.server, tool=message.tool)
+        try:
+            failed = _tool_result.decode(result).isError
+        except msgspec.DecodeError as error:
+            raise UpstreamProtocolError("the MCP server's tool result cannot be read", execution=Execution.DONE) from error
+        return pb.CallToolResponse(is_error=failed, result_json=result, info=info(call))
+
+
+async def _begin(call: RpcCall) -> None:
+    """Send the headers first: only then does ending the stream work while a write is stuck (docs/decisions/0004)."""
+    await call.context.send_initial_metadata(((REQUEST_ID, call.request_id),))
+
+
+def _listen_request(message: pb.StreamRequest) -> Request:
+    if message.log_level and message.log_level not in LOG_LEVELS:
+        what = f"must be one of {', '.join(LOG_LEVELS)}"
+        raise InvalidParams(f'"log_level" {what}', violations=(("log_level", what),))
+    wanted: dict[str, object] = {}
+    if message.tools_list_changed:
+        wanted["toolsListChanged"] = True
+    if message.prompts_list_changed:
+        wanted["promptsListChanged"] = True
+    if message.resources_list_changed:
+        wanted["resourcesListChanged"] = True
+    if message.resource_subscriptions:
+        wanted["resourceSubscriptions"] = list(message.resource_subscriptions)
+    if not wanted and not message.log_level:
+        wanted = dict.fromkeys(("toolsListChanged", "promptsListChanged", "resourcesListChanged"), True)
+    request = complete(Request(eras.LISTEN, params={"notifications": msgspec.json.encode(wanted)}))
+    if message.log_level:
+        request.meta[LOG_LEVEL] = msgspec.json.encode(message.log_level)
+    return request

@@ -1,0 +1,102 @@
+"""Between our protobuf envelopes and JSON-RPC: completing requests, checking mirrors, describing calls. No I/O."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mcp_sidecar.call import Call
+from mcp_sidecar.errors import Execution, InvalidCall, InvalidParams, TooLarge, UnsupportedVersion
+from mcp_sidecar.protocol import eras, headers
+from mcp_sidecar.protocol.handshake import modern_meta
+from mcp_sidecar.protocol.jsonrpc import Request, as_string, check_text, members, parse_request
+from mcp_sidecar.v1 import engine_pb2 as pb
+
+_EXECUTION: dict[Execution, pb.Execution] = {
+    Execution.NONE: pb.EXECUTION_NONE,
+    Execution.UNKNOWN: pb.EXECUTION_UNKNOWN,
+    Execution.DONE: pb.EXECUTION_DONE,
+}
+_DEFAULT_ID = b"1"
+_CALLED_WITH_EVENTS = {"progressToken": _DEFAULT_ID, eras.META_LOG_LEVEL: b'"info"'}
+
+
+def check_size(data: bytes, limit: int) -> bytes:
+    """The same bytes. Raises `TooLarge`."""
+    if len(data) > limit:
+        raise TooLarge(f"the message has {len(data)} bytes; at most {limit} are taken (grpc.max_message)")
+    return data
+
+
+def read_request(message: pb.CallRequest, limit: int, *, events: bool) -> Request:
+    """The JSON-RPC request in a CallRequest, completed to a request of 2026-07-28.
+
+    Without any `_meta` it comes from a caller who leaves MCP to us: with `events` it then asks for what can be
+    delivered, progress and logs. Raises `InvalidCall`.
+    """
+    request = parse_request(check_size(message.message_json, limit))
+    for mirror, field, said in (
+        (message.method, "method", request.method),
+        (message.name, "name", headers.name_of(request) or ""),
+    ):
+        if mirror and mirror != said:
+            what = f"says {mirror[:128]!r}, the message {said[:128]!r}"
+            raise InvalidCall(f'the mirror "{field}" {what}', violations=((field, what),))
+    return complete(request, events=events)
+
+
+def complete(request: Request, *, events: bool = False) -> Request:
+    """The request with an id and with the `_meta` that 2026-07-28 requires; what is there stays."""
+    if not request.id:
+        if request.method.startswith("notifications/"):
+            raise InvalidCall(f"{request.method} is a notification, not a call", violations=(("method", "is no request"),))
+        request.id = _DEFAULT_ID
+    if not request.meta:
+        request.meta = modern_meta() | (_CALLED_WITH_EVENTS if events else {})
+        return request
+    check_version(request)
+    request.meta = modern_meta() | request.meta
+    return request
+
+
+def check_version(request: Request) -> None:
+    """The version a request names, if it does, is one that is spoken on this face."""
+    version = request.meta.get(eras.META_VERSION)
+    if version is not None and (said := as_string(version)) not in eras.MODERN_VERSIONS:
+        raise UnsupportedVersion(said or "", eras.MODERN_VERSIONS)
+    if request.meta.get(eras.META_CAPABILITIES, b"{")[:1] != b"{":
+        field = f"params._meta.{eras.META_CAPABILITIES}"
+        raise InvalidParams(f'"{field}" must be an object', violations=((field, "must be an object"),))
+
+
+def tool_request(message: pb.CallToolRequest, limit: int) -> Request:
+    """The `tools/call` behind a CallToolRequest. Raises `InvalidCall`."""
+    if not message.tool:
+        raise InvalidParams('"tool" must name a tool', violations=(("tool", "is empty"),))
+    params = {"name": msgspec.json.encode(message.tool)}
+    if message.arguments_json:
+        params["arguments"] = _object(message.arguments_json, "arguments_json", limit)
+    meta = members(_object(message.meta_json, "meta_json", limit), "meta_json") if message.meta_json else {}
+    return complete(Request(eras.CALL_TOOL, params=params, meta=meta))
+
+
+def _object(data: bytes, field: str, limit: int) -> bytes:
+    check_text(check_size(data, limit))
+    members(data, field)
+    return data
+
+
+def info(call: Call) -> pb.CallInfo:
+    """What became of a call."""
+    return pb.CallInfo(
+        request_id=call.request_id,
+        server=call.server,
+        connection_id=call.connection_id,
+        protocol_version=call.protocol_version,
+        from_cache=call.from_cache,
+        execution=execution_number(call.execution),
+    )
+
+
+def execution_number(execution: Execution) -> pb.Execution:
+    """The enum's value on the wire."""
+    return _EXECUTION[execution]

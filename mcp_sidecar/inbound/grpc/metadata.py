@@ -1,0 +1,40 @@
+"""From a gRPC context to a `Call`: who, how long, which ids. Reads what it names and passes on nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc.aio
+
+from mcp_sidecar.call import Call, Deadline, request_id, trace
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+REQUEST_ID = "x-request-id"
+EXECUTION = "mcp-sidecar-execution"
+ERROR_CODE = "mcp-error-code"
+
+
+@dataclass(slots=True, eq=False)
+class RpcCall(Call):
+    """A call that arrived over gRPC."""
+
+    context: Context = None  # type: ignore[assignment]  # always given; a field after defaulted ones needs a default
+
+
+def read_call(rpc: str, context: Context) -> RpcCall:
+    """The call behind a context."""
+    given: dict[str, str] = {}
+    for key, value in context.invocation_metadata() or ():
+        if isinstance(value, str):
+            given.setdefault(key, value)
+    left = context.time_remaining()
+    return RpcCall(
+        rpc=rpc,
+        request_id=request_id(given.get(REQUEST_ID)),
+        peer=context.peer(),
+        deadline=None if left is None else Deadline.after(left),
+        trace=trace(given.get("traceparent"), given.get("tracestate"), given.get("baggage")),
+        authorization=given.get("authorization"),
+        context=context,
+    )

@@ -1,0 +1,176 @@
+"""gRPC listeners: options, registration of services behind the chain, start, stop. Knows no service's meaning."""
+
+from __future__ import annotations
+
+import inspect
+import ipaddress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from mcp_sidecar.call import Call
+from mcp_sidecar.errors import UnknownMethod
+from mcp_sidecar.inbound.chain import Next, Step, compose
+from mcp_sidecar.inbound.grpc.metadata import RpcCall, read_call
+from mcp_sidecar.settings import GrpcSettings, KeepaliveSettings
+
+Handlers = Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
+Option = tuple[str, int]
+_LOOKAHEAD = 256 * 1024
+_METADATA = 16 * 1024
+_METADATA_SLACK = 4 * 1024
+
+
+def options(settings: GrpcSettings, *, local: bool) -> list[Option]:
+    """Server options under C-core's names (docs/configuration.md says what they mean).
+
+    Connections on loopback and unix sockets (`local`) have no age and no idle limit: there is no balancer to spread
+    them, and a limit would end every open stream.
+    """
+    keepalive = settings.keepalive
+    chosen = [
+        # The default would let a second process take half of our connections without a word.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_concurrent_streams", settings.max_concurrent_streams),
+        # Streams count until Python has let go of them; without this, bursts at the limit fail with RST code 7.
+        ("grpc.http2.max_deallocating_streams", settings.max_concurrent_streams),
+        # Without a bandwidth probe the window stays what it is set to: a bound for what an unread stream can hold.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _LOOKAHEAD),
+        # Twice what is allowed: a message a little too large gets our answer and a log line, not gRPC's bare status.
+        ("grpc.max_receive_message_length", 2 * settings.max_message),
+        ("grpc.max_send_message_length", -1),  # bounded by what is read from upstreams
+        ("grpc.max_metadata_size", _METADATA),
+        ("grpc.absolute_max_metadata_size", _METADATA + _METADATA_SLACK),
+        ("grpc.server_handshake_timeout_ms", 10_000),
+        *_keepalive(keepalive),
+    ]
+    if not local:
+        chosen += _ages(keepalive)
+    return chosen
+
+
+def _keepalive(settings: KeepaliveSettings) -> list[Option]:
+    return [
+        ("grpc.keepalive_time_ms", _ms(settings.time)),
+        ("grpc.keepalive_timeout_ms", _ms(settings.timeout)),
+        ("grpc.keepalive_permit_without_calls", int(settings.permit_without_stream)),
+        ("grpc.http2.min_ping_interval_without_data_ms", _ms(settings.min_time)),
+    ]
+
+
+def _ages(settings: KeepaliveSettings) -> list[Option]:
+    return [
+        ("grpc.max_connection_idle_ms", _ms(settings.max_connection_idle)),
+        ("grpc.max_connection_age_ms", _ms(settings.max_connection_age)),
+        ("grpc.max_connection_age_grace_ms", _ms(settings.max_connection_age_grace)),
+    ]
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def is_local(address: str) -> bool:
+    """Only this machine can reach the address: loopback or a unix socket."""
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Registrar:
+    """Takes the place of a server in generated `add_*_to_server` functions and puts the chain around every method.
+
+    `pick` chooses what a handler gets besides its request: the call, or its gRPC context.
+    """
+
+    def __init__(self, servers: Sequence[grpc.aio.Server], steps: Sequence[Step], pick: Callable[[RpcCall], object]) -> None:
+        self._servers = servers
+        self._steps = steps
+        self._pick = pick
+
+    def add_generic_rpc_handlers(self, _handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Ignored: the same methods come again, by name."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Handlers) -> None:
+        """Register every method generically: gRPC's registered methods slow its accept loop down."""
+        composed = {name: self._compose(f"/{service}/{name}", handler) for name, handler in handlers.items()}
+        generic = grpc.method_handlers_generic_handler(service, composed)
+        for server in self._servers:
+            server.add_generic_rpc_handlers((generic,))
+
+    def _compose(self, rpc: str, handler: Any) -> Any:
+        behaviour = (
+            handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        )
+        run = compose(self._steps, _leaf(behaviour, self._pick))
+
+        async def entered(request: Any, context: Any) -> Any:
+            return await run(read_call(rpc, context), request)
+
+        wrap = _KINDS[handler.request_streaming, handler.response_streaming]
+        return wrap(entered, handler.request_deserializer, handler.response_serializer)
+
+
+_KINDS: dict[tuple[bool, bool], Callable[..., Any]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+def _leaf(behaviour: Callable[..., Any], pick: Callable[[RpcCall], object]) -> Next:
+    """Any style of handler as one coroutine; a stream is written, not yielded, so that the chain sees its end."""
+    if inspect.isasyncgenfunction(behaviour):
+
+        async def drain(call: Call, request: Any) -> None:
+            assert isinstance(call, RpcCall)  # noqa: S101
+            async with aclosing(behaviour(request, pick(call))) as messages:
+                async for message in messages:
+                    await call.context.write(message)
+
+        return drain
+
+    async def run(call: Call, request: Any) -> Any:
+        return await behaviour(request, pick(call))  # type: ignore[arg-type]  # only RpcCalls come here
+
+    return run
+
+
+class Unknown(grpc.GenericRpcHandler):
+    """The last handler asked: methods that do not exist go through the chain like all others."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = steps
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        rpc = str(details.method)
+
+        async def refuse(call: Call, _request: Any) -> None:
+            raise UnknownMethod(f"there is no RPC {rpc[:128]}")
+
+        run = compose(self._steps, refuse)
+
+        async def entered(_requests: Any, context: Any) -> None:
+            await run(read_call(rpc[:128], context), None)
+
+        # Streaming both ways fits whatever kind of call the client believes in.
+        return grpc.stream_stream_rpc_method_handler(entered)
+
+
+def the_call(call: RpcCall) -> RpcCall:
+    """What our own services get."""
+    return call
+
+
+def the_context(call: RpcCall) -> object:
+    """What services written for plain gRPC get."""
+    return call.context

@@ -1,0 +1,84 @@
+"""Which HTTP requests may come in at all: verb, host, origin, types. Knows no MCP message."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from mcp_sidecar.errors import InvalidCall
+from mcp_sidecar.settings import HttpSettings
+from mcp_sidecar.wire.http_server import Headers, Request
+
+JSON = b"application/json"
+EVENTS = b"text/event-stream"
+_LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
+
+
+class Refused(InvalidCall):
+    """The HTTP around the message is wrong; the answer is a status of its own, with a header perhaps."""
+
+    reason = "HTTP_REFUSED"
+
+    def __init__(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+
+
+class Guard:
+    """The checks that come before a body is looked at (MCP, basic/transports, "Security"; against DNS rebinding)."""
+
+    def __init__(self, settings: HttpSettings, bound: tuple[str, ...]) -> None:
+        self._hosts = _LOOPBACK | {host.lower() for host in (*bound, *settings.allowed_hosts)}
+        self._origins = frozenset(origin.lower() for origin in settings.allowed_origins)
+        self._any_host = "*" in settings.allowed_hosts
+        self._any_origin = "*" in settings.allowed_origins
+
+    def check_source(self, headers: Headers) -> None:
+        """Host and Origin are ours. Raises `Refused`."""
+        host = (headers.get(b"host") or b"").decode("latin-1").lower()
+        if not self._any_host and _name(host) not in self._hosts and host not in self._hosts:
+            raise Refused(403, "this Host is not served here (http.allowed_hosts)")
+        origin = headers.get(b"origin")
+        if origin is not None and not self._knows(origin.decode("latin-1")):
+            raise Refused(403, "this Origin may not call here (http.allowed_origins)")
+
+    def _knows(self, origin: str) -> bool:
+        if self._any_origin or origin.lower() in self._origins:
+            return True
+        try:
+            parts = urlsplit(origin)
+            return parts.scheme in ("http", "https") and parts.netloc == origin.partition("://")[2] and (
+                _name(parts.netloc) in _LOOPBACK
+            )
+        except ValueError:
+            return False
+
+    def check_types(self, request: Request) -> None:
+        """A POST of JSON by a client that takes JSON and event streams. Raises `Refused`."""
+        if request.method != "POST":
+            raise Refused(405, "only POST", (b"allow", b"POST"))
+        headers = request.headers
+        if _media_type(headers.get(b"content-type")) != JSON:
+            raise Refused(415, "the body must be application/json")
+        if (headers.get(b"content-encoding") or b"identity").lower() != b"identity":
+            raise Refused(415, "the body must not be encoded")
+        accept = headers.get(b"accept") or b"*/*"
+        if accept != b"application/json, text/event-stream" and not _accepts_both(accept):
+            raise Refused(406, "the client must accept application/json and text/event-stream")
+
+
+def _name(host: str) -> str:
+    """A host without its port; brackets of IPv6 addresses stay."""
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host
+
+
+def _media_type(value: bytes | None) -> bytes:
+    return (value or b"").split(b";", 1)[0].strip().lower()
+
+
+def _accepts_both(accept: bytes) -> bool:
+    kinds = {_media_type(part) for part in accept.split(b",")}
+    if b"*/*" in kinds:
+        return True
+    return all(kind in kinds or kind.split(b"/")[0] + b"/*" in kinds for kind in (JSON, EVENTS))

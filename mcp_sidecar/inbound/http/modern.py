@@ -1,0 +1,133 @@
+"""The modern face: one POST, one exchange, answered with JSON or with a stream. Knows no upstream."""
+
+from __future__ import annotations
+
+import asyncio
+
+from mcp_sidecar.call import Call
+from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.errors import SidecarError, UnsupportedVersion
+from mcp_sidecar.inbound.http import agreement
+from mcp_sidecar.inbound.http.guard import EVENTS, JSON, Refused
+from mcp_sidecar.inbound.status import HTTP_STATUS, status_of
+from mcp_sidecar.outbound.link import Ignore
+from mcp_sidecar.protocol import jsonrpc, sse
+from mcp_sidecar.protocol.jsonrpc import Response
+from mcp_sidecar.wire.http_server import Reply, Request
+
+_TEXT = (b"content-type", b"text/plain; charset=utf-8")
+_JSON_HEADERS = ((b"content-type", JSON),)
+_STREAM_HEADERS = (
+    (b"content-type", EVENTS),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+)
+KEEP_ALIVE_SECONDS = 15.0
+
+
+class Answer(Ignore):
+    """The answer to one POST: JSON as long as nothing but the response has come, a stream from then on.
+
+    Statuses matter to clients, so a stream is begun by the first notification, or after 15 s of silence to show that
+    somebody is there.
+    """
+
+    def __init__(self, reply: Reply, call: Call) -> None:
+        self._reply = reply
+        self._request_id = (b"x-request-id", call.request_id.encode())
+        self.message_id = b""
+        self._beat: asyncio.TimerHandle | None = None
+
+    def expect(self, message_id: bytes) -> None:
+        """The request can be read: answers carry its id, and silence is filled from here on."""
+        self.message_id = message_id
+        self._beat = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._fill_silence)
+
+    async def notify(self, method: str, message: bytes) -> None:
+        if not self._reply.started:
+            self._reply.start(200, (*_STREAM_HEADERS, self._request_id))
+        await self._reply.write(sse.encode(message))
+
+    def _fill_silence(self) -> None:
+        if not self._reply.started:
+            self._reply.start(200, (*_STREAM_HEADERS, self._request_id))
+        self._reply.offer(sse.KEEP_ALIVE)
+        self._beat = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._fill_silence)
+
+    async def finish(self, response: Response) -> None:
+        """Send the response of the exchange."""
+        self.stop()
+        message = response.encode(response.id)
+        if self._reply.started:
+            await self._end_stream(message)
+            return
+        self._reply.send(_http_status(response), (*_JSON_HEADERS, self._request_id), message)
+
+    def accept(self) -> None:
+        """A notification was taken."""
+        self.stop()
+        self._reply.send(202, (self._request_id,), b"")
+
+    async def fail(self, failure: SidecarError, call: Call) -> None:
+        """Send a failure: its own status, or the last event of a stream that has begun."""
+        self.stop()
+        if isinstance(failure, Refused):
+            self._reply.send(failure.status, (_TEXT, *failure.headers, self._request_id), f"{failure.message}\n".encode())
+            return
+        status = status_of(failure)
+        error = jsonrpc.encode_error(status.jsonrpc, failure.message, _data(failure, call))
+        message = Response(self.message_id, error=error).encode(self.message_id)
+        if self._reply.started:
+            await self._end_stream(message)
+            return
+        headers = [*_JSON_HEADERS, self._request_id, (b"mcp-sidecar-execution", failure.execution.value.encode())]
+        if failure.retry_after is not None:
+            headers.append((b"retry-after", b"%d" % max(1, round(failure.retry_after))))
+        if status.http == 401:
+            headers.append((b"www-authenticate", b'Bearer realm="mcp-sidecar"'))
+        self._reply.send(status.http, headers, message)
+
+    async def _end_stream(self, message: bytes) -> None:
+        await self._reply.write(sse.encode(message))
+        self._reply.end()
+
+    def stop(self) -> None:
+        """No more keep-alives."""
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+
+
+def _http_status(response: Response) -> int:
+    """200, or what the specification has for the error of a server."""
+    if response.error is None:
+        return 200
+    said = jsonrpc.read_error(response)
+    return HTTP_STATUS.get(said[0], 200) if said else 200
+
+
+def _data(failure: SidecarError, call: Call) -> dict[str, object]:
+    if isinstance(failure, UnsupportedVersion):
+        return {"supported": list(failure.supported), "requested": failure.requested}
+    data: dict[str, object] = {"reason": failure.reason, "execution": failure.execution.value, "requestId": call.request_id}
+    if failure.violations:
+        data["violations"] = [{"field": field, "description": what} for field, what in failure.violations]
+    return data
+
+
+class ModernFace:
+    """Handles POSTs of 2026-07-28."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def handle(self, call: Call, http_request: Request, server: str, answer: Answer) -> Response | None:
+        """The response to a request; None for a notification, of which this revision has none on HTTP."""
+        request = jsonrpc.parse_request(http_request.body)
+        answer.expect(request.id)
+        agreement.check(request, http_request.headers)
+        call.mirrored = agreement.mirrored(http_request.headers)
+        if not request.id:
+            call.method = request.method
+            return None
+        return await self._engine.run(call, request, server, answer)

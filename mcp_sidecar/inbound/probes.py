@@ -1,0 +1,39 @@
+"""Answers the kubelet's HTTP probes and Prometheus's scrapes; knows the health board and the metrics, and no call."""
+
+from __future__ import annotations
+
+from mcp_sidecar.inbound.health import LIVENESS, READINESS, STARTUP, HealthBoard
+from mcp_sidecar.inbound.metrics import Metrics
+from mcp_sidecar.inbound.prometheus import CONTENT_TYPE, prometheus_text
+from mcp_sidecar.wire.http_server import Handle, Reply, Request
+
+_SERVICES = {"/livez": LIVENESS, "/readyz": READINESS, "/startupz": STARTUP}
+_METRICS = "/metrics"
+_TEXT = "text/plain; charset=utf-8"
+_VERBS = ("GET", "HEAD")
+
+
+def probe(path: str, board: HealthBoard, metrics: Metrics) -> tuple[int, str, bytes]:
+    """Status, content type and body for a GET of `path`; a probe that fails says in one line what is waited for."""
+    if path == _METRICS:
+        return 200, CONTENT_TYPE, prometheus_text(metrics.snapshot())
+    service = _SERVICES.get(path)
+    if service is None:
+        return 404, _TEXT, f"not here; there are {', '.join((*_SERVICES, _METRICS))}\n".encode()
+    reason = board.reason(service)
+    return (503, _TEXT, f"{reason}\n".encode()) if reason else (200, _TEXT, b"ok\n")
+
+
+def probes(board: HealthBoard, metrics: Metrics) -> Handle:
+    """What a `wire` listener calls for each request on the metrics port. It only ever reads."""
+
+    async def handle(request: Request, reply: Reply) -> None:
+        if request.method not in _VERBS:
+            headers = [(b"allow", ", ".join(_VERBS).encode()), (b"content-type", _TEXT.encode())]
+            reply.send(405, headers, b"only GET and HEAD\n")
+            return
+        status, content_type, body = probe(request.path, board, metrics)
+        # A cache between us and the kubelet would turn the truth of a moment into a habit.
+        reply.send(status, [(b"content-type", content_type.encode()), (b"cache-control", b"no-store")], body)
+
+    return handle

@@ -1,0 +1,135 @@
+"""The log: one line an event, JSON or text, written by a thread so that a blocked reader blocks no call.
+
+Knows no caller; what must not be logged must not be handed in.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_FLUSH_SECONDS = 0.02
+_MAX_BACKLOG = 4 * 1024 * 1024  # bytes that may wait for a slow reader; more is dropped and counted
+_MAX_LINE = 8 * 1024
+_encode = msgspec.json.Encoder().encode
+_quoted = str.maketrans({"\n": "\\n", "\r": "\\r", "\x1b": "\\x1b"})
+
+Field = str | int | float | bool | dict[str, str] | list[str]
+
+
+class Writer:
+    """Lines to a file descriptor, in batches, from a thread of its own. `later` runs a function after some seconds."""
+
+    def __init__(self, fd: int, later: Callable[[float, Callable[[], None]], object]) -> None:
+        self._fd = fd
+        self._later = later
+        self._lines: list[bytes] = []
+        self._batches: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._backlog = 0
+        self._flushing = False
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def __call__(self, line: bytes) -> None:
+        """Take one line; never waits."""
+        if self._backlog > _MAX_BACKLOG:
+            self.dropped += 1
+            return
+        self._backlog += len(line)
+        self._lines.append(line)
+        if not self._flushing:
+            self._flushing = True
+            self._later(_FLUSH_SECONDS, self.flush)
+
+    def flush(self) -> None:
+        """Hand over what is there."""
+        self._flushing = False
+        if self._lines:
+            self._batches.put(b"".join(self._lines))
+            self._lines.clear()
+
+    def close(self, seconds: float = 1.0) -> None:
+        """Write what is left, for so long at most."""
+        self.flush()
+        self._batches.put(None)
+        self._thread.join(seconds)
+
+    def _write(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            rest = memoryview(batch)
+            try:
+                while rest:
+                    rest = rest[os.write(self._fd, rest) :]
+            except BlockingIOError:
+                time.sleep(_FLUSH_SECONDS)  # somebody made the shared descriptor non-blocking
+                self.dropped += 1
+            except OSError:
+                self.dropped += 1  # the reader is gone: the sidecar is more than its log
+            self._backlog -= len(batch)
+
+
+class Log:
+    """Events with fields, from `level` up."""
+
+    def __init__(self, write: Callable[[bytes], None], level: str = "info", *, text: bool = False) -> None:
+        self._write = write
+        self._threshold = LEVELS[level]
+        self._format = _text if text else _json
+        self._second = 0
+        self._stamp = ""
+
+    def takes(self, level: str) -> bool:
+        """Events of this level are written."""
+        return LEVELS[level] >= self._threshold
+
+    def event(self, level: str, event: str, fields: dict[str, Field]) -> None:
+        """Write one event. Fields come in their order."""
+        if LEVELS[level] >= self._threshold:
+            line = self._format(self._now(), level, event, fields)
+            if len(line) > _MAX_LINE:
+                shorter = {key: value[:256] if isinstance(value, str) else value for key, value in fields.items()}
+                line = self._format(self._now(), level, event, shorter)[:_MAX_LINE]
+            self._write(line + b"\n")
+
+    def debug(self, event: str, **fields: Field) -> None:
+        self.event("debug", event, fields)
+
+    def info(self, event: str, **fields: Field) -> None:
+        self.event("info", event, fields)
+
+    def warning(self, event: str, **fields: Field) -> None:
+        self.event("warning", event, fields)
+
+    def error(self, event: str, **fields: Field) -> None:
+        self.event("error", event, fields)
+
+    def _now(self) -> str:
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._stamp}.{int((now - second) * 1000):03d}Z"
+
+
+def _json(at: str, level: str, event: str, fields: dict[str, Field]) -> bytes:
+    return _encode({"time": at, "level": level, "event": event, **fields})
+
+
+def _text(at: str, level: str, event: str, fields: dict[str, Field]) -> bytes:
+    shown = " ".join(f"{key}={_shown(value)}" for key, value in fields.items() if value != "")
+    return f"{at[11:23]} {level:<7} {event:<12} {shown}".encode("utf-8", "replace")
+
+
+def _shown(value: Field) -> str:
+    if isinstance(value, str):
+        text = value.translate(_quoted)
+        return f'"{text}"' if " " in text else text
+    return _encode(value).decode()

@@ -1,0 +1,99 @@
+"""What a legacy session says by itself, heard once and handed to every listener; knows no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from mcp_sidecar.errors import Execution, SendQueueFull, SidecarError, UpstreamLost, UpstreamUnavailable
+from mcp_sidecar.outbound.link import Sink
+from mcp_sidecar.protocol.jsonrpc import Request
+
+_BACKLOG = 100  # messages a listener may be behind before it is dropped
+_REOPEN_SECONDS = 1.0
+
+
+class NoStream(UpstreamUnavailable):
+    """The server has no stream for what it says by itself; that may still come with answers."""
+
+    reason = "UPSTREAM_NO_STREAM"
+
+
+class Source(Protocol):
+    """Whose stream is heard."""
+
+    async def hear(self, deliver: Callable[[Request], None]) -> None:
+        """Deliver every message until the stream ends; raises `SidecarError` when it cannot be had."""
+
+
+class Hearing:
+    """The listeners of one session. The stream is open while there is one."""
+
+    def __init__(self, source: Source, tasks: asyncio.TaskGroup) -> None:
+        self._source = source
+        self._tasks = tasks
+        self._listeners: set[_Listener] = set()
+        self._pump: asyncio.Task[None] | None = None
+
+    async def listen(self, sink: Sink) -> None:
+        """Pass on to `sink` until the stream is lost. Raises why, or `SendQueueFull` when `sink` is too slow."""
+        listener = _Listener()
+        self._listeners.add(listener)
+        if self._pump is None:
+            self._pump = self._tasks.create_task(self._run(), name="hear a session")
+        try:
+            while True:
+                message = await listener.next()
+                await sink.notify(message.method, message.encode(b""))
+        finally:
+            self._listeners.discard(listener)
+            if not self._listeners and self._pump is not None:
+                self._pump.cancel()
+                self._pump = None
+
+    def deliver(self, message: Request) -> None:
+        """Hand a message to every listener; never waits."""
+        for listener in self._listeners:
+            listener.put(message)
+
+    async def _run(self) -> None:
+        """Servers may end the stream whenever they like (2025-11-25, basic/transports): it is opened again."""
+        while True:
+            try:
+                await self._source.hear(self.deliver)
+            except NoStream:
+                return
+            except SidecarError as error:
+                self._end(error)
+                return
+            await asyncio.sleep(_REOPEN_SECONDS)
+
+    def _end(self, error: SidecarError) -> None:
+        self._pump = None
+        lost = UpstreamLost("what the MCP server says by itself can no longer be heard", execution=Execution.DONE)
+        lost.__cause__ = error
+        for listener in self._listeners:
+            listener.end(lost)
+
+
+class _Listener:
+    """A bounded queue with an end."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Request | SidecarError] = asyncio.Queue()
+
+    def put(self, message: Request) -> None:
+        if self._queue.qsize() < _BACKLOG:
+            self._queue.put_nowait(message)
+        elif self._queue.qsize() == _BACKLOG:
+            self.end(SendQueueFull(f"the listener is {_BACKLOG} messages behind"))
+
+    def end(self, error: SidecarError) -> None:
+        self._queue.put_nowait(error)
+
+    async def next(self) -> Request:
+        item = await self._queue.get()
+        if isinstance(item, SidecarError):
+            raise item
+        return item

@@ -1,0 +1,194 @@
+"""Streamable HTTP as every revision speaks it: one POST, answered with JSON or a stream; knows no era."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mcp_sidecar.call import Call
+from mcp_sidecar.directory import Endpoint
+from mcp_sidecar.errors import Execution, InvalidCall, SidecarError, UpstreamLost, UpstreamProtocolError, UpstreamUnavailable
+from mcp_sidecar.protocol import jsonrpc, sse
+from mcp_sidecar.wire.http_client import BadReply, ConnectFailed, ConnectionLost, HttpClient, ReplyTooLarge, Response
+
+COMMON_HEADERS = b"content-type: application/json\r\naccept: application/json, text/event-stream\r\n"
+_MAX_RETRY_AFTER = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What proves the sidecar to an upstream. `fingerprint` tells credentials apart and may be logged."""
+
+    fingerprint: str = ""
+    header: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Credential({self.fingerprint or 'none'})"
+
+
+def call_headers(call: Call, credential: Credential) -> bytes:
+    """The headers that do not depend on the era: what may travel upstream of a caller's request, and nothing else."""
+    parts = [COMMON_HEADERS, credential.header, b"x-request-id: %b\r\n" % call.request_id.encode()]
+    trace = call.trace
+    if trace.traceparent:
+        parts.append(b"traceparent: %b\r\n" % trace.traceparent.encode())
+        if trace.tracestate:
+            parts.append(b"tracestate: %b\r\n" % trace.tracestate.encode())
+    if trace.baggage:
+        parts.append(b"baggage: %b\r\n" % trace.baggage.encode())
+    return b"".join(parts)
+
+
+async def send(client: HttpClient, method: bytes, endpoint: Endpoint, headers: bytes, body: bytes, call: Call) -> Response:
+    """One request; returns when the head of the reply is there and keeps `call.execution` true meanwhile."""
+    call.execution = Execution.UNKNOWN
+    try:
+        return await client.request(method, endpoint.path.encode(), headers, body)
+    except ConnectFailed as error:
+        call.execution = Execution.NONE
+        raise UpstreamUnavailable(
+            f"the MCP server {endpoint.upstream!r} cannot be reached", metadata={"server": endpoint.upstream}
+        ) from error
+    except ConnectionLost as error:
+        if not error.sent:
+            call.execution = Execution.NONE
+        raise lost(endpoint, call) from error
+    except (BadReply, ReplyTooLarge) as error:
+        raise nonsense(endpoint, str(error)) from error
+
+
+def lost(endpoint: Endpoint, call: Call) -> SidecarError:
+    """The connection broke; whether the call may have run is what `call.execution` says."""
+    facts = {"server": endpoint.upstream}
+    if call.execution is Execution.NONE:
+        return UpstreamUnavailable(f"the MCP server {endpoint.upstream!r} closed the connection", metadata=facts)
+    message = f"the connection to the MCP server {endpoint.upstream!r} was lost before it answered"
+    return UpstreamLost(message, execution=call.execution, metadata=facts)
+
+
+def nonsense(endpoint: Endpoint, what: str, execution: Execution = Execution.UNKNOWN) -> UpstreamProtocolError:
+    """The server broke the protocol. `what` names the rule; what the server sent is never repeated."""
+    message = f"the MCP server {endpoint.upstream!r} broke the protocol: {what}"
+    return UpstreamProtocolError(message, execution=execution, metadata={"server": endpoint.upstream})
+
+
+class Replies:
+    """The messages of a JSON or event-stream body, one after the other. Closing the response is the caller's.
+
+    `parser` holds the last event id and the retry time of the stream.
+    """
+
+    def __init__(self, response: Response, endpoint: Endpoint, parser: sse.Parser | None = None) -> None:
+        self._response = response
+        self._endpoint = endpoint
+        self.parser = parser or sse.Parser()
+        self._waiting: list[sse.Event] = []
+        self._json = media_type(response) == b"application/json"
+        self._ended = False
+
+    async def next(self) -> jsonrpc.Message | None:
+        """The next message, None at the end of the body."""
+        if self._json:
+            return await self._only()
+        while True:
+            while self._waiting:
+                # A priming event has an id and nothing to say (2025-11-25, basic/transports).
+                if data := self._waiting.pop().data:
+                    return parse(data, self._endpoint)
+            if not (chunk := await _chunk(self._response, self._endpoint)):
+                return None
+            self._waiting = _events(self.parser, chunk, self._endpoint)[::-1]
+
+    async def _only(self) -> jsonrpc.Message | None:
+        if self._ended:
+            return None
+        self._ended = True
+        return parse(await body(self._response, self._endpoint), self._endpoint)
+
+
+def replies(response: Response, endpoint: Endpoint, parser: sse.Parser | None = None) -> Replies:
+    """What a successful reply says. Raises `UpstreamProtocolError` for bodies of another kind."""
+    if media_type(response) not in (b"application/json", b"text/event-stream"):
+        raise nonsense(endpoint, f"HTTP {response.status} with a body that is neither JSON nor an event stream")
+    return Replies(response, endpoint, parser)
+
+
+async def body(response: Response, endpoint: Endpoint) -> bytes:
+    """The whole body of a reply, up to the client's limit."""
+    try:
+        return await response.read()
+    except (ConnectionLost, BadReply, ReplyTooLarge) as error:
+        raise _broken_body(error, endpoint) from error
+
+
+async def _chunk(response: Response, endpoint: Endpoint) -> bytes:
+    try:
+        return await response.next_chunk()
+    except (ConnectionLost, BadReply, ReplyTooLarge) as error:
+        raise _broken_body(error, endpoint) from error
+
+
+def _broken_body(error: Exception, endpoint: Endpoint) -> SidecarError:
+    if isinstance(error, ConnectionLost):
+        message = f"the connection to the MCP server {endpoint.upstream!r} was lost in the middle of its answer"
+        return UpstreamLost(message, execution=Execution.UNKNOWN, metadata={"server": endpoint.upstream})
+    return nonsense(endpoint, str(error))
+
+
+def _events(parser: sse.Parser, chunk: bytes, endpoint: Endpoint) -> list[sse.Event]:
+    try:
+        return parser.feed(chunk)
+    except InvalidCall as error:
+        raise nonsense(endpoint, error.message) from error
+
+
+def parse(data: bytes, endpoint: Endpoint) -> jsonrpc.Message:
+    """One message of a server."""
+    try:
+        return jsonrpc.parse(data)
+    except InvalidCall as error:
+        raise nonsense(endpoint, error.message) from error
+
+
+def media_type(response: Response) -> bytes:
+    """The media type of a reply, lower case and without parameters; empty when there is none."""
+    value = response.headers.get(b"content-type") or b""
+    return value.split(b";", 1)[0].strip().lower()
+
+
+async def error_reply(response: Response, endpoint: Endpoint, request_id: bytes) -> jsonrpc.Response | None:
+    """The JSON-RPC error in a reply whose status is not 2xx, or None when its body is something else.
+
+    Correlated by the POST it answers: servers put other ids into errors of this kind (2025-era SDKs send
+    `"server-error"`).
+    """
+    if media_type(response) != b"application/json":
+        return None
+    try:
+        message = jsonrpc.parse(await body(response, endpoint))
+    except (InvalidCall, UpstreamProtocolError):
+        return None
+    if not isinstance(message, jsonrpc.Response) or message.error is None:
+        return None
+    return jsonrpc.Response(request_id, error=message.error)
+
+
+def status_error(response: Response, endpoint: Endpoint) -> SidecarError:
+    """What an HTTP status without a JSON-RPC body means."""
+    status, name = response.status, endpoint.upstream
+    facts = {"server": name, "http_status": str(status)}
+    if status in (401, 403):
+        return UpstreamUnavailable(f"the MCP server {name!r} does not accept the sidecar's credentials", metadata=facts)
+    if status in (429, 502, 503, 504):
+        message = f"the MCP server {name!r} is not able to answer (HTTP {status})"
+        return UpstreamUnavailable(
+            message, execution=Execution.UNKNOWN, retry_after=_retry_after(response), metadata=facts
+        )
+    if 300 <= status < 400:
+        return nonsense(endpoint, f"HTTP {status}: redirects are not followed", Execution.NONE)
+    executed = Execution.NONE if 400 <= status < 500 else Execution.UNKNOWN
+    return nonsense(endpoint, f"HTTP {status} without a JSON-RPC message", executed)
+
+
+def _retry_after(response: Response) -> float | None:
+    value = response.headers.get(b"retry-after") or b""
+    return min(float(value), _MAX_RETRY_AFTER) if value.isdigit() and len(value) < 10 else None

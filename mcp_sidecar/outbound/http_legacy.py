@@ -1,0 +1,359 @@
+"""A link to a 2025-era server over Streamable HTTP: a session, resumable streams, cancelled by notification.
+
+Knows no client; its requests come in the legacy shape.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from mcp_sidecar.call import Call
+from mcp_sidecar.directory import Endpoint
+from mcp_sidecar.errors import Execution, InvalidCall, SidecarError, UpstreamLost, UpstreamUnavailable
+from mcp_sidecar.outbound import http
+from mcp_sidecar.outbound.flights import Flights
+from mcp_sidecar.outbound.hearing import Hearing, NoStream
+from mcp_sidecar.outbound.link import Ignore, Sink
+from mcp_sidecar.protocol import jsonrpc, sse
+from mcp_sidecar.protocol.eras import LATEST_LEGACY, Era
+from mcp_sidecar.protocol.handshake import ServerProfile, initialize_request, initialized
+from mcp_sidecar.protocol.session import Session
+from mcp_sidecar.wire.http_client import HttpClient, Response
+
+_HANDSHAKE_SECONDS = 10.0
+_COURTESY_SECONDS = 1.0  # for messages nobody waits for: cancellations, answers, the end of a session
+_DEFAULT_RETRY = 1.0
+_MIN_RETRY = 0.01
+_MAX_RESUMES = 1000
+
+
+class SessionLost(UpstreamUnavailable):
+    """The server no longer knows our session: nothing ran, a fresh session will do."""
+
+    reason = "UPSTREAM_SESSION_LOST"
+
+
+class LegacyLink:
+    """One session, used by many calls at once.
+
+    `capabilities` (JSON text) is what the session declares the client to be able to. A session that the server forgot
+    is begun anew, once, under the call that noticed.
+    """
+
+    era = Era.LEGACY
+    stateful = True
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        credential: http.Credential,
+        client: HttpClient,
+        tasks: asyncio.TaskGroup,
+        *,
+        version: str = LATEST_LEGACY,
+        capabilities: bytes = b"{}",
+    ) -> None:
+        self._endpoint = endpoint
+        self._credential = credential
+        self._client = client
+        self._tasks = tasks
+        self._flights: Flights[None] = Flights(tasks)
+        self._offer = version
+        self._capabilities = capabilities
+        self._profile = ServerProfile(version)
+        self._session: Session | None = None
+        self._hearing = Hearing(self, tasks)
+
+    @property
+    def profile(self) -> ServerProfile:
+        return self._profile
+
+    async def open(self) -> None:
+        """`initialize`, then `notifications/initialized`; callers at the same time share one handshake."""
+        await self._flights.join("initialize", self._initialize)
+
+    async def exchange(self, request: jsonrpc.Request, call: Call, sink: Sink) -> jsonrpc.Response:
+        """See `Link.exchange`."""
+        session = await self._current()
+        try:
+            return await self._attempt(session, request, call, sink)
+        except SessionLost:
+            # 404 for our own session: the server refused it before it ran (2025-11-25, basic/transports, 7).
+            self._forget(session)
+            return await self._attempt(await self._current(), request, call, sink)
+
+    async def _current(self) -> Session:
+        if self._session is None:
+            await self.open()
+        if self._session is None:
+            raise SessionLost(f"the MCP server {self._endpoint.upstream!r} keeps losing its session")
+        return self._session
+
+    def _forget(self, session: Session) -> None:
+        if self._session is session:
+            self._session = None
+
+    async def _initialize(self) -> None:
+        call = Call(rpc="handshake", request_id="handshake")
+        request = initialize_request(self._offer, self._capabilities)
+        try:
+            async with asyncio.timeout(_HANDSHAKE_SECONDS):
+                session, answer = await self._handshake(request, call)
+                self._profile = initialized(answer.result or b"")
+                session.version = self._profile.version
+                await self._post(session, jsonrpc.Request("notifications/initialized").encode(b""), call)
+        except InvalidCall as error:
+            raise http.nonsense(self._endpoint, error.message, Execution.NONE) from error
+        except TimeoutError as error:
+            message = f"the MCP server {self._endpoint.upstream!r} did not finish initialize in {_HANDSHAKE_SECONDS:g} s"
+            raise UpstreamUnavailable(message, metadata={"server": self._endpoint.upstream}) from error
+        self._session = session
+
+    async def _handshake(self, request: jsonrpc.Request, call: Call) -> tuple[Session, jsonrpc.Response]:
+        session = Session(self._offer)
+        request_id, request = session.register(request)
+        headers = http.call_headers(call, self._credential)  # no version header: it is what is being negotiated
+        response = await http.send(self._client, b"POST", self._endpoint, headers, request.encode(request_id), call)
+        try:
+            if response.status != 200:
+                raise await self._no_handshake(response, request_id)
+            answer = await self._final(response, session, request_id, call, Ignore())
+            if answer.error is not None:
+                raise self._refused_handshake(answer)
+            # Only the answer to `initialize` names a session that counts: SDKs put fresh ids into refusals too.
+            session.id = response.headers.get(b"mcp-session-id") or b""
+            return session, answer
+        finally:
+            response.close()
+
+    async def _no_handshake(self, response: Response, request_id: bytes) -> SidecarError:
+        answer = await http.error_reply(response, self._endpoint, request_id)
+        if answer is not None:
+            return self._refused_handshake(answer)
+        failure = http.status_error(response, self._endpoint)
+        failure.execution = Execution.NONE
+        return failure
+
+    def _refused_handshake(self, answer: jsonrpc.Response) -> SidecarError:
+        said = jsonrpc.read_error(answer)
+        code = f" (JSON-RPC error {said[0]})" if said else ""
+        return UpstreamUnavailable(
+            f"the MCP server {self._endpoint.upstream!r} refused to initialize{code}",
+            metadata={"server": self._endpoint.upstream},
+        )
+
+    async def _attempt(self, session: Session, request: jsonrpc.Request, call: Call, sink: Sink) -> jsonrpc.Response:
+        request_id, request = session.register(request)
+        answered = False
+        try:
+            response = await self._send(session, b"POST", request.encode(request_id), call)
+            try:
+                answer = await self._outcome(response, session, request_id, call, sink)
+            finally:
+                response.close()
+            answered = True
+            return answer
+        finally:
+            session.release(request_id)
+            if not answered and call.execution is Execution.UNKNOWN:
+                self._cancel(session, request_id)
+
+    async def _outcome(
+        self, response: Response, session: Session, request_id: bytes, call: Call, sink: Sink
+    ) -> jsonrpc.Response:
+        if response.status == 404 and session.id:
+            call.execution = Execution.NONE
+            raise SessionLost(f"the MCP server {self._endpoint.upstream!r} lost its session")
+        if response.status != 200:
+            error = await http.error_reply(response, self._endpoint, request_id)
+            if error is None:
+                failure = http.status_error(response, self._endpoint)
+                call.execution = failure.execution
+                raise failure
+            call.execution = Execution.DONE
+            return error
+        return await self._final(response, session, request_id, call, sink)
+
+    async def _final(
+        self, response: Response, session: Session, request_id: bytes, call: Call, sink: Sink
+    ) -> jsonrpc.Response:
+        """The response, over as many connections as the server needs (2025-11-25, basic/transports, "Polling")."""
+        parser = sse.Parser()
+        for _ in range(_MAX_RESUMES):
+            answer = await self._read(http.replies(response, self._endpoint, parser), session, request_id, call, sink)
+            if answer is not None:
+                call.execution = Execution.DONE
+                return answer
+            if not parser.last_id:
+                raise http.lost(self._endpoint, call)
+            response.close()
+            await asyncio.sleep(_DEFAULT_RETRY if parser.retry is None else max(_MIN_RETRY, parser.retry / 1000))
+            response = await self._resume(session, parser, call)
+            parser = parser.resumed()
+        raise http.nonsense(self._endpoint, "it ended its stream again and again without an answer")
+
+    async def _read(
+        self, replies: http.Replies, session: Session, request_id: bytes, call: Call, sink: Sink
+    ) -> jsonrpc.Response | None:
+        """Pass on what comes until the response; None when the stream ends before it."""
+        while (message := await self._next(replies)) is not None:
+            if isinstance(message, jsonrpc.Response):
+                if message.id != request_id:
+                    raise http.nonsense(self._endpoint, "it answered another request than the one it was sent")
+                return message
+            if message.id:
+                self._answer(session, message, await _reply(message, sink))
+            else:
+                await self._notify(session, message, sink)
+        return None
+
+    async def _next(self, replies: http.Replies) -> jsonrpc.Message | None:
+        """The next message; a stream that can be resumed may also just break off."""
+        try:
+            return await replies.next()
+        except UpstreamLost:
+            if replies.parser.last_id:
+                return None
+            raise
+
+    async def _notify(self, session: Session, message: jsonrpc.Request, sink: Sink) -> None:
+        if message.method == "notifications/progress":
+            restored = session.restore(message)
+            if restored is None:
+                return
+            message = restored
+        elif message.method != "notifications/message":
+            self._hearing.deliver(message)  # what no request caused may come on any stream; it belongs to the listeners
+            return
+        await sink.notify(message.method, message.encode(b""))
+
+    async def _resume(self, session: Session, parser: sse.Parser, call: Call) -> Response:
+        last = b"last-event-id: %b\r\n" % parser.last_id.encode()
+        response = await self._send(session, b"GET", b"", call, last)
+        if response.status != 200:
+            response.close()
+            raise http.lost(self._endpoint, call)
+        return response
+
+    async def listen(self, sink: Sink) -> None:
+        """Pass on what the session says by itself, until that is over (then `UpstreamLost`) or nobody wants it.
+
+        Servers put each message on one stream only, so all listeners of a session share it.
+        """
+        await self._current()
+        await self._hearing.listen(sink)
+
+    async def hear(self, deliver: Callable[[jsonrpc.Request], None]) -> None:
+        """Read the session's GET stream to its end. Raises `NoStream` when the server offers none."""
+        session = await self._current()
+        response = await self._send(session, b"GET", b"", Call(rpc="listen", request_id="listen"))
+        try:
+            if response.status == 404 and session.id:
+                self._forget(session)
+                raise SessionLost(f"the MCP server {self._endpoint.upstream!r} lost its session")
+            if response.status != 200:
+                raise NoStream(f"the MCP server {self._endpoint.upstream!r} offers no stream of its own")
+            replies = http.replies(response, self._endpoint)
+            while (message := await replies.next()) is not None:
+                if isinstance(message, jsonrpc.Request) and not message.id:
+                    deliver(message)
+                elif isinstance(message, jsonrpc.Request):
+                    self._answer(session, message, await _reply(message, Ignore()))
+        finally:
+            response.close()
+
+    async def subscribe(self, uri: bytes, call: Call) -> None:
+        """Have the server tell of changes to a resource (`uri` is JSON text); the first of several subscribers asks."""
+        session = await self._current()
+        session.subscribers[uri] += 1
+        if session.subscribers[uri] == 1:
+            await self.exchange(jsonrpc.Request("resources/subscribe", params={"uri": uri}), call, Ignore())
+
+    def unsubscribe(self, uri: bytes) -> None:
+        """The last of several subscribers tells the server, which nobody waits for."""
+        session = self._session
+        if session is None or not session.subscribers[uri]:
+            return
+        session.subscribers[uri] -= 1
+        if not session.subscribers[uri]:
+            request_id, request = session.register(jsonrpc.Request("resources/unsubscribe", params={"uri": uri}))
+            self._courtesy(session, request.encode(request_id), "unsubscribe")
+
+    async def want_logs(self, level: str, call: Call) -> None:
+        """Have the server log at `level` or below; the session's lowest wish wins."""
+        session = await self._current()
+        if session.wants_level(level):
+            session.log_level = level
+            await self.exchange(jsonrpc.Request("logging/setLevel", params={"level": b'"%b"' % level.encode()}), call, Ignore())
+
+    async def check(self) -> None:
+        """`ping` on the session that stands; a link without one has nothing to check."""
+        session = self._session
+        if session is None:
+            raise SessionLost(f"the MCP server {self._endpoint.upstream!r} lost its session")
+        try:
+            await self._attempt(session, jsonrpc.Request("ping"), Call(rpc="monitor", request_id="monitor"), Ignore())
+        except SessionLost:
+            self._forget(session)
+            raise
+
+    def close_idle(self, unused_for: float) -> None:
+        self._client.close_idle(unused_for)
+
+    async def close(self) -> None:
+        """DELETE the session, as a courtesy, then drop every socket."""
+        session, self._session = self._session, None
+        try:
+            if session is not None and session.id:
+                async with asyncio.timeout(_COURTESY_SECONDS):
+                    response = await self._send(session, b"DELETE", b"", Call(rpc="close", request_id="close"))
+                    response.close()
+        except (SidecarError, TimeoutError):
+            pass  # the server will expire the session by itself
+        finally:
+            self._client.close()
+
+    def _cancel(self, session: Session, request_id: bytes) -> None:
+        """Nobody waits for this request any more: a disconnect alone does not say so in this era."""
+        params = {"requestId": request_id, "reason": b'"the caller went away"'}
+        self._courtesy(session, jsonrpc.Request("notifications/cancelled", params=params).encode(b""), "cancel")
+
+    def _answer(self, session: Session, asked: jsonrpc.Request, answer: jsonrpc.Response) -> None:
+        self._courtesy(session, answer.encode(asked.id), "answer")
+
+    def _courtesy(self, session: Session, message: bytes, what: str) -> None:
+        self._tasks.create_task(self._try_post(session, message), name=f"{what} {self._endpoint.upstream}")
+
+    async def _try_post(self, session: Session, message: bytes) -> None:
+        try:
+            async with asyncio.timeout(_COURTESY_SECONDS):
+                await self._post(session, message, Call(rpc="courtesy", request_id="courtesy"))
+        except (SidecarError, TimeoutError):
+            pass  # the path is broken, which the exchange itself has reported or will
+
+    async def _post(self, session: Session, message: bytes, call: Call) -> None:
+        """A notification or an answer: 202, or whatever a lenient server says instead."""
+        response = await self._send(session, b"POST", message, call)
+        try:
+            if response.status >= 400:
+                raise http.status_error(response, self._endpoint)
+            await http.body(response, self._endpoint)
+        finally:
+            response.close()
+
+    async def _send(self, session: Session, method: bytes, body: bytes, call: Call, extra: bytes = b"") -> Response:
+        headers = b"%bmcp-protocol-version: %b\r\n%b" % (
+            http.call_headers(call, self._credential),
+            session.version.encode(),
+            extra,
+        )
+        if session.id:
+            headers = b"%bmcp-session-id: %b\r\n" % (headers, session.id)
+        return await http.send(self._client, method, self._endpoint, headers, body, call)
+
+
+async def _reply(request: jsonrpc.Request, sink: Sink) -> jsonrpc.Response:
+    if request.method == "ping":
+        return jsonrpc.Response(request.id, result=b"{}")
+    return await sink.ask(request)

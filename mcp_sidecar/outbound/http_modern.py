@@ -1,0 +1,117 @@
+"""A link to a server of MCP 2026-07-28 over Streamable HTTP: stateless, cancelled by closing; knows no client."""
+
+from __future__ import annotations
+
+import itertools
+
+from mcp_sidecar.call import Call
+from mcp_sidecar.directory import Endpoint
+from mcp_sidecar.errors import Execution, UpstreamUnavailable
+from mcp_sidecar.outbound import http
+from mcp_sidecar.outbound.link import Ignore, Sink
+from mcp_sidecar.protocol import headers, jsonrpc
+from mcp_sidecar.protocol.eras import INVALID_REQUEST, LATEST_MODERN, UNSUPPORTED_VERSION, Era
+from mcp_sidecar.protocol.handshake import ServerProfile, discover_request
+from mcp_sidecar.wire.http_client import HttpClient, Response
+
+_VERSION_HEADER = b"mcp-protocol-version: %b\r\n" % LATEST_MODERN.encode()
+
+
+# How servers of the other era refuse what they do not know as theirs (basic/versioning, "Era detection"); a server
+# that upgraded past us says -32022.
+_OTHER_ERA = frozenset((INVALID_REQUEST, -32000, UNSUPPORTED_VERSION))
+
+
+class EraChanged(UpstreamUnavailable):
+    """The server refused the request as one of another era: what is known of it may be out of date.
+
+    `answer` is what it said, for the case that it is not.
+    """
+
+    reason = "UPSTREAM_ERA_CHANGED"
+
+    def __init__(self, server: str, answer: jsonrpc.Response) -> None:
+        super().__init__(f"the MCP server {server!r} does not speak {LATEST_MODERN} any more", metadata={"server": server})
+        self.answer = answer
+
+
+class ModernLink:
+    """Sends each request on its own. Ids are ours: several callers share the link."""
+
+    era = Era.MODERN
+    stateful = False
+
+    def __init__(self, endpoint: Endpoint, credential: http.Credential, client: HttpClient, profile: ServerProfile) -> None:
+        self._endpoint = endpoint
+        self._credential = credential
+        self._client = client
+        self._profile = profile
+        self._ids = itertools.count(1)
+
+    @property
+    def profile(self) -> ServerProfile:
+        return self._profile
+
+    async def open(self) -> None:
+        """Nothing precedes the first request."""
+
+    async def exchange(self, request: jsonrpc.Request, call: Call, sink: Sink) -> jsonrpc.Response:
+        """See `Link.exchange`. The notifications of the reply go to `sink` as they come."""
+        request_id = b"%d" % next(self._ids)
+        response = await http.send(
+            self._client, b"POST", self._endpoint, self._headers(request, call), request.encode(request_id), call
+        )
+        try:
+            return await self._outcome(response, request_id, call, sink)
+        finally:
+            # Closing an unfinished reply is how this revision cancels (basic/patterns/cancellation).
+            response.close()
+
+    def _headers(self, request: jsonrpc.Request, call: Call) -> bytes:
+        block = b"%b%bmcp-method: %b\r\n" % (
+            http.call_headers(call, self._credential),
+            _VERSION_HEADER,
+            request.method.encode(),
+        )
+        if (name := headers.name_of(request)) is not None:
+            block = b"%bmcp-name: %b\r\n" % (block, headers.encode(name))
+        return block + b"".join([b"%b: %b\r\n" % pair for pair in call.mirrored])
+
+    async def _outcome(self, response: Response, request_id: bytes, call: Call, sink: Sink) -> jsonrpc.Response:
+        if response.status != 200:
+            return await self._refused(response, request_id, call)
+        replies = http.replies(response, self._endpoint)
+        while (message := await replies.next()) is not None:
+            if isinstance(message, jsonrpc.Response):
+                if message.id != request_id:
+                    raise http.nonsense(self._endpoint, "it answered another request than the one it was sent")
+                call.execution = Execution.DONE
+                return message
+            if message.id:
+                raise http.nonsense(self._endpoint, "it sent a request on a stream of 2026-07-28")
+            await sink.notify(message.method, message.encode(b""))
+        raise http.lost(self._endpoint, call)
+
+    async def _refused(self, response: Response, request_id: bytes, call: Call) -> jsonrpc.Response:
+        error = await http.error_reply(response, self._endpoint, request_id)
+        if error is None:
+            failure = http.status_error(response, self._endpoint)
+            call.execution = failure.execution
+            raise failure
+        facts = jsonrpc.read_error(error)
+        if response.status == 400 and facts and facts[0] in _OTHER_ERA:
+            call.execution = Execution.NONE
+            raise EraChanged(self._endpoint.upstream, error)
+        call.execution = Execution.DONE
+        return error
+
+    async def check(self) -> None:
+        """Ask the server who it is: the one request that every server of this revision answers."""
+        call = Call(rpc="monitor", request_id="monitor")
+        await self.exchange(discover_request(), call, Ignore())
+
+    def close_idle(self, unused_for: float) -> None:
+        self._client.close_idle(unused_for)
+
+    async def close(self) -> None:
+        self._client.close()

@@ -1,0 +1,70 @@
+"""The interface of a link, our way to one endpoint of an MCP server; knows no client and no wire."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from mcp_sidecar.call import Call
+from mcp_sidecar.protocol import jsonrpc
+from mcp_sidecar.protocol.eras import METHOD_NOT_FOUND, Era
+from mcp_sidecar.protocol.handshake import ServerProfile
+
+
+class Sink(Protocol):
+    """Where the events of an exchange go before its response. Slow sinks slow the exchange down, never fill memory."""
+
+    async def notify(self, method: str, message: bytes) -> None:
+        """A notification that belongs to the exchange, as a whole message."""
+
+    async def ask(self, request: jsonrpc.Request) -> jsonrpc.Response:
+        """A request of the server to the client; what is returned is the client's answer."""
+
+
+class Ignore:
+    """A sink for callers that want the response only."""
+
+    async def notify(self, method: str, message: bytes) -> None:
+        """Drop it."""
+
+    async def ask(self, request: jsonrpc.Request) -> jsonrpc.Response:
+        """Refuse: the sidecar declares no client capability that would allow a server to ask."""
+        return refusal(request)
+
+
+def refusal(request: jsonrpc.Request) -> jsonrpc.Response:
+    """The answer to a server's request that nobody here can fulfil."""
+    error = jsonrpc.encode_error(METHOD_NOT_FOUND, f"{request.method} is not supported by this client")
+    return jsonrpc.Response(request.id, error=error)
+
+
+class Link(Protocol):
+    """One MCP conversation with one endpoint, for one credential.
+
+    Every method raises `SidecarError`s only. Cancelling `exchange` cancels the request upstream, in the way of the
+    link's era.
+    """
+
+    era: Era
+    stateful: bool  # the server remembers something between two exchanges, which can be lost
+
+    @property
+    def profile(self) -> ServerProfile:
+        """What the server said of itself when the link was opened."""
+
+    async def open(self) -> None:
+        """Do what must precede the first exchange."""
+
+    async def exchange(self, request: jsonrpc.Request, call: Call, sink: Sink) -> jsonrpc.Response:
+        """Send one request (ids and tokens are replaced by ours) and wait for its end.
+
+        `call.execution` follows: NONE until bytes may have left, UNKNOWN from then, DONE once the server answered.
+        """
+
+    async def check(self) -> None:
+        """Raise unless the conversation still stands; never begins a new one."""
+
+    def close_idle(self, unused_for: float) -> None:
+        """Close sockets that were not used for so many seconds."""
+
+    async def close(self) -> None:
+        """End the conversation; exchanges on it end as lost. Takes a second at most."""

@@ -1,0 +1,265 @@
+"""The connections to MCP servers: who may use which, who has to wait, who has to go. Knows neither wires nor eras.
+
+The whole policy is `_assign`, a plain function: it looks at the waiting calls and at the connections, hands out what it
+can and returns what has to be opened and closed. Everything that waits is elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mcp_sidecar.call import Deadline
+from mcp_sidecar.errors import PoolExhausted, SidecarError, UnknownConnection, UpstreamUnavailable
+from mcp_sidecar.outbound.connection import Connection, Key, Row, State, describe
+from mcp_sidecar.outbound.link import Link
+from mcp_sidecar.settings import PoolSettings
+
+Watcher = Callable[[Row], None]
+_TICK_SECONDS = 1.0
+# The refusal has to reach the caller before its deadline does, or it would only see the deadline.
+_REFUSAL_SECONDS = 0.1
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    key: Key
+    open_link: Callable[[], Link]
+    granted: asyncio.Future[Connection] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Pool:
+    """Leases connections by key. The least recently used idle one makes room for another; a busy one never does.
+
+    `tasks` owns the opening and closing of links. Watchers are called with the row after every change.
+    """
+
+    def __init__(self, settings: PoolSettings, tasks: asyncio.TaskGroup) -> None:
+        self._settings = settings
+        self._tasks = tasks
+        self._connections: dict[Key, Connection] = {}  # in order of use, least recent first
+        self._waiting: list[_Waiter] = []
+        self._watchers: list[Watcher] = []
+        self._names = itertools.count(1)
+
+    def ready(self, key: Key) -> Connection | None:
+        """Lease the connection of `key` if it stands; the fast path of `acquire`."""
+        connection = self._connections.get(key)
+        if connection is None or connection.state is State.CONNECTING or connection.closing:
+            return None
+        return self._lease(connection)
+
+    async def acquire(self, key: Key, open_link: Callable[[], Link], deadline: Deadline) -> Connection:
+        """Lease the connection of `key`, opened with `open_link` if there is none. Give it back with `release`.
+
+        Raises `PoolExhausted` when none comes free before the deadline, or why the link could not be opened.
+        """
+        connection = self.ready(key)
+        if connection is not None:
+            return connection
+        waiter = _Waiter(key, open_link)
+        self._waiting.append(waiter)
+        self._assign()
+        try:
+            async with asyncio.timeout(max(0.0, deadline.remaining() - _REFUSAL_SECONDS)):
+                return await waiter.granted
+        except TimeoutError as error:
+            self._withdraw(waiter)
+            raise self._exhausted(key) from error
+        except asyncio.CancelledError:
+            self._withdraw(waiter)
+            raise
+
+    def _exhausted(self, key: Key) -> SidecarError:
+        if (connection := self._connections.get(key)) is not None and connection.state is State.CONNECTING:
+            return UpstreamUnavailable(f"the MCP server {key.upstream!r} did not connect in time")
+        return PoolExhausted(
+            f"every one of the {self._settings.max_connections} connections is busy"
+            f" (pool.max_connections, pool.max_per_endpoint)",
+            retry_after=1.0,
+            metadata={"server": key.upstream},
+        )
+
+    def _withdraw(self, waiter: _Waiter) -> None:
+        """Nobody waits any more; a lease granted in the same moment goes back."""
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+        if waiter.granted.done() and not waiter.granted.cancelled() and waiter.granted.exception() is None:
+            self.release(waiter.granted.result())
+
+    def release(self, connection: Connection) -> None:
+        """Give a lease back."""
+        connection.in_flight -= 1
+        connection.used_at = time.monotonic()
+        if connection.in_flight == 0:
+            if connection.closing:
+                self._drop(connection)
+            if self._waiting:
+                self._assign()
+
+    def _lease(self, connection: Connection) -> Connection:
+        connection.in_flight += 1
+        connection.calls += 1
+        key = connection.key
+        del self._connections[key]
+        self._connections[key] = connection
+        return connection
+
+    def _assign(self) -> None:
+        """Serve the waiting calls, oldest first, as far as connections and limits allow."""
+        for waiter in tuple(self._waiting):
+            connection = self._connections.get(waiter.key)
+            if connection is None:
+                self._make(waiter)
+            elif connection.state is not State.CONNECTING and not connection.closing:
+                self._waiting.remove(waiter)
+                if not waiter.granted.done():
+                    waiter.granted.set_result(self._lease(connection))
+
+    def _make(self, waiter: _Waiter) -> None:
+        """Open the connection a waiter needs, if there is room or room can be made."""
+        if not self._has_room(waiter.key) and not self._evict(waiter.key):
+            return
+        connection = Connection(f"c{next(self._names)}", waiter.key, waiter.open_link())
+        self._connections[waiter.key] = connection
+        self._tell(connection)
+        self._tasks.create_task(self._open(connection), name=f"open {connection.id}")
+
+    def _at_endpoint(self, key: Key) -> list[Connection]:
+        return [connection for other, connection in self._connections.items() if other.endpoint == key.endpoint]
+
+    def _has_room(self, key: Key) -> bool:
+        return (
+            len(self._connections) < self._settings.max_connections
+            and len(self._at_endpoint(key)) < self._settings.max_per_endpoint
+        )
+
+    def _evict(self, key: Key) -> bool:
+        """Close the least recently used idle connection, of the same endpoint if that is what is full."""
+        full = len(self._at_endpoint(key)) >= self._settings.max_per_endpoint
+        candidates = self._at_endpoint(key) if full else list(self._connections.values())
+        idle = next((connection for connection in candidates if connection.idle), None)
+        if idle is None:
+            return False
+        idle.last_error = ""
+        self._drop(idle)
+        return self._has_room(key)
+
+    async def _open(self, connection: Connection) -> None:
+        try:
+            await connection.link.open()
+        except SidecarError as error:
+            self._fail(connection, error)
+        else:
+            self.report(connection, None)
+            self._assign()
+
+    def _fail(self, connection: Connection, error: SidecarError) -> None:
+        """A link that could not be opened is nobody's connection; whoever waits for it learns why."""
+        connection.last_error = error.message
+        self._drop(connection)
+        for waiter in [waiter for waiter in self._waiting if waiter.key == connection.key]:
+            self._waiting.remove(waiter)
+            if not waiter.granted.done():
+                waiter.granted.set_exception(error)
+        self._assign()
+
+    def report(self, connection: Connection, error: SidecarError | None) -> None:
+        """Tell what an exchange or a check found out: None is success, an error means that the path is broken."""
+        if connection.state is State.CLOSED:
+            return
+        now = time.monotonic()
+        if error is None:
+            connection.heard_at = now
+            if connection.state is State.CONNECTED:
+                return
+            connection.failures, connection.last_error = 0, ""
+            self._change(connection, State.CONNECTED)
+        else:
+            connection.failures += 1
+            connection.last_error = error.message
+            if connection.state is not State.DISCONNECTED:
+                connection.retry_at = now
+                self._change(connection, State.DISCONNECTED)
+
+    def _change(self, connection: Connection, state: State) -> None:
+        connection.state = state
+        connection.since = time.time()
+        self._tell(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        if self._connections.get(connection.key) is connection:
+            del self._connections[connection.key]
+        if connection.state is not State.CLOSED:
+            self._change(connection, State.CLOSED)
+            self._tasks.create_task(self._close(connection), name=f"close {connection.id}")
+
+    async def _close(self, connection: Connection) -> None:
+        await connection.link.close()
+
+    def close(self, connection_id: str, *, wait: bool) -> Row:
+        """Close a connection; with `wait`, once its calls have ended. Raises `UnknownConnection`."""
+        connection = self._find(connection_id)
+        connection.closing = True
+        if not wait or connection.in_flight == 0:
+            self._drop(connection)
+            self._assign()
+        return describe(connection)
+
+    def _find(self, connection_id: str) -> Connection:
+        for connection in self._connections.values():
+            if connection.id == connection_id:
+                return connection
+        raise UnknownConnection(f"no connection is called {connection_id!r}", metadata={"connection": connection_id[:64]})
+
+    def close_upstream(self, upstream: str) -> None:
+        """Close what is idle of an upstream now and the rest when its calls have ended."""
+        for connection in [one for one in self._connections.values() if one.key.upstream == upstream]:
+            self.close(connection.id, wait=True)
+
+    def connections(self) -> tuple[Connection, ...]:
+        return tuple(self._connections.values())
+
+    def rows(self) -> tuple[Row, ...]:
+        """Every connection, in order of age."""
+        ranks = {one.id: rank for rank, one in enumerate(one for one in self._connections.values() if one.idle)}
+        rows = [describe(connection, ranks.get(connection.id, -1)) for connection in self._connections.values()]
+        return tuple(sorted(rows, key=lambda row: int(row.id[1:])))
+
+    def row(self, connection_id: str) -> Row:
+        """One connection. Raises `UnknownConnection`."""
+        self._find(connection_id)
+        return next(row for row in self.rows() if row.id == connection_id)
+
+    def watch(self, watcher: Watcher) -> Callable[[], None]:
+        """Call `watcher` after every change; returns what ends that."""
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
+
+    def _tell(self, connection: Connection) -> None:
+        for watcher in tuple(self._watchers):
+            watcher(describe(connection))
+
+    def tick(self, now: float) -> None:
+        """Close the sockets and the sessions that nobody used for long enough."""
+        for connection in self.connections():
+            connection.link.close_idle(self._settings.idle)
+            if connection.idle and now - connection.used_at > self._settings.session_idle:
+                self._drop(connection)
+
+    async def run(self) -> None:
+        """Tick for ever."""
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            self.tick(time.monotonic())
+
+    async def shut(self) -> None:
+        """Close every connection, in parallel; each takes a second at most."""
+        connections = self.connections()
+        self._connections.clear()
+        for connection in connections:
+            self._change(connection, State.CLOSED)
+        await asyncio.gather(*(self._close(connection) for connection in connections))

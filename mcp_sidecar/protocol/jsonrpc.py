@@ -1,0 +1,255 @@
+"""JSON-RPC 2.0 messages as slices of the bytes they arrived in; knows no method and no wire.
+
+A message is peeked at, never rebuilt: the envelope, the top level of `params` and the members of `params._meta` are
+written by us from the slices, every value below goes through byte for byte. What is refused here (duplicate keys,
+unknown envelope members, odd ids, depth) therefore means the same to us and to whoever reads the message next.
+
+Every function that reads bytes raises `InvalidCall` (or its kin `MalformedMessage`, `InvalidParams`) and nothing else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from mcp_sidecar.errors import InvalidCall, InvalidParams, MalformedMessage
+
+MAX_DEPTH = 64
+MAX_ID_BYTES = 256
+
+Members = dict[str, bytes]
+
+_ENVELOPE = frozenset(("jsonrpc", "id", "method", "params", "result", "error"))
+_VERSION = b'"2.0"'
+_METHOD = re.compile(r"[!-~]{1,128}\Z")
+_INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]*)\Z")
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_string = msgspec.json.Decoder(str)
+_encode = msgspec.json.encode
+_scan = json.decoder.scanstring  # type: ignore[attr-defined]  # untyped, documented only by its use in `json`
+_skip = json.JSONDecoder().raw_decode
+_blank = re.compile(r"[ \t\n\r]*")
+_brackets = bytes.maketrans(b"{}", b"[]")
+_no_brackets = bytes(set(range(256)) - set(b"[]{}"))
+
+
+@dataclass(slots=True)
+class Request:
+    """A request, or a notification when `id` is empty. `id` is JSON text; `meta` holds the members of `params._meta`."""
+
+    method: str
+    id: bytes = b""
+    params: Members = field(default_factory=dict)
+    meta: Members = field(default_factory=dict)
+
+    def encode(self, request_id: bytes) -> bytes:
+        """The whole message under another id (none when empty)."""
+        params = dict(self.params)
+        if self.meta:
+            params["_meta"] = encode_object(self.meta)
+        head = b'{"jsonrpc":"2.0","id":%b,"method":%b' % (request_id, _encode(self.method))
+        if not request_id:
+            head = b'{"jsonrpc":"2.0","method":%b' % _encode(self.method)
+        return b'%b,"params":%b}' % (head, encode_object(params)) if params else head + b"}"
+
+    def text(self, name: str) -> str | None:
+        """A string parameter, or None when it is absent or no string."""
+        return as_string(self.params.get(name))
+
+
+@dataclass(slots=True)
+class Response:
+    """The end of an exchange: exactly one of `result` and `error` is set. `id` is JSON text."""
+
+    id: bytes
+    result: bytes | None = None
+    error: bytes | None = None
+
+    def encode(self, request_id: bytes) -> bytes:
+        """The whole message under another id; without one when it is empty (an answer to an unreadable request)."""
+        start = b'{"jsonrpc":"2.0","id":%b' % request_id if request_id else b'{"jsonrpc":"2.0"'
+        if self.error is not None:
+            return b'%b,"error":%b}' % (start, self.error)
+        return b'%b,"result":%b}' % (start, self.result or b"{}")
+
+
+Message = Request | Response
+
+
+def parse(data: bytes) -> Message:
+    """One JSON-RPC message. Batches are refused: MCP dropped them in 2025-06-18."""
+    check_text(data)
+    envelope = members(data, "the message")
+    if not _ENVELOPE.issuperset(envelope):
+        raise InvalidCall(_stray_key(envelope))
+    if envelope.get("jsonrpc") != _VERSION:
+        raise InvalidCall('"jsonrpc" must be "2.0"', violations=(("jsonrpc", 'must be "2.0"'),))
+    if "method" in envelope:
+        return _request(envelope)
+    return _response(envelope)
+
+
+def parse_request(data: bytes) -> Request:
+    """One request or notification; anything else is refused."""
+    message = parse(data)
+    if isinstance(message, Response):
+        raise InvalidCall("a request is expected, this is a response", violations=(("method", "is missing"),))
+    return message
+
+
+def _request(envelope: Members) -> Request:
+    method = as_string(envelope["method"])
+    if method is None or not _METHOD.match(method):
+        what = "must be a string of at most 128 printable ASCII characters"
+        raise InvalidCall(f'"method" {what}', violations=(("method", what),))
+    for stray in ("result", "error"):
+        if stray in envelope:
+            raise InvalidCall(f'a request has no "{stray}"', violations=((stray, "does not belong here"),))
+    request = Request(method)
+    if "id" in envelope:
+        request.id = _id(envelope["id"])
+    if "params" in envelope:
+        request.params = _object(envelope["params"], "params")
+        if "_meta" in request.params:
+            request.meta = _object(request.params.pop("_meta"), "params._meta")
+    return request
+
+
+def _response(envelope: Members) -> Response:
+    result, error = envelope.get("result"), envelope.get("error")
+    if (result is None) == (error is None):
+        raise InvalidCall('a message has exactly one of "method", "result" and "error"')
+    if "params" in envelope:
+        raise InvalidCall('a response has no "params"', violations=(("params", "does not belong here"),))
+    raw = envelope.get("id")
+    # An error about an unreadable request carries id null or none at all (JSON-RPC 2.0 §5).
+    request_id = b"" if raw is None or (error is not None and raw == b"null") else _id(raw)
+    return Response(request_id, result, error)
+
+
+def _id(raw: bytes) -> bytes:
+    if len(raw) <= MAX_ID_BYTES and (raw[:1] == b'"' or _INTEGER.match(raw)):
+        return raw
+    raise InvalidCall(
+        f'"id" must be a string or an integer of at most {MAX_ID_BYTES} bytes',
+        violations=(("id", "must be a string or an integer"),),
+    )
+
+
+def _object(raw: bytes, place: str) -> Members:
+    if raw[:1] != b"{":
+        raise InvalidParams(f'"{place}" must be an object', violations=((place, "must be an object"),))
+    return members(raw, f'"{place}"')
+
+
+def _stray_key(envelope: Members) -> str:
+    stray = next(key for key in envelope if key not in _ENVELOPE)
+    near = difflib.get_close_matches(stray.lower(), sorted(_ENVELOPE), n=1)
+    hint = f'; did you mean "{near[0]}"?' if near else ""
+    return f"{_encode(stray[:40]).decode()} is no member of a JSON-RPC message{hint}"
+
+
+def members(raw: bytes, place: str) -> Members:
+    """The members of an object as slices, in order. `place` names it in errors.
+
+    Raises `InvalidCall` for duplicate keys, which parsers are free to read differently.
+    """
+    try:
+        found = {key: bytes(value) for key, value in _members.decode(raw).items()}
+    except msgspec.ValidationError as error:
+        batch = raw.lstrip(b" \t\r\n")[:1] == b"["
+        raise InvalidCall("a JSON-RPC batch is not accepted" if batch else f"{place} must be an object") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedMessage(f"{place} is not valid JSON: {error}") from error
+    # The compact spelling of these members is the shortest there is: equal length leaves no room for another one.
+    shortest = sum(map(len, found)) + sum(map(len, found.values())) + 4 * len(found) + 1
+    if shortest != len(raw) and found:
+        _refuse_duplicates(raw, place)
+    return found
+
+
+def _refuse_duplicates(raw: bytes, place: str) -> None:
+    """Walk the top level of a valid JSON object, key by key."""
+    text = raw.decode()
+    at = _blank.match(text).end() + 1  # type: ignore[union-attr]  # matches anything
+    seen: set[str] = set()
+    while text[at := _blank.match(text, at).end()] != "}":  # type: ignore[union-attr]
+        key, at = _scan(text, at + 1, True)
+        if key in seen:
+            raise InvalidCall(f"{place} has the key {_encode(key[:40]).decode()} twice", violations=((key[:40], "twice"),))
+        seen.add(key)
+        at = _blank.match(text, _blank.match(text, at).end() + 1).end()  # type: ignore[union-attr]
+        _, at = _skip(text, at)
+        at = _blank.match(text, at).end()  # type: ignore[union-attr]
+        if text[at] == ",":
+            at += 1
+
+
+def check_text(data: bytes) -> None:
+    """Refuse what is no UTF-8 and what is nested deeper than `MAX_DEPTH`."""
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            raise MalformedMessage(f"the message is not UTF-8 (byte {error.start})") from error
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
+        raise MalformedMessage(f"the message is nested deeper than {MAX_DEPTH} levels")
+
+
+def _depth(data: bytes) -> int:
+    """Nesting depth of JSON text, counted by peeling it layer by layer; stops one past the limit."""
+    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    layers = b"".join(plain.split(b'"')[::2]).translate(_brackets, _no_brackets)
+    for depth in range(MAX_DEPTH + 1):
+        if not layers:
+            return depth
+        peeled = layers.replace(b"[]", b"")
+        if len(peeled) == len(layers):
+            break  # unbalanced: the decoder will say so
+        layers = peeled
+    return MAX_DEPTH + 1
+
+
+def as_string(raw: bytes | None) -> str | None:
+    """The value of a JSON string, or None for anything else."""
+    if raw is None:
+        return None
+    try:
+        return _string.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def encode_object(items: Mapping[str, bytes]) -> bytes:
+    """An object from slices, keys in order."""
+    return b"{%b}" % b",".join([b"%b:%b" % (_encode(key), value) for key, value in items.items()])
+
+
+class _Error(msgspec.Struct):
+    code: int
+    message: str = ""
+
+
+_error = msgspec.json.Decoder(_Error)
+
+
+def read_error(response: Response) -> tuple[int, str] | None:
+    """Code and message of an error response, or None when they are not what JSON-RPC says they are."""
+    try:
+        error = _error.decode(response.error or b"")
+    except msgspec.DecodeError:
+        return None
+    return error.code, error.message
+
+
+def encode_error(code: int, message: str, data: Mapping[str, object] | None = None) -> bytes:
+    """The value of a response's `error` member."""
+    error: dict[str, object] = {"code": code, "message": message}
+    if data:
+        error["data"] = data
+    return _encode(error)

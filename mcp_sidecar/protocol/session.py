@@ -1,0 +1,66 @@
+"""One legacy conversation as tables: ids and progress tokens in flight, log level; knows no wire."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass, field
+
+from mcp_sidecar.protocol.jsonrpc import Request, as_string
+
+# RFC 5424 severities, most talkative first (MCP, server/utilities/logging).
+LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+
+
+@dataclass(slots=True)
+class Session:
+    """What a link has to remember between two requests of a 2025-era server.
+
+    `id` is the value of `Mcp-Session-Id`, empty for servers that keep no sessions; `subscribers` counts who wants to hear
+    of each resource (URIs as JSON text).
+    """
+
+    version: str
+    id: bytes = b""
+    log_level: str = ""
+    subscribers: Counter[bytes] = field(default_factory=Counter)
+    _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _tokens: dict[bytes, bytes] = field(default_factory=dict)
+
+    def register(self, request: Request) -> tuple[bytes, Request]:
+        """An id of ours for a request, and the request with a progress token of ours if it carries one.
+
+        Both are shared by every caller of the session, so the callers' own would collide.
+        """
+        request_id = b"%d" % next(self._ids)
+        token = request.meta.get("progressToken")
+        if token is None:
+            return request_id, request
+        self._tokens[request_id] = token
+        return request_id, Request(request.method, request.id, request.params, request.meta | {"progressToken": request_id})
+
+    def release(self, request_id: bytes) -> None:
+        """The request has ended: its progress token means nothing any more."""
+        self._tokens.pop(request_id, None)
+
+    def restore(self, notification: Request) -> Request | None:
+        """A progress notification with the caller's own token, or None when it belongs to no request in flight."""
+        token = self._tokens.get(notification.params.get("progressToken", b""))
+        if token is None:
+            return None
+        params = notification.params | {"progressToken": token}
+        return Request(notification.method, params=params, meta=notification.meta)
+
+    def wants_level(self, level: str) -> bool:
+        """The server must be asked to log more than it was so far."""
+        return level in LOG_LEVELS and (
+            not self.log_level or LOG_LEVELS.index(level) < LOG_LEVELS.index(self.log_level)
+        )
+
+
+def loud_enough(notification: Request, level: str) -> bool:
+    """A log message is at least as severe as `level`; unknown levels pass."""
+    said = as_string(notification.params.get("level"))
+    if said not in LOG_LEVELS or level not in LOG_LEVELS:
+        return True
+    return LOG_LEVELS.index(said) >= LOG_LEVELS.index(level)

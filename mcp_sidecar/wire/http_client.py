@@ -1,0 +1,143 @@
+"""An HTTP/1.1 client of one origin: keep-alive sockets, one request at a time on each. Knows no retry and no MCP.
+
+It follows no redirect, keeps no cookie, undoes no encoding and reads no proxy from the environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mcp_sidecar.wire.client_socket import ClientSocket, Response
+from mcp_sidecar.wire.faults import BadReply, ConnectFailed, ConnectionLost, ReplyTooLarge
+from mcp_sidecar.wire.headers import Headers
+from mcp_sidecar.wire.limits import ClientLimits
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = [
+    "BadReply",
+    "ConnectFailed",
+    "ConnectionLost",
+    "Headers",
+    "HttpClient",
+    "Origin",
+    "ReplyTooLarge",
+    "Response",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where requests go. `host` is dialled and, with TLS, verified; `authority` is the Host field."""
+
+    host: str
+    port: int
+    authority: bytes
+    tls: ssl.SSLContext | None = None
+
+
+class HttpClient:
+    """The sockets to one origin. It opens a socket when none is idle: how many may be busy is its owner's to bound."""
+
+    def __init__(self, origin: Origin, limits: ClientLimits) -> None:
+        self._origin = origin
+        self._limits = limits
+        self._host_line = b" HTTP/1.1\r\nhost: %b\r\n" % origin.authority
+        self._open: set[ClientSocket] = set()
+        self._idle: list[ClientSocket] = []  # the longest idle first
+        self._closed = False
+
+    @property
+    def open_sockets(self) -> int:
+        return len(self._open)
+
+    @property
+    def busy_sockets(self) -> int:
+        return len(self._open) - len(self._idle)
+
+    async def request(self, method: bytes, target: bytes, headers: bytes, body: bytes) -> Response:
+        """Send a request and return its reply once the head is there; close the reply when done with it.
+
+        `target` and `headers` (`b"name: value\\r\\n…"`, without Host and Content-Length) go out as they are: the caller
+        vouches that no value in them holds a line break. No HEAD, no CONNECT. Raises `ConnectFailed`, `ConnectionLost`,
+        `BadReply`, `ReplyTooLarge`. There is no timeout but for the connect; when cancelled, the socket is dropped.
+        """
+        sock = self._take() or await self._connect()
+        length = b"content-length: %d\r\n" % len(body) if body or method == b"POST" else b""
+        waiter = sock.exchange(b"%b %b%b%b%b\r\n" % (method, target, self._host_line, headers, length), body)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            sock.drop()
+            raise
+
+    def close_idle(self, unused_for: float) -> int:
+        """Close the sockets idle for `unused_for` seconds or longer; returns how many."""
+        limit = asyncio.get_running_loop().time() - unused_for
+        old = [sock for sock in self._idle if sock.idle_since <= limit]
+        for sock in old:
+            sock.close()
+        return len(old)
+
+    def close(self) -> None:
+        """Close every socket; exchanges in progress end with `ConnectionLost`, later ones with `ConnectFailed`."""
+        self._closed = True
+        for sock in tuple(self._idle):
+            sock.close()
+        for sock in tuple(self._open):
+            sock.fail(ConnectionLost("the client was closed", sent=True, reply_started=False))
+
+    def _take(self) -> ClientSocket | None:
+        """The idle socket used last, so that the others can grow old and be closed."""
+        while self._idle:
+            sock = self._idle.pop()
+            if sock.usable:
+                return sock
+            sock.drop()
+        return None
+
+    async def _connect(self) -> ClientSocket:
+        origin, limits = self._origin, self._limits
+        if self._closed:
+            raise ConnectFailed("the client is closed")
+        loop = asyncio.get_running_loop()
+        where = f"{origin.host}:{origin.port}"
+        name = origin.host if origin.tls else None
+        try:
+            async with asyncio.timeout(limits.connect_seconds + (limits.tls_seconds if origin.tls else 0.0)):
+                _, sock = await loop.create_connection(
+                    lambda: ClientSocket(self, limits, loop),
+                    origin.host,
+                    origin.port,
+                    ssl=origin.tls,
+                    server_hostname=name,
+                )
+        except TimeoutError as error:
+            raise ConnectFailed(f"no connection to {where} in time") from error
+        except OSError as error:  # ssl.SSLError is one
+            raise ConnectFailed(f"no connection to {where}: {error}") from error
+        if not sock.usable:
+            sock.drop()
+            raise ConnectFailed(f"{where} closed the connection at once")
+        return sock
+
+    # The sockets' side (`client_socket.Home`).
+
+    def opened(self, sock: ClientSocket) -> None:
+        self._open.add(sock)
+        if self._closed:
+            sock.drop()
+
+    def released(self, sock: ClientSocket) -> None:
+        if self._closed:
+            sock.close()
+            return
+        self._idle.append(sock)
+
+    def gone(self, sock: ClientSocket) -> None:
+        self._open.discard(sock)
+        if sock in self._idle:
+            self._idle.remove(sock)

@@ -1,0 +1,130 @@
+"""How one answer is put on the wire. Knows its connection's few verbs and nothing about the handler that fills it."""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from mcp_sidecar.wire.faults import Disconnected
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+_STATUS_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus
+}
+# RFC 9110 §8.6, §15.4.5: these have no body and therefore no length.
+_BODILESS: Final = frozenset({204, 304})
+# Below this size one write of head and body together is cheaper than two.
+_JOIN_BYTES: Final = 64 * 1024
+
+
+class Outlet(Protocol):
+    """What a reply needs of its connection."""
+
+    lost: bool
+    """The client is gone."""
+
+    @property
+    def closing(self) -> bool:
+        """The connection ends with this answer, and the answer has to say so."""
+
+    @property
+    def unhindered(self) -> bool:
+        """What is written now leaves at once."""
+
+    def transmit(self, data: bytes) -> None: ...
+
+    async def writable(self) -> None:
+        """Return once the client has taken enough of what was sent. Raises `Disconnected`."""
+
+
+def status_line(status: int) -> bytes:
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Status\r\n" % status
+
+
+def head(status: int, fields: Fields, framing: bytes) -> bytes:
+    """A reply's head; `framing` are ready-made field lines. Raises `ValueError` for a field that would split it."""
+    lines = b"".join([b"%b: %b\r\n" % field for field in fields])
+    if len(lines.translate(None, b"\r\n\0")) != len(lines) - 2 * len(fields):
+        raise ValueError("a reply field holds a line break or NUL")
+    return b"%b%b%b\r\n" % (status_line(status), lines, framing)
+
+
+class Reply:
+    """The answer to one request: either `send`, or `start`, any number of `write`, `end`.
+
+    Calls out of this order raise `RuntimeError`. Once the client is gone `send` and `end` do nothing and `write` raises
+    `Disconnected`. Content-Length, Transfer-Encoding and Connection are written here; `headers` may not hold them.
+    """
+
+    # Defaults in the class and not in `__init__`: most replies need no more than a few of their own.
+    started = False
+    ended = False
+    _chunked = False
+
+    def __init__(self, outlet: Outlet, method: str, old: bool) -> None:
+        self._outlet = outlet
+        self._headless = method == "HEAD"
+        self._old = old
+
+    def send(self, status: int, headers: Fields, body: bytes) -> None:
+        """The complete answer."""
+        if self.started:
+            raise RuntimeError("the answer has begun already")
+        outlet = self._outlet
+        if status in _BODILESS:
+            body = framing = b""
+        else:
+            framing = b"content-length: %d\r\n" % len(body)
+        if outlet.closing:
+            framing += b"connection: close\r\n"
+        top = head(status, headers, framing)
+        self.started = self.ended = True
+        if self._headless:
+            outlet.transmit(top)
+        elif len(body) < _JOIN_BYTES:
+            outlet.transmit(top + body)
+        else:
+            outlet.transmit(top)
+            outlet.transmit(body)
+
+    def start(self, status: int, headers: Fields) -> None:
+        """Begin an answer whose length is not known; the head leaves at once."""
+        if self.started:
+            raise RuntimeError("the answer has begun already")
+        # HTTP/1.0 knows no chunks: there the end of the connection is the end of the body, and it closes anyway.
+        chunked = not self._old and status not in _BODILESS
+        framing = b"transfer-encoding: chunked\r\n" if chunked else b""
+        if self._outlet.closing:
+            framing += b"connection: close\r\n"
+        top = head(status, headers, framing)
+        self._chunked = chunked
+        self._headless = self._headless or status in _BODILESS
+        self.started = True
+        self._outlet.transmit(top)
+
+    async def write(self, chunk: bytes) -> None:
+        """A piece of the body; returns when more may be written. Raises `Disconnected`."""
+        if not self.started or self.ended:
+            raise RuntimeError("write() belongs between start() and end()")
+        outlet = self._outlet
+        if outlet.lost:
+            raise Disconnected("the client is gone")
+        # An empty chunk would be the end of the body.
+        if chunk and not self._headless:
+            outlet.transmit(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
+            await outlet.writable()
+
+    def offer(self, chunk: bytes) -> None:
+        """A piece of the body that may as well be left out: it is, unless it can leave at once. Never waits."""
+        if self.started and not self.ended and not self._headless and self._outlet.unhindered:
+            self._outlet.transmit(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
+
+    def end(self) -> None:
+        """The streamed answer is complete."""
+        if not self.started or self.ended:
+            raise RuntimeError("end() belongs after start(), once")
+        self.ended = True
+        if self._chunked and not self._headless:
+            self._outlet.transmit(b"0\r\n\r\n")

@@ -1,0 +1,344 @@
+"""One client's connection: requests in, one task each, answers out in order. Knows no listener and no route."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from mcp_sidecar.wire.faults import Disconnected
+from mcp_sidecar.wire.limits import ServerLimits
+from mcp_sidecar.wire.reply import Reply, head
+from mcp_sidecar.wire.request_parser import Phase, Refused, Request, RequestParser
+
+Handle = Callable[[Request, Reply], Awaitable[None]]
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@dataclass(slots=True, eq=False)
+class Service:
+    """What the connections of one listener share. Times are in seconds on the listener's clock.
+
+    `now` is the latest moment that what happens before the next sweep can happen at: noted with it, nothing looks older
+    than it is, and noting costs no clock reading.
+    """
+
+    handle: Handle
+    limits: ServerLimits
+    tasks: asyncio.TaskGroup
+    on_fault: Callable[[BaseException], None]
+    now: float
+    draining: bool = False
+    closed: bool = False
+    held_bytes: int = 0
+    """Bodies that have begun and are not complete."""
+    connections: set[ServerConnection] = field(default_factory=set)
+    per_host: Counter[str] = field(default_factory=Counter)
+    quiet: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while there is no connection."""
+    orphans: set[asyncio.Task[None]] = field(default_factory=set)
+    """Tasks whose connection is gone and which are still coming to their end."""
+
+    def joined(self, connection: ServerConnection, host: str) -> None:
+        self.connections.add(connection)
+        self.per_host[host] += 1
+        self.quiet.clear()
+
+    def left(self, connection: ServerConnection, host: str) -> None:
+        self.connections.discard(connection)
+        self.per_host[host] -= 1
+        if not self.per_host[host]:
+            del self.per_host[host]
+        if not self.connections:
+            self.quiet.set()
+
+
+class ServerConnection(asyncio.Protocol):
+    """Owns the socket, the order of the answers and the deadlines of one client.
+
+    Deadlines are looked at by the listener's sweeps: none is early, and none is more than two ticks late.
+    """
+
+    _transport: asyncio.Transport
+
+    def __init__(self, service: Service, peer: str, host: str) -> None:
+        self._host = host  # address without the port; empty for a unix socket
+        self.lost = False
+        self._service = service
+        self._parser = RequestParser(service.limits, peer)
+        self._task: asyncio.Task[None] | None = None
+        self._reply: Reply | None = None
+        self._persistent = True
+        self._ahead = bytearray()  # input that waits for the request in progress
+        self._refusal: Refused | None = None
+        self._lingering = False
+        self._reading = True
+        self._full = False  # the transport holds more output than it should
+        self._writers: deque[asyncio.Future[None]] = deque()
+        # A new connection owes us a head from its first moment.
+        self._phase = Phase.HEAD
+        self._since = service.now
+        self._body_mark = 0  # body bytes at the begin of the rate window
+        self._held = 0  # our part of the service's held bytes
+        self._written = 0
+        self._taken = -1  # written bytes that had left the transport at the last sweep
+        self._taken_since = service.now
+
+    # The transport's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports have the methods of asyncio.Transport and are no subclass of it.
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=self._service.limits.send_buffer_bytes)
+        self._service.joined(self, self._host)
+        if self._service.closed:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._task is None and not self._full and not self._lingering:
+            self._take(data)
+        elif not self._lingering:
+            self._ahead += data
+            if self._reading and len(self._ahead) > self._service.limits.ahead_bytes:
+                self._reading = False
+                self._transport.pause_reading()
+
+    def eof_received(self) -> None:
+        # A client that shuts down only its sending side looks the same as one that is gone, and is far rarer.
+        if self._task is not None and self._reply is not None and not self._reply.ended:
+            self._transport.abort()
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._wake_writers()
+        if self._task is None and not self._lingering:
+            self._next()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it ended changes nothing here
+        self.lost = True
+        self._service.left(self, self._host)
+        self._release_held()
+        self._parser.close()
+        self._wake_writers()
+        task = self._task
+        if task is not None:
+            self._service.orphans.add(task)
+            task.add_done_callback(self._service.orphans.discard)
+            if self._reply is not None and not self._reply.ended:
+                task.cancel()
+
+    # The reply's side (`reply.Outlet`).
+
+    @property
+    def closing(self) -> bool:
+        return not self._persistent or self._service.draining
+
+    @property
+    def unhindered(self) -> bool:
+        return not self.lost and not self._full
+
+    def transmit(self, data: bytes) -> None:
+        if not self.lost:
+            self._written += len(data)
+            self._transport.write(data)
+
+    async def writable(self) -> None:
+        while self._full and not self.lost:
+            # One future per writer: cancelling one writer may not wake or cancel another.
+            waiter = asyncio.get_running_loop().create_future()
+            self._writers.append(waiter)
+            await waiter
+        if self.lost:
+            raise Disconnected("the client is gone")
+
+    # The listener's side.
+
+    def drain(self) -> None:
+        """Close if nothing is going on; else the answer in progress will be the last."""
+        if self._task is None and self._phase is Phase.BETWEEN and not self._ahead and not self._full:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Drop the client now; a request in progress is cancelled when the transport has reported its end."""
+        self._transport.abort()
+
+    def sweep(self, now: float) -> None:
+        """Enforce the deadlines."""
+        if self._unread(now):
+            self._transport.abort()
+        elif self._task is not None or self._full:
+            return
+        elif self._lingering:
+            if now - self._since > self._service.limits.linger_seconds:
+                self._transport.abort()
+        elif self._phase is Phase.BETWEEN:
+            if now - self._since > self._service.limits.idle_seconds:
+                self._transport.close()
+        elif self._phase is Phase.HEAD:
+            self._sweep_head(now)
+        else:
+            self._sweep_body(now)
+
+    def _unread(self, now: float) -> bool:
+        pending = self._transport.get_write_buffer_size()
+        taken = self._written - pending
+        if not pending or taken != self._taken:
+            self._taken = taken
+            self._taken_since = now
+        return now - self._taken_since > self._service.limits.unread_seconds
+
+    def _sweep_head(self, now: float) -> None:
+        if now - self._since > self._service.limits.header_seconds:
+            if self._parser.phase is Phase.HEAD:
+                self._refuse(Refused(408, "the head took too long"))
+            else:
+                self._transport.close()
+
+    def _sweep_body(self, now: float) -> None:
+        limits = self._service.limits
+        window = now - self._since
+        if window <= limits.body_grace_seconds:
+            return
+        if self._parser.body_bytes - self._body_mark < limits.body_rate * window:
+            self._refuse(Refused(408, "the body is too slow"))
+        else:
+            self._since = now
+            self._body_mark = self._parser.body_bytes
+
+    # From input to the next request.
+
+    def _take(self, data: bytes) -> None:
+        parser = self._parser
+        try:
+            rest = parser.feed(data)
+            if rest:
+                self._ahead += rest
+        except Refused as refused:
+            self._refusal = refused
+        if parser.ready:
+            self._begin()
+        elif self._refusal is not None:
+            self._refuse(self._refusal)
+        else:
+            self._await_more()
+
+    def _await_more(self) -> None:
+        parser = self._parser
+        if parser.awaits_continue:
+            parser.awaits_continue = False
+            self.transmit(_CONTINUE)
+        phase = parser.phase
+        if phase is not self._phase and phase is not Phase.BETWEEN:
+            self._phase = phase
+            self._since = self._service.now
+            self._body_mark = 0
+        if phase is Phase.BODY:
+            self._hold(parser.body_bytes)
+
+    def _hold(self, count: int) -> None:
+        service = self._service
+        service.held_bytes += count - self._held
+        self._held = count
+        if service.held_bytes > service.limits.bodies_bytes:
+            self._refuse(Refused(503, "too many bodies are on their way in"))
+
+    def _release_held(self) -> None:
+        self._service.held_bytes -= self._held
+        self._held = 0
+
+    def _begin(self) -> None:
+        if self._held:
+            self._release_held()
+        request = self._parser.ready.popleft()
+        self._persistent = request.persistent
+        reply = self._reply = Reply(self, request.method, request.old)
+        serving = self._serve(request, reply)
+        try:
+            self._task = self._service.tasks.create_task(serving, name="http request")
+        except RuntimeError:
+            # The group is ending: nobody would wait for the task.
+            serving.close()
+            self._transport.abort()
+
+    async def _serve(self, request: Request, reply: Reply) -> None:
+        fault: BaseException | None = None
+        try:
+            await self._service.handle(request, reply)
+        except Disconnected:
+            pass
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                self._transport.abort()
+                raise
+            # Nobody cancelled us: the handler let another task's cancellation through.
+            fault = error
+        except Exception as error:  # noqa: BLE001 - the boundary at which a handler's fault becomes an answer
+            fault = error
+        self._finish(reply, fault)
+
+    def _finish(self, reply: Reply, fault: BaseException | None) -> None:
+        if not reply.ended and not self.lost:
+            fault = fault or RuntimeError("the handler returned without a complete answer")
+            if reply.started:
+                # The missing last chunk is how the client learns that the answer is incomplete.
+                self._transport.abort()
+            else:
+                reply.send(500, (), b"")
+        if fault is not None:
+            self._service.on_fault(fault)
+        self._task = self._reply = None
+        if self.lost:
+            return
+        if self.closing:
+            self._transport.close()
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        """Go on with what has arrived meanwhile, unless the client has to read first."""
+        if self._full:
+            return
+        self._phase = Phase.BETWEEN
+        self._since = self._service.now
+        if self._parser.ready:
+            self._begin()
+        elif self._refusal is not None:
+            self._refuse(self._refusal)
+        elif self._ahead:
+            data = bytes(self._ahead)
+            self._ahead.clear()
+            self._take(data)
+        else:
+            self._await_more()
+        if not self._reading and len(self._ahead) <= self._service.limits.ahead_bytes:
+            self._resume_reading()
+
+    def _refuse(self, refused: Refused) -> None:
+        """Answer, then throw input away for a while: closing at once could reset the answer on its way."""
+        self._lingering = True
+        self._since = self._service.now
+        self._ahead.clear()
+        self._parser.forget()
+        self._release_held()
+        self.transmit(head(refused.status, (), b"content-length: 0\r\nconnection: close\r\n"))
+        self._transport.write_eof()
+        if not self._reading:
+            self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()
+
+    def _wake_writers(self) -> None:
+        for waiter in self._writers:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._writers.clear()

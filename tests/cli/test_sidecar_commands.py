@@ -1,0 +1,174 @@
+"""`tools`, `call` and `status` as they are typed, against a gRPC server; the code, stdout and stderr of each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.terminal import ended, started, typed
+from tests.support.toy_sidecar import PATIENCE, toy_sidecar
+
+
+async def test_tools_of_one_server_are_a_table_of_names_and_first_lines():
+    async with toy_sidecar() as (_, address):
+        shown = await typed("tools", "demo", "--address", address)
+        lines = shown.out.splitlines()
+        assert (shown.code, shown.err) == (0, "")
+        assert lines[0].split() == ["NAME", "DESCRIPTION"]
+        assert lines[2].split(maxsplit=1) == ["add", "Adds two numbers."]
+
+
+async def test_tools_of_all_servers_have_a_column_for_the_server_and_failures_hide_nothing():
+    async with toy_sidecar() as (_, address):
+        shown = await typed("tools", environ={"MCP_SIDECAR_ADDRESS": address})
+        assert shown.code == 69
+        assert shown.out.splitlines()[1].split()[:2] == ["demo", "echo"]
+        assert "down: down: refused" in shown.err
+
+
+async def test_tools_as_json_are_what_the_server_sent_and_the_server():
+    async with toy_sidecar() as (_, address):
+        shown = await typed("tools", "demo", "-o", "json", "--address", address)
+        tools = json.loads(shown.out)
+        assert [tool["name"] for tool in tools] == ["echo", "add", "countdown", "forecast"]
+        assert tools[0]["server"] == "demo"
+        assert tools[0]["inputSchema"]["required"] == ["text"]
+
+
+async def test_an_unknown_server_gets_the_nearest_name():
+    async with toy_sidecar() as (_, address):
+        for words in (["tools", "demmo"], ["call", "demmo", "add"], ["call", "demmo", "add", "a=1"]):
+            shown = await typed(*words, "--address", address)
+            assert (shown.code, shown.out) == (1, "")
+            assert 'no MCP server is called "demmo"; did you mean "demo"?' in shown.err
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin"),
+    [
+        (["a=2", "b=40"], ""),
+        (['{"a": 2, "b": 40}'], ""),
+        (["-"], '{"a": 2, "b": 40}'),
+        (["a=2", "--stream", "b=40"], ""),
+    ],
+)
+async def test_a_tool_is_called_with_words_json_or_stdin_and_its_text_is_stdout(words, stdin):
+    async with toy_sidecar() as (toy, address):
+        shown = await typed("call", "demo", "add", *words, "--address", address, stdin=stdin)
+        assert (shown.code, shown.out, shown.err) == (0, "42\n", "")
+        assert toy.executions == ["add"]
+
+
+async def test_streaming_shows_progress_on_stderr_and_only_the_result_on_stdout():
+    async with toy_sidecar() as (_, address):
+        shown = await typed("call", "demo", "countdown", "from=2", "--stream", "--address", address)
+        assert (shown.code, shown.out) == (0, "counted down from 2\n")
+        assert shown.err.splitlines() == ["progress 0/2 2 …", "progress 1/2 1 …", "progress 2/2 lift-off"]
+
+
+@pytest.mark.parametrize("stream", [[], ["--stream"]])
+async def test_the_result_as_json_is_the_whole_result_as_it_was_sent(stream):
+    async with toy_sidecar() as (_, address):
+        shown = await typed(
+            "call", "demo", "forecast", "city=Oslo", "days=1", "-o", "json", *stream, "--address", address
+        )
+        result = json.loads(shown.out)
+        assert result["structuredContent"]["city"] == "Oslo"
+        assert result["content"][0]["type"] == "text"
+
+
+async def test_a_failing_tool_is_exit_code_1_with_its_words_on_stderr():
+    async with toy_sidecar() as (_, address):
+        shown = await typed("call", "demo", "countdown", "from=1000", "--address", address)
+        assert (shown.code, shown.out) == (1, "")
+        assert "countdown failed:\nfrom: expected 1 to 100\n" in shown.err
+
+
+@pytest.mark.parametrize("words", [["a=1"], [], ["{}"], ["{}", "--stream"]])
+async def test_an_unknown_tool_gets_the_nearest_name(words):
+    async with toy_sidecar() as (_, address):
+        shown = await typed("call", "demo", "ad", *words, "--address", address)
+        assert (shown.code, shown.out) == (1, "")
+        assert 'demo has no tool "ad"; did you mean "add"?' in shown.err
+
+
+async def test_a_value_of_the_wrong_type_is_bad_usage_and_nothing_is_called():
+    async with toy_sidecar() as (toy, address):
+        shown = await typed("call", "demo", "add", "a=two", "--address", address)
+        assert shown.code == 2
+        assert 'a: expected a number, such as 2.5, got "two"' in shown.err
+        assert toy.executions == []
+
+
+async def test_a_server_that_is_down_is_exit_code_69_with_what_to_do():
+    async with toy_sidecar() as (toy, address):
+        shown = await typed("call", "down", "add", "{}", "--address", address)
+        assert shown.code == 69
+        assert "try again in 2 s" in shown.err
+        assert toy.metadata[-1]["x-request-id"] in shown.err
+
+
+async def test_ctrl_c_cancels_the_call_and_ends_quietly():
+    async with toy_sidecar(pace=60) as (toy, address):
+        process = await started("call", "demo", "countdown", "from=5", "--address", address)
+        await toy.until(lambda: toy.executions == ["countdown"])
+        process.send_signal(signal.SIGINT)
+        shown = await ended(process)
+        assert (shown.code, shown.out, shown.err) == (130, "", "")
+        await toy.until(lambda: toy.cancelled == ["countdown"])
+
+
+async def test_a_call_that_takes_too_long_says_that_it_may_have_run():
+    async with toy_sidecar(pace=60) as (_, address):
+        shown = await typed("call", "demo", "countdown", '{"from": 5}', "--timeout", "0.3", "--address", address)
+        assert shown.code == 1
+        assert "the call may have run" in shown.err
+        assert "--timeout SECONDS" in shown.err
+
+
+async def test_a_token_file_opens_the_door_and_a_missing_one_is_named(tmp_path: Path):
+    token = tmp_path / "token"
+    token.write_text("s3cret\n")
+    async with toy_sidecar(token="s3cret") as (_, address):
+        assert (await typed("tools", "demo", "--token-file", str(token), "--address", address)).code == 0
+        refused = await typed("tools", "demo", "--address", address)
+        assert (refused.code, "--token-file FILE" in refused.err) == (1, True)
+        missing = await typed("tools", "--token-file", str(tmp_path / "none"), "--address", address)
+        assert (missing.code, "No such file" in missing.err) == (2, True)
+
+
+async def test_status_shows_servers_and_connections():
+    async with toy_sidecar() as (_, address):
+        shown = await typed("status", "--address", address)
+        servers, connections = shown.out.strip().split("\n\n")
+        assert servers.splitlines()[1].split() == ["demo", "up", "1", "2026-07-28", "http://127.0.0.1:8000/mcp"]
+        assert servers.splitlines()[2].split()[-1] == "refused"
+        assert connections.splitlines()[1].split()[:4] == ["c-1", "demo", "127.0.0.1:8000", "connected"]
+
+
+async def test_status_as_json_has_every_field():
+    async with toy_sidecar() as (_, address):
+        shown = json.loads((await typed("status", "-o", "json", "--address", address)).out)
+        assert [server["state"] for server in shown["servers"]] == ["up", "down"]
+        assert shown["connections"][0]["calls"] == 7
+        assert shown["connections"][0]["since"].endswith("Z")
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+async def test_status_watch_in_a_pipe_is_a_line_for_every_change(output):
+    async with toy_sidecar() as (toy, address), asyncio.timeout(PATIENCE):
+        process = await started("status", "--watch", "-o", output, "--address", address)
+        assert process.stdout is not None
+        first = (await process.stdout.readline()).decode()
+        assert "c-1" in first
+        toy.connection.id = "c-2"
+        toy.changes.put_nowait(toy.connection)
+        second = (await process.stdout.readline()).decode()
+        assert "c-2" in second
+        assert output == "table" or json.loads(second)["initial"] is False
+        process.send_signal(signal.SIGINT)
+        assert (await ended(process)).code == 130

@@ -1,0 +1,165 @@
+"""Tests of `mcp_sidecar.inbound.metrics`, `prometheus` and `process`."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from dataclasses import FrozenInstanceError
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_sidecar.inbound.metrics import CALLS, OPERATION_SECONDS, OTHER, RPC_SECONDS, Histogram, Metrics
+from mcp_sidecar.inbound.process import watch_process
+from mcp_sidecar.inbound.prometheus import prometheus_text
+
+_LABEL = r'[a-zA-Z_]\w*="(?:[^"\\\n]|\\["\\n])*"'
+_LINE = re.compile(rf"[a-zA-Z_:][\w:]*(?:\{{{_LABEL}(?:,{_LABEL})*\}})? (?:NaN|[+-]Inf|-?\d[-+.e\d]*)")
+
+
+def _series(metrics, name):
+    return {s.labels: s for family in metrics.snapshot().families if family.name == name for s in family.series}
+
+
+def _lines(metrics):
+    return prometheus_text(metrics.snapshot()).decode().splitlines()
+
+
+def test_a_call_lands_in_the_first_bucket_whose_bound_it_does_not_exceed():
+    metrics = Metrics()
+    for seconds in (0.0, 0.01, 0.010001, 300.0, 301.0):
+        metrics.record("", "tools/call", "weather", "OK", seconds)
+    (histogram,) = _series(metrics, OPERATION_SECONDS).values()
+    assert isinstance(histogram, Histogram)
+    assert histogram.counts[0] == 2, "a bound belongs to its bucket"
+    assert histogram.counts[1] == 1
+    assert histogram.counts[-2:] == (1, 1)
+    assert sum(histogram.counts) == 5
+    assert histogram.total == pytest.approx(601.020001)
+
+
+def test_an_rpc_is_counted_by_its_name_without_the_leading_slash():
+    metrics = Metrics()
+    metrics.record("/mcp_sidecar.v1.MCPEngine/Call", "ping", "weather", "OK", 0.02)
+    assert list(_series(metrics, RPC_SECONDS)) == [(("rpc_method", "mcp_sidecar.v1.MCPEngine/Call"), ("code", "OK"))]
+
+
+def test_a_call_that_never_named_a_method_is_no_mcp_operation_and_one_without_rpc_is_no_rpc():
+    metrics = Metrics()
+    metrics.record("/a.B/C", "", "", "UNAUTHENTICATED", 0.001)
+    assert list(_series(metrics, OPERATION_SECONDS)) == []
+    metrics.record("", "ping", "", "OK", 0.001)
+    assert len(_series(metrics, RPC_SECONDS)) == 1
+
+
+def test_names_that_are_not_known_share_one_series():
+    metrics = Metrics(rpcs={"a.B/C"}, methods={"ping"})
+    for rpc, method in (("/a.B/C", "ping"), ("/x.Y/Z", "pong"), ("/nonsense", "")):
+        metrics.record(rpc, method, "s", "OK", 0.001)
+    assert [labels[0][1] for labels in _series(metrics, RPC_SECONDS)] == ["a.B/C", OTHER]
+    assert [labels[0][1] for labels in _series(metrics, OPERATION_SECONDS)] == ["ping", OTHER]
+
+
+def test_a_caller_who_invents_names_cannot_make_an_instrument_grow():
+    metrics = Metrics()
+    for number in range(5000):
+        metrics.record(f"/x.Y/{number}", f"method{number}", "s", "OK", 0.001)
+        metrics.count("mcp_sidecar_things_total", what=str(number))
+    for name in (OPERATION_SECONDS, RPC_SECONDS, "mcp_sidecar_things_total"):
+        series = _series(metrics, name)
+        assert len(series) == 2000
+        overflow = next(s for labels, s in series.items() if {value for _, value in labels} == {OTHER})
+        total = sum(overflow.counts) if isinstance(overflow, Histogram) else overflow.value
+        assert total == 5000 - 1999
+    assert len(metrics._pairs) <= 2000
+    assert len(metrics._shortcuts) <= 2000
+
+
+def test_names_that_nobody_knows_do_not_take_the_fast_path_from_those_that_matter():
+    metrics = Metrics(rpcs={"a.B/C"})
+    for number in range(3000):
+        metrics.record(f"/x.Y/{number}", "", "", "UNIMPLEMENTED", 0.001)
+    metrics.record("/a.B/C", "", "", "OK", 0.001)
+    assert list(metrics._pairs) == [("/a.B/C", "", "", "OK")]
+
+
+def test_counting_does_not_depend_on_the_order_of_the_labels():
+    metrics = Metrics()
+    metrics.count(CALLS, code="OK", execution="done")
+    metrics.count(CALLS, execution="done", code="OK")
+    metrics.count(CALLS, 3, code="OK", execution="none")
+    values = {labels: counter.value for labels, counter in _series(metrics, CALLS).items()}
+    assert values == {(("code", "OK"), ("execution", "done")): 2, (("code", "OK"), ("execution", "none")): 3}
+
+
+def test_a_snapshot_does_not_change_with_what_is_recorded_later():
+    metrics = Metrics()
+    metrics.record("/a.B/C", "ping", "s", "OK", 0.001)
+    before = metrics.snapshot()
+    text = prometheus_text(before)
+    metrics.record("/a.B/C", "ping", "s", "OK", 0.001)
+    assert prometheus_text(before) == text != prometheus_text(metrics.snapshot())
+    with pytest.raises(FrozenInstanceError):
+        before.families[0].name = "x"  # type: ignore[misc]
+
+
+def test_the_page_shows_a_histogram_cumulatively_with_its_sum_and_count():
+    metrics = Metrics()
+    for seconds in (0.001, 0.03, 0.03, 1000.0):
+        metrics.record("", "ping", "s", "OK", seconds)
+    lines = _lines(metrics)
+    labels = 'method="ping",server="s",code="OK"'
+    assert f"# TYPE {OPERATION_SECONDS} histogram" in lines
+    assert f'{OPERATION_SECONDS}_bucket{{{labels},le="0.01"}} 1' in lines
+    assert f'{OPERATION_SECONDS}_bucket{{{labels},le="0.05"}} 3' in lines
+    assert f'{OPERATION_SECONDS}_bucket{{{labels},le="300"}} 3' in lines
+    assert f'{OPERATION_SECONDS}_bucket{{{labels},le="+Inf"}} 4' in lines
+    assert f"{OPERATION_SECONDS}_count{{{labels}}} 4" in lines
+    assert f"{OPERATION_SECONDS}_sum{{{labels}}} 1000.061" in lines
+
+
+def test_a_gauge_is_read_when_the_snapshot_is_taken():
+    metrics = Metrics()
+    open_calls: list[int] = []
+    metrics.gauge("mcp_sidecar_in_flight", lambda: len(open_calls))
+    assert "mcp_sidecar_in_flight 0" in _lines(metrics)
+    open_calls.append(1)
+    assert "mcp_sidecar_in_flight 1" in _lines(metrics)
+    assert "# TYPE mcp_sidecar_in_flight gauge" in _lines(metrics)
+
+
+def test_the_process_gauges_tell_of_this_process():
+    metrics = Metrics()
+    watch_process(metrics)
+    values = {line.split()[0]: float(line.split()[1]) for line in _lines(metrics) if not line.startswith("#")}
+    assert values["process_resident_memory_bytes"] > 5e6
+    assert values["process_open_fds"] >= 3
+    assert values["process_cpu_seconds_total"] > 0
+    assert "# TYPE process_cpu_seconds_total counter" in _lines(metrics)
+
+
+def test_numbers_that_are_none_are_spelt_as_prometheus_reads_them():
+    metrics = Metrics()
+    for name, value in (("a", math.nan), ("b", math.inf), ("c", -math.inf), ("d", 1e300), ("e", 0.1)):
+        metrics.gauge(name, functools.partial(float, value))
+    lines = [line for line in _lines(metrics) if not line.startswith("#")]
+    assert lines == ["a NaN", "b +Inf", "c -Inf", "d 1e+300", "e 0.1"]
+
+
+@given(st.text(), st.text())
+def test_no_label_value_can_break_the_page(method, server):
+    metrics = Metrics()
+    metrics.record("/a.B/C", method, server, "OK", 0.001)
+    page = prometheus_text(metrics.snapshot()).decode("utf-8")
+    assert page.endswith("\n")
+    for line in page[:-1].split("\n"):
+        assert line.startswith("# ") or _LINE.fullmatch(line), line
+
+
+@given(st.characters(categories=["Cs"]))
+def test_half_of_a_surrogate_pair_does_not_take_the_page_down(half):
+    metrics = Metrics()
+    metrics.record("", half, "s", "OK", 0.001)
+    assert b'method="?"' in prometheus_text(metrics.snapshot())

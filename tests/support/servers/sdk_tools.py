@@ -1,0 +1,159 @@
+"""The same tools, resource and prompt for both major versions of the official Python SDK; starts nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from mcp.server.streamable_http import EventCallback, EventId, EventMessage, EventStore, StreamId
+from pydantic import BaseModel
+
+try:
+    from mcp.server.mcpserver import Context
+    from mcp.server.mcpserver.exceptions import ToolError
+except ImportError:
+    from mcp.server.fastmcp import Context  # type: ignore[no-redef,attr-defined,unused-ignore]
+    from mcp.server.fastmcp.exceptions import ToolError  # type: ignore[no-redef,import-not-found,unused-ignore]
+
+GIVEN_UP: list[str] = []
+
+
+class Forecast(BaseModel):
+    """What `forecast` answers, as structured content."""
+
+    city: str
+    degrees: int
+
+
+class Name(BaseModel):
+    """What `ask_name` wants to know."""
+
+    name: str
+
+
+async def echo(text: str) -> str:
+    """Give the text back."""
+    return text
+
+
+async def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+async def forecast(city: str) -> Forecast:
+    """Tell tomorrow's temperature."""
+    return Forecast(city=city, degrees=len(city))
+
+
+async def progress(steps: int, ctx: Context) -> str:  # type: ignore[type-arg,unused-ignore]
+    """Report that many steps."""
+    for step in range(1, steps + 1):
+        await ctx.report_progress(step, steps, f"step {step}")
+    return f"{steps} steps"
+
+
+async def slow(seconds: float, text: str, ctx: Context) -> str:  # type: ignore[type-arg,unused-ignore]
+    """Take that long; calls given up meanwhile are told by `given_up`."""
+    await ctx.report_progress(0, 1, "begun")
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        GIVEN_UP.append(text)
+        raise
+    return text
+
+
+async def given_up() -> str:
+    """Tell which slow calls were cancelled."""
+    return ",".join(GIVEN_UP)
+
+
+async def chatty(lines: int, ctx: Context) -> str:  # type: ignore[type-arg,unused-ignore]
+    """Log that many lines."""
+    for line in range(1, lines + 1):
+        await ctx.info(f"line {line}")
+    return f"{lines} lines"
+
+
+async def fail(text: str) -> str:
+    """Fail."""
+    raise ToolError(text)
+
+
+async def big(size: int) -> str:
+    """Answer with that many characters."""
+    return "x" * size
+
+
+async def reconnect(ctx: Context) -> str:  # type: ignore[type-arg,unused-ignore]
+    """Close the stream in mid-call, where the client can fetch the rest later."""
+    await ctx.close_sse_stream()
+    return "reconnected"
+
+
+async def ask_name(ctx: Context) -> str:  # type: ignore[type-arg,unused-ignore]
+    """Ask the user for a name."""
+    answer: Any = await ctx.elicit("What is your name?", Name)
+    return f"{answer.action}: {getattr(getattr(answer, 'data', None), 'name', None)}"
+
+
+def greeting() -> str:
+    return "hello"
+
+
+def item(name: str) -> str:
+    return name
+
+
+def greet(who: str) -> str:
+    """Greet somebody."""
+    return f"Say hello to {who}."
+
+
+TOOLS: tuple[Callable[..., Any], ...] = (
+    echo,
+    add,
+    forecast,
+    progress,
+    slow,
+    given_up,
+    chatty,
+    fail,
+    big,
+    reconnect,
+    ask_name,
+)
+
+
+def furnish(server: Any) -> None:
+    """Register everything with an `MCPServer` (2.x) or a `FastMCP` (1.x)."""
+    for tool in TOOLS:
+        server.tool()(tool)
+    server.resource("demo://greeting", mime_type="text/plain")(greeting)
+    server.resource("demo://item/{name}", mime_type="text/plain")(item)
+    server.prompt()(greet)
+
+
+class Events(EventStore):
+    """Keeps every event for resumption by `Last-Event-ID`; the SDK brings no store of its own."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._events: dict[EventId, tuple[StreamId, Any]] = {}
+
+    async def store_event(self, stream_id: StreamId, message: Any) -> EventId:
+        event_id = str(next(self._numbers))
+        self._events[event_id] = (stream_id, message)
+        return event_id
+
+    async def replay_events_after(self, last_event_id: EventId, send_callback: EventCallback) -> StreamId | None:
+        if last_event_id not in self._events:
+            return None
+        stream_id = self._events[last_event_id][0]
+        for event_id, (stream, message) in list(self._events.items()):
+            if stream == stream_id and int(event_id) > int(last_event_id) and message is not None:
+                await send_callback(EventMessage(message, event_id))
+        return stream_id

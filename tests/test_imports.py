@@ -1,0 +1,67 @@
+"""What a serving process has in memory: guards its size and its start; knows no behaviour."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+FORBIDDEN = {
+    "aiohttp": "23 MB",
+    "anyio": "comes with the SDK",
+    "httpx": "10 MB and 65 ms",
+    "kubernetes": "44 MB; discovery imports it when it is switched on",
+    "mcp": "42 MB; the SDK drops unknown fields",
+    "opentelemetry": "13 MB; telemetry imports it when it is switched on",
+    "pydantic": "comes with the SDK",
+    "requests": "comes with kubernetes",
+    "unittest": "for tests",
+}
+"""What no serving process may import unasked, and why."""
+
+ON_DEMAND = {
+    "argparse": "the command line has been read when the app starts",
+    "cryptography": "auth.mode is jwt",
+    "grpc_reflection": "grpc.reflection is true",
+    "jwt": "auth.mode is jwt",
+    "yaml": "a configuration file is given",
+}
+"""What is imported when it is needed, and when that is."""
+
+
+def _loaded_by(statement: str) -> set[str]:
+    """The top-level modules in memory after `statement` in a fresh interpreter."""
+    report = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    command = [sys.executable, "-c", f"{statement}\n{report}"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ran.returncode == 0, ran.stderr
+    names: list[str] = json.loads(ran.stdout)
+    return set(names)
+
+
+@pytest.mark.parametrize("module", ["mcp_sidecar.app", "mcp_sidecar.config, mcp_sidecar.app"])
+def test_importing_the_app_loads_nothing_it_can_do_without(module: str) -> None:
+    loaded = _loaded_by(f"import {module}")
+    needless = {name: reason for name, reason in (FORBIDDEN | ON_DEMAND).items() if name in loaded}
+    assert not needless
+
+
+def test_the_client_loads_the_generated_code_and_nothing_of_the_server() -> None:
+    report = "print(*[name for name in sys.modules if name.startswith('mcp_sidecar.')])"
+    command = [sys.executable, "-c", f"import sys, mcp_sidecar.client; {report}"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    foreign = {name for name in ran.stdout.split() if name.split(".")[1] not in {"client", "v1", "errors"}}
+    assert not foreign
+
+
+def test_the_package_itself_costs_nothing() -> None:
+    bare = _loaded_by("pass")
+    assert _loaded_by("import mcp_sidecar") - bare == {"mcp_sidecar"}
+
+
+def test_the_drain_command_uses_the_standard_library_only() -> None:
+    loaded = _loaded_by("import mcp_sidecar.cli.drain")
+    heavy = {"grpc", "google", "yaml", "uvloop", "msgspec", "httptools", "jwt"} & loaded
+    assert not heavy
