@@ -10,6 +10,7 @@ Imports go down this list only, and `lint-imports` enforces it; names on one lin
     engine      one call: route, lease a link, exchange, retry; bridges MCP revisions; knows no socket
     outbound    links, pool, monitor: the only code that talks to MCP servers; knows no client
     wire        HTTP/1.1 listener and client; knows no MCP
+    drain       leaving without losing a call: how long each phase may take
     protocol | directory | lifecycle | logs | tasks
                 protocol: JSON-RPC, SSE, eras, headers as plain functions and tables, without I/O
                 directory: which MCP servers there are. lifecycle: started? draining? logs: one line an event.

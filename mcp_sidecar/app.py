@@ -1,4 +1,4 @@
-"""Builds the parts, joins them, runs them, drains them. Read it first: the process's whole life is `_serve`."""
+"""Builds the parts, joins them, runs them, drains them. Read it first: the process's whole life is `serve`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,6 +34,7 @@ from mcp_sidecar.settings import Settings, UpstreamSettings
 
 _LISTENERS = "listeners"
 _TICK_SECONDS = 1.0
+Bound = dict[str, str | list[str]]
 
 
 def run(settings: Settings, *, ready_file: Path | None = None, pod_grace: float | None = None) -> int:
@@ -48,7 +49,7 @@ def run(settings: Settings, *, ready_file: Path | None = None, pod_grace: float 
         text = settings.log.format == "text" or (settings.log.format == "auto" and sys.stdout.isatty())
         log = Log(writer, settings.log.level, text=text)
         try:
-            runner.run(_serve(settings, log, ready_file, pod_grace))
+            runner.run(_main(settings, log, ready_file, pod_grace))
             return 0
         except Exception as failure:  # noqa: BLE001  # the last line of defence of the process
             _report(log, failure)
@@ -57,9 +58,32 @@ def run(settings: Settings, *, ready_file: Path | None = None, pod_grace: float 
             writer.close()
 
 
-async def _serve(settings: Settings, log: Log, ready_file: Path | None, pod_grace: float | None) -> None:
-    lifecycle = Lifecycle((_LISTENERS,))
+async def _main(settings: Settings, log: Log, ready_file: Path | None, pod_grace: float | None) -> None:
     stop = _on_signals(log)
+
+    def started(bound: Bound) -> None:
+        gc.collect()
+        gc.freeze()  # what exists now lives for ever; collections need not look at it again
+        if ready_file is not None:
+            _write_ready(ready_file, bound)
+
+    await serve(settings, log, stop, started, pod_grace=pod_grace)
+
+
+async def serve(
+    settings: Settings,
+    log: Log,
+    stop: asyncio.Event,
+    started: Callable[[Bound], None],
+    *,
+    pod_grace: float | None = None,
+) -> None:
+    """The life of a sidecar, until `stop` is set and everything is drained.
+
+    `started` is called with the bound addresses once every listener accepts. Raises `OSError` when a port is taken;
+    a part that dies ends all others (an `ExceptionGroup`).
+    """
+    lifecycle = Lifecycle((_LISTENERS,))
     async with asyncio.TaskGroup() as tasks:
         directory = Directory(tuple(_upstream(one) for one in settings.upstreams))
         pool = Pool(settings.pool, tasks)
@@ -78,10 +102,9 @@ async def _serve(settings: Settings, log: Log, ready_file: Path | None, pod_grac
             tasks.create_task(_tick(board), name="tick"),
         ]
         await faces.start()
-        gc.collect()
-        gc.freeze()  # what exists now lives for ever; collections need not look at it again
-        _announce(log, bound, ready_file)
+        log.info("listening", **bound)
         lifecycle.release(_LISTENERS)
+        started(bound)
         await stop.wait()
         log.info("draining", lame_duck=steps.lame_duck, grace=steps.grace, in_flight=lifecycle.in_flight)
         await drain.begin()
@@ -141,13 +164,11 @@ def _on_signals(log: Log) -> asyncio.Event:
     return stop
 
 
-def _announce(log: Log, bound: dict[str, str | list[str]], ready_file: Path | None) -> None:
-    log.info("listening", **bound)
-    if ready_file is not None:
-        # Renamed into place: whoever sees the file sees all of it.
-        partial = ready_file.with_name(ready_file.name + ".partial")
-        partial.write_bytes(msgspec.json.encode(bound))
-        partial.replace(ready_file)
+def _write_ready(ready_file: Path, bound: Bound) -> None:
+    # Renamed into place: whoever sees the file sees all of it.
+    partial = ready_file.with_name(ready_file.name + ".partial")
+    partial.write_bytes(msgspec.json.encode(bound))
+    partial.replace(ready_file)
 
 
 def _report(log: Log, failure: BaseException) -> None:

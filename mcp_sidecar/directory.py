@@ -10,9 +10,12 @@ from mcp_sidecar.errors import UnknownUpstream
 from mcp_sidecar.settings import UpstreamSettings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
-    """One address of an upstream. `host` is what is dialled; `authority` goes into the Host header."""
+    """One address of an upstream. `host` is what is dialled; `authority` goes into the Host header.
+
+    Compared by identity: whoever publishes a directory keeps the objects of addresses that stay.
+    """
 
     upstream: str
     scheme: str

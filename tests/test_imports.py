@@ -24,7 +24,7 @@ FORBIDDEN = {
 ON_DEMAND = {
     "argparse": "the command line has been read when the app starts",
     "cryptography": "auth.mode is jwt",
-    "grpc_reflection": "grpc.reflection is true",
+    "grpc_reflection.v1alpha": "grpc.reflection is true; grpc itself looks whether the package above is there",
     "jwt": "auth.mode is jwt",
     "yaml": "a configuration file is given",
 }
@@ -32,8 +32,8 @@ ON_DEMAND = {
 
 
 def _loaded_by(statement: str) -> set[str]:
-    """The top-level modules in memory after `statement` in a fresh interpreter."""
-    report = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    """The modules in memory after `statement` in a fresh interpreter."""
+    report = "import json, sys; print(json.dumps(sorted(sys.modules)))"
     command = [sys.executable, "-c", f"{statement}\n{report}"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert ran.returncode == 0, ran.stderr

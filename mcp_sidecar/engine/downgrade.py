@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mcp_sidecar.errors import InvalidCall, UpstreamProtocolError
+from mcp_sidecar.errors import Execution, InvalidCall, UpstreamProtocolError
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.handshake import ServerProfile
@@ -48,7 +48,7 @@ def response(asked: jsonrpc.Request, legacy: jsonrpc.Response, profile: ServerPr
         found = jsonrpc.members(legacy.result or b"", "result")
         meta = jsonrpc.members(found.get("_meta", b"{}"), "result._meta")
     except InvalidCall as error:
-        raise UpstreamProtocolError("the MCP server's result is not an object") from error
+        raise UpstreamProtocolError("the MCP server's result is not an object", execution=Execution.DONE) from error
     if profile.info:
         meta[eras.META_SERVER] = profile.info
     if asked.method == eras.LIST_TOOLS:
@@ -74,7 +74,11 @@ def _error(legacy: jsonrpc.Response) -> bytes:
     error = legacy.error or b""
     if said is None or said[0] != eras.RESOURCE_NOT_FOUND:
         return error
-    return jsonrpc.encode_object(jsonrpc.members(error, "error") | {"code": b"%d" % eras.INVALID_PARAMS})
+    try:
+        found = jsonrpc.members(error, "error")
+    except InvalidCall as twice:
+        raise UpstreamProtocolError("the MCP server's error cannot be read", execution=Execution.DONE) from twice
+    return jsonrpc.encode_object(found | {"code": b"%d" % eras.INVALID_PARAMS})
 
 
 def discover_result(profile: ServerProfile) -> bytes:

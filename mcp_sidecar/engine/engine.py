@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
+from mcp_sidecar.alarm import Alarm
 from mcp_sidecar.call import Call, Deadline, trace
 from mcp_sidecar.directory import Directory, Upstream
 from mcp_sidecar.engine import bridge, downgrade, policy
@@ -43,6 +42,7 @@ class Engine:
         self._lifecycle = lifecycle
         self._admission = admission
         self._attempts = retry.attempts
+        self._alarm = Alarm()
         self._listening = 0
 
     async def run(self, call: Call, request: Request, server: str, sink: Sink) -> Response:
@@ -57,18 +57,13 @@ class Engine:
         policy.check(upstream.settings.tools, request, upstream.name)
         if request.method == eras.LISTEN:
             return await self._listen(call, request, upstream, sink)
-        with self._admitted():
-            response = await self._bounded(call, request, upstream, sink)
-        return policy.show(upstream.settings.tools, request, response)
-
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
         self._refuse_when(self._lifecycle.in_flight)
         self._lifecycle.enter()
         try:
-            yield
+            response = await self._bounded(call, request, upstream, sink)
         finally:
             self._lifecycle.leave()
+        return policy.show(upstream.settings.tools, request, response)
 
     def _refuse_when(self, busy: int) -> None:
         if not self._lifecycle.admitting:
@@ -82,7 +77,7 @@ class Engine:
         if call.deadline is not None and call.deadline.at - _HEADROOM_SECONDS < deadline.at:
             deadline = Deadline(call.deadline.at - _HEADROOM_SECONDS)
         try:
-            async with asyncio.timeout(deadline.remaining()):
+            with self._alarm.until(deadline.at):
                 return await self._attempt_all(call, request, upstream, sink, deadline)
         except TimeoutError as error:
             message = f"the MCP server {upstream.name!r} did not answer in time"
@@ -153,7 +148,7 @@ class Engine:
 
 
 def _end_when_draining(scope: asyncio.Timeout, phase: Phase) -> None:
-    if phase is Phase.DRAINING:
+    if phase is Phase.DRAINING and not scope.expired():
         scope.reschedule(asyncio.get_running_loop().time())
 
 
@@ -179,7 +174,7 @@ def _join_traces(call: Call, request: Request) -> None:
     elif call.trace.traceparent:
         for key in ("traceparent", "tracestate", "baggage"):
             if value := getattr(call.trace, key):
-                meta[key] = b'"%b"' % value.encode()
+                meta[key] = msgspec.json.encode(value)  # it may hold quotation marks
 
 
 class _Watched:

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from mcp_sidecar.errors import UnknownTool, UpstreamProtocolError
+from mcp_sidecar.errors import Execution, InvalidCall, UnknownTool, UpstreamProtocolError
 from mcp_sidecar.protocol.eras import CALL_TOOL, LIST_TOOLS
 from mcp_sidecar.protocol.jsonrpc import Request, Response, encode_object, members
 from mcp_sidecar.settings import ToolSettings
@@ -46,10 +46,10 @@ def show(settings: ToolSettings, request: Request, response: Response) -> Respon
     """The response without hidden tools."""
     if request.method != LIST_TOOLS or response.result is None or is_open(settings):
         return response
-    result = members(response.result, "result")
     try:
+        result = members(response.result, "result")
         tools = _tools.decode(result.get("tools", b"[]"))
         shown = [bytes(tool) for tool in tools if allows(settings, _tool.decode(tool).name)]
-    except msgspec.DecodeError as error:
-        raise UpstreamProtocolError("the MCP server's list of tools cannot be read") from error
+    except (InvalidCall, msgspec.DecodeError) as error:
+        raise UpstreamProtocolError("the MCP server's list of tools cannot be read", execution=Execution.DONE) from error
     return Response(response.id, result=encode_object(result | {"tools": b"[%b]" % b",".join(shown)}))

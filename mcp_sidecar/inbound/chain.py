@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import Bug, Execution, SidecarError
+from mcp_sidecar.errors import Bug, Cancelled, Execution, SidecarError, UpstreamRefused
 from mcp_sidecar.inbound.auth import Authenticator
 from mcp_sidecar.inbound.metrics import CALLS, Metrics
 from mcp_sidecar.inbound.status import OK, named, status_of
@@ -32,8 +32,8 @@ def compose(steps: Sequence[Step], leaf: Next) -> Next:
 
 
 def _around(step: Step, inner: Next) -> Next:
-    async def entered(call: Call, request: Any) -> Any:
-        return await step(call, request, inner)
+    def entered(call: Call, request: Any) -> Awaitable[Any]:
+        return step(call, request, inner)
 
     return entered
 
@@ -66,7 +66,7 @@ class Logging:
 
 
 def _level(failure: SidecarError | None) -> str:
-    if failure is None:
+    if failure is None or isinstance(failure, Cancelled):
         return "info"
     return "error" if isinstance(failure, Bug) else "warning"
 
@@ -88,7 +88,8 @@ def describe(call: Call, failure: SidecarError | None) -> dict[str, Field]:
     if call.principal.subject:
         fields["subject"] = call.principal.subject[:128]
     if failure is not None:
-        fields["error"] = failure.message
+        # What a server says in an error may repeat arguments: the log gets the code only.
+        fields["error"] = f"JSON-RPC error {failure.code}" if isinstance(failure, UpstreamRefused) else failure.message
     return fields
 
 

@@ -180,7 +180,9 @@ def _join(host: str, port: int) -> str:
 
 
 def _reflect(server: rpc.Registrar) -> None:
-    from grpc_reflection.v1alpha import reflection
+    from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
     names = ("mcp_sidecar.v1.MCPEngine", "mcp_sidecar.v1.ConnectionManager", "grpc.health.v1.Health")
-    reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)  # type: ignore[no-untyped-call]
+    # `enable_server_reflection` looks at the server's class and would take the one for threads.
+    service = reflection.aio.ReflectionServicer((*names, reflection.SERVICE_NAME))  # type: ignore[no-untyped-call]
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(service, server)  # type: ignore[no-untyped-call]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mcp_sidecar.directory import Endpoint
 from mcp_sidecar.outbound.link import Link
-from mcp_sidecar.protocol.eras import Era
 
 
 class State(enum.Enum):
@@ -20,13 +20,13 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What makes two exchanges share a connection. `capabilities` (JSON text) counts in the legacy era only."""
+class Key(NamedTuple):
+    """What makes two exchanges share a connection. `capabilities` (JSON text) is empty in the modern era, whose requests
+    carry their own.
+    """
 
     endpoint: Endpoint
     credential: str
-    era: Era
     capabilities: bytes = b""
 
     @property
@@ -89,7 +89,7 @@ def describe(connection: Connection, rank: int = -1) -> Row:
         server=connection.key.upstream,
         endpoint=connection.key.endpoint.address,
         transport="http",
-        era=connection.key.era.value,
+        era=connection.link.era.value,
         protocol_version=connection.link.profile.version,
         state=connection.state,
         since=connection.since,

@@ -68,8 +68,7 @@ class Dialer:
         credential = self._credentials.of(upstream.settings)
         try:
             verdict = self.prober.known(endpoint, credential) or await self._probe(upstream, endpoint, credential)
-            legacy = verdict.era is Era.LEGACY
-            key = Key(endpoint, credential.fingerprint, verdict.era, capabilities if legacy else b"")
+            key = Key(endpoint, credential.fingerprint, b"" if verdict.era is Era.MODERN else capabilities)
             connection = self.pool.ready(key)
             if connection is None:
                 connection = await self.pool.acquire(

@@ -25,17 +25,17 @@ class Credential:
         return f"Credential({self.fingerprint or 'none'})"
 
 
-def call_headers(call: Call, credential: Credential) -> bytes:
-    """The headers that do not depend on the era: what may travel upstream of a caller's request, and nothing else."""
-    parts = [COMMON_HEADERS, credential.header, b"x-request-id: %b\r\n" % call.request_id.encode()]
+def call_headers(call: Call) -> bytes:
+    """What of a caller's request may travel upstream as headers, and nothing else."""
+    block = b"x-request-id: %b\r\n" % call.request_id.encode()
     trace = call.trace
     if trace.traceparent:
-        parts.append(b"traceparent: %b\r\n" % trace.traceparent.encode())
+        block += b"traceparent: %b\r\n" % trace.traceparent.encode()
         if trace.tracestate:
-            parts.append(b"tracestate: %b\r\n" % trace.tracestate.encode())
+            block += b"tracestate: %b\r\n" % trace.tracestate.encode()
     if trace.baggage:
-        parts.append(b"baggage: %b\r\n" % trace.baggage.encode())
-    return b"".join(parts)
+        block += b"baggage: %b\r\n" % trace.baggage.encode()
+    return block
 
 
 async def send(client: HttpClient, method: bytes, endpoint: Endpoint, headers: bytes, body: bytes, call: Call) -> Response:
@@ -72,7 +72,7 @@ def nonsense(endpoint: Endpoint, what: str, execution: Execution = Execution.UNK
 
 
 class Replies:
-    """The messages of a JSON or event-stream body, one after the other. Closing the response is the caller's.
+    """The messages of an event stream, one after the other. Closing the response is the caller's.
 
     `parser` holds the last event id and the retry time of the stream.
     """
@@ -82,13 +82,9 @@ class Replies:
         self._endpoint = endpoint
         self.parser = parser or sse.Parser()
         self._waiting: list[sse.Event] = []
-        self._json = media_type(response) == b"application/json"
-        self._ended = False
 
     async def next(self) -> jsonrpc.Message | None:
         """The next message, None at the end of the body."""
-        if self._json:
-            return await self._only()
         while True:
             while self._waiting:
                 # A priming event has an id and nothing to say (2025-11-25, basic/transports).
@@ -98,18 +94,28 @@ class Replies:
                 return None
             self._waiting = _events(self.parser, chunk, self._endpoint)[::-1]
 
-    async def _only(self) -> jsonrpc.Message | None:
-        if self._ended:
-            return None
-        self._ended = True
-        return parse(await body(self._response, self._endpoint), self._endpoint)
+
+class Reply:
+    """The one message of a JSON body, with the manners of `Replies`."""
+
+    def __init__(self, response: Response, endpoint: Endpoint) -> None:
+        self._response: Response | None = response
+        self._endpoint = endpoint
+
+    async def next(self) -> jsonrpc.Message | None:
+        """The message, then None."""
+        response, self._response = self._response, None
+        return None if response is None else parse(await body(response, self._endpoint), self._endpoint)
 
 
-def replies(response: Response, endpoint: Endpoint, parser: sse.Parser | None = None) -> Replies:
+def replies(response: Response, endpoint: Endpoint, parser: sse.Parser | None = None) -> Reply | Replies:
     """What a successful reply says. Raises `UpstreamProtocolError` for bodies of another kind."""
-    if media_type(response) not in (b"application/json", b"text/event-stream"):
-        raise nonsense(endpoint, f"HTTP {response.status} with a body that is neither JSON nor an event stream")
-    return Replies(response, endpoint, parser)
+    kind = media_type(response)
+    if kind == b"application/json":
+        return Reply(response, endpoint)
+    if kind == b"text/event-stream":
+        return Replies(response, endpoint, parser)
+    raise nonsense(endpoint, f"HTTP {response.status} with a body that is neither JSON nor an event stream")
 
 
 async def body(response: Response, endpoint: Endpoint) -> bytes:
@@ -152,7 +158,7 @@ def parse(data: bytes, endpoint: Endpoint) -> jsonrpc.Message:
 def media_type(response: Response) -> bytes:
     """The media type of a reply, lower case and without parameters; empty when there is none."""
     value = response.headers.get(b"content-type") or b""
-    return value.split(b";", 1)[0].strip().lower()
+    return value if value == b"application/json" else value.split(b";", 1)[0].strip().lower()
 
 
 async def error_reply(response: Response, endpoint: Endpoint, request_id: bytes) -> jsonrpc.Response | None:

@@ -55,7 +55,7 @@ class LegacyLink:
         capabilities: bytes = b"{}",
     ) -> None:
         self._endpoint = endpoint
-        self._credential = credential
+        self._fixed = http.COMMON_HEADERS + credential.header
         self._client = client
         self._tasks = tasks
         self._flights: Flights[None] = Flights(tasks)
@@ -113,7 +113,7 @@ class LegacyLink:
     async def _handshake(self, request: jsonrpc.Request, call: Call) -> tuple[Session, jsonrpc.Response]:
         session = Session(self._offer)
         request_id, request = session.register(request)
-        headers = http.call_headers(call, self._credential)  # no version header: it is what is being negotiated
+        headers = self._fixed + http.call_headers(call)  # no version header: it is what is being negotiated
         response = await http.send(self._client, b"POST", self._endpoint, headers, request.encode(request_id), call)
         try:
             if response.status != 200:
@@ -194,7 +194,7 @@ class LegacyLink:
         raise http.nonsense(self._endpoint, "it ended its stream again and again without an answer")
 
     async def _read(
-        self, replies: http.Replies, session: Session, request_id: bytes, call: Call, sink: Sink
+        self, replies: http.Reply | http.Replies, session: Session, request_id: bytes, call: Call, sink: Sink
     ) -> jsonrpc.Response | None:
         """Pass on what comes until the response; None when the stream ends before it."""
         while (message := await self._next(replies)) is not None:
@@ -208,12 +208,12 @@ class LegacyLink:
                 await self._notify(session, message, sink)
         return None
 
-    async def _next(self, replies: http.Replies) -> jsonrpc.Message | None:
+    async def _next(self, replies: http.Reply | http.Replies) -> jsonrpc.Message | None:
         """The next message; a stream that can be resumed may also just break off."""
         try:
             return await replies.next()
         except UpstreamLost:
-            if replies.parser.last_id:
+            if isinstance(replies, http.Replies) and replies.parser.last_id:
                 return None
             raise
 
@@ -343,8 +343,9 @@ class LegacyLink:
             response.close()
 
     async def _send(self, session: Session, method: bytes, body: bytes, call: Call, extra: bytes = b"") -> Response:
-        headers = b"%bmcp-protocol-version: %b\r\n%b" % (
-            http.call_headers(call, self._credential),
+        headers = b"%b%bmcp-protocol-version: %b\r\n%b" % (
+            self._fixed,
+            http.call_headers(call),
             session.version.encode(),
             extra,
         )

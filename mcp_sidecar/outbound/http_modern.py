@@ -43,7 +43,7 @@ class ModernLink:
 
     def __init__(self, endpoint: Endpoint, credential: http.Credential, client: HttpClient, profile: ServerProfile) -> None:
         self._endpoint = endpoint
-        self._credential = credential
+        self._fixed = http.COMMON_HEADERS + credential.header + _VERSION_HEADER
         self._client = client
         self._profile = profile
         self._ids = itertools.count(1)
@@ -68,14 +68,12 @@ class ModernLink:
             response.close()
 
     def _headers(self, request: jsonrpc.Request, call: Call) -> bytes:
-        block = b"%b%bmcp-method: %b\r\n" % (
-            http.call_headers(call, self._credential),
-            _VERSION_HEADER,
-            request.method.encode(),
-        )
+        block = b"%b%bmcp-method: %b\r\n" % (self._fixed, http.call_headers(call), request.method.encode())
         if (name := headers.name_of(request)) is not None:
             block = b"%bmcp-name: %b\r\n" % (block, headers.encode(name))
-        return block + b"".join([b"%b: %b\r\n" % pair for pair in call.mirrored])
+        if call.mirrored:
+            block += b"".join([b"%b: %b\r\n" % pair for pair in call.mirrored])
+        return block
 
     async def _outcome(self, response: Response, request_id: bytes, call: Call, sink: Sink) -> jsonrpc.Response:
         if response.status != 200:

@@ -40,7 +40,7 @@ class Pool:
     def __init__(self, settings: PoolSettings, tasks: asyncio.TaskGroup) -> None:
         self._settings = settings
         self._tasks = tasks
-        self._connections: dict[Key, Connection] = {}  # in order of use, least recent first
+        self._connections: dict[Key, Connection] = {}
         self._waiting: list[_Waiter] = []
         self._watchers: list[Watcher] = []
         self._names = itertools.count(1)
@@ -67,6 +67,8 @@ class Pool:
             async with asyncio.timeout(max(0.0, deadline.remaining() - _REFUSAL_SECONDS)):
                 return await waiter.granted
         except TimeoutError as error:
+            if waiter.granted.done():
+                return waiter.granted.result()  # in the same moment: whether there is time left is the caller's to say
             self._withdraw(waiter)
             raise self._exhausted(key) from error
         except asyncio.CancelledError:
@@ -103,9 +105,6 @@ class Pool:
     def _lease(self, connection: Connection) -> Connection:
         connection.in_flight += 1
         connection.calls += 1
-        key = connection.key
-        del self._connections[key]
-        self._connections[key] = connection
         return connection
 
     def _assign(self) -> None:
@@ -141,7 +140,7 @@ class Pool:
         """Close the least recently used idle connection, of the same endpoint if that is what is full."""
         full = len(self._at_endpoint(key)) >= self._settings.max_per_endpoint
         candidates = self._at_endpoint(key) if full else list(self._connections.values())
-        idle = next((connection for connection in candidates if connection.idle), None)
+        idle = min((one for one in candidates if one.idle), key=lambda one: one.used_at, default=None)
         if idle is None:
             return False
         idle.last_error = ""
@@ -225,7 +224,8 @@ class Pool:
 
     def rows(self) -> tuple[Row, ...]:
         """Every connection, in order of age."""
-        ranks = {one.id: rank for rank, one in enumerate(one for one in self._connections.values() if one.idle)}
+        idle = sorted((one for one in self._connections.values() if one.idle), key=lambda one: one.used_at)
+        ranks = {one.id: rank for rank, one in enumerate(idle)}
         rows = [describe(connection, ranks.get(connection.id, -1)) for connection in self._connections.values()]
         return tuple(sorted(rows, key=lambda row: int(row.id[1:])))
 

@@ -90,8 +90,10 @@ _LEGACY = ServerProfile(eras.LATEST_LEGACY)
 
 async def _ask(endpoint: Endpoint, credential: http.Credential, client: HttpClient) -> Verdict:
     call = Call(rpc="probe", request_id="probe")
-    block = b"%b%b: %b\r\n%b: %b\r\n" % (
-        http.call_headers(call, credential),
+    block = b"%b%b%b%b: %b\r\n%b: %b\r\n" % (
+        http.COMMON_HEADERS,
+        credential.header,
+        http.call_headers(call),
         headers.PROTOCOL_VERSION,
         eras.LATEST_MODERN.encode(),
         headers.METHOD,

@@ -12,8 +12,11 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from array import array
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import msgspec
 
@@ -24,17 +27,32 @@ MAX_ID_BYTES = 256
 
 Members = dict[str, bytes]
 
+_ABSENT = msgspec.Raw(b"")
+
+
+class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
+    jsonrpc: str
+    method: str | None = None
+    id: msgspec.Raw = _ABSENT
+    params: msgspec.Raw = _ABSENT
+    result: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = _ABSENT
+
+
 _ENVELOPE = frozenset(("jsonrpc", "id", "method", "params", "result", "error"))
 _VERSION = b'"2.0"'
 _METHOD = re.compile(r"[!-~]{1,128}\Z")
 _INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]*)\Z")
+_BARE = len('{"jsonrpc":"2.0"}')
+_envelope = msgspec.json.Decoder(_Envelope)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _string = msgspec.json.Decoder(str)
 _encode = msgspec.json.encode
-_scan = json.decoder.scanstring  # type: ignore[attr-defined]  # untyped, documented only by its use in `json`
-_skip = json.JSONDecoder().raw_decode
-_blank = re.compile(r"[ \t\n\r]*")
+# Numbers stay text: Python refuses to make an int of more than 4300 digits.
+_count_members = json.JSONDecoder(object_pairs_hook=len, parse_int=str, parse_float=str).decode
+_list_members = json.JSONDecoder(object_pairs_hook=list, parse_int=str, parse_float=str).decode
 _brackets = bytes.maketrans(b"{}", b"[]")
+_steps = bytes.maketrans(b"[]", b"\x01\xff")
 _no_brackets = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -49,13 +67,12 @@ class Request:
 
     def encode(self, request_id: bytes) -> bytes:
         """The whole message under another id (none when empty)."""
-        params = dict(self.params)
+        start = b'{"jsonrpc":"2.0","id":%b,"method":%b' if request_id else b'{"jsonrpc":"2.0"%b,"method":%b'
+        head = start % (request_id, _encode(self.method))
+        members = [b"%b:%b" % (_encode(key), value) for key, value in self.params.items()]
         if self.meta:
-            params["_meta"] = encode_object(self.meta)
-        head = b'{"jsonrpc":"2.0","id":%b,"method":%b' % (request_id, _encode(self.method))
-        if not request_id:
-            head = b'{"jsonrpc":"2.0","method":%b' % _encode(self.method)
-        return b'%b,"params":%b}' % (head, encode_object(params)) if params else head + b"}"
+            members.append(b'"_meta":%b' % encode_object(self.meta))
+        return b'%b,"params":{%b}}' % (head, b",".join(members)) if members else head + b"}"
 
     def text(self, name: str) -> str | None:
         """A string parameter, or None when it is absent or no string."""
@@ -84,14 +101,36 @@ Message = Request | Response
 def parse(data: bytes) -> Message:
     """One JSON-RPC message. Batches are refused: MCP dropped them in 2025-06-18."""
     check_text(data)
+    try:
+        found = _envelope.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _parse_carefully(data)
+    request_id, params = bytes(found.id), bytes(found.params)
+    # As in `members`: a message as short as can be has nothing in it that we did not see.
+    shortest = _BARE + (len(request_id) + 6 if request_id else 0)
+    if found.method is not None:
+        shortest += len(found.method) + 12 + (len(params) + 10 if params else 0)
+        if shortest == len(data) and found.jsonrpc == "2.0":
+            return _request(found.method, request_id, params)
+    elif request_id and (result := bytes(found.result)):
+        if shortest + len(result) + 10 == len(data) and found.jsonrpc == "2.0":
+            return Response(_id(request_id), result)
+    return _parse_carefully(data)
+
+
+def _parse_carefully(data: bytes) -> Message:
+    """The same for a message that is oddly spelt or wrong: finds the words for what is."""
     envelope = members(data, "the message")
     if not _ENVELOPE.issuperset(envelope):
         raise InvalidCall(_stray_key(envelope))
     if envelope.get("jsonrpc") != _VERSION:
         raise InvalidCall('"jsonrpc" must be "2.0"', violations=(("jsonrpc", 'must be "2.0"'),))
-    if "method" in envelope:
-        return _request(envelope)
-    return _response(envelope)
+    if "method" not in envelope:
+        return _response(envelope)
+    for stray in ("result", "error"):
+        if stray in envelope:
+            raise InvalidCall(f'a request has no "{stray}"', violations=((stray, "does not belong here"),))
+    return _request(as_string(envelope["method"]), envelope.get("id", b""), envelope.get("params", b""))
 
 
 def parse_request(data: bytes) -> Request:
@@ -102,22 +141,18 @@ def parse_request(data: bytes) -> Request:
     return message
 
 
-def _request(envelope: Members) -> Request:
-    method = as_string(envelope["method"])
+def _request(method: str | None, request_id: bytes, params: bytes) -> Request:
+    """`request_id` and `params` are JSON text, empty when they are missing."""
     if method is None or not _METHOD.match(method):
         what = "must be a string of at most 128 printable ASCII characters"
         raise InvalidCall(f'"method" {what}', violations=(("method", what),))
-    for stray in ("result", "error"):
-        if stray in envelope:
-            raise InvalidCall(f'a request has no "{stray}"', violations=((stray, "does not belong here"),))
-    request = Request(method)
-    if "id" in envelope:
-        request.id = _id(envelope["id"])
-    if "params" in envelope:
-        request.params = _object(envelope["params"], "params")
-        if "_meta" in request.params:
-            request.meta = _object(request.params.pop("_meta"), "params._meta")
-    return request
+    if request_id:
+        _id(request_id)
+    if not params:
+        return Request(method, request_id)
+    found = _object(params, "params")
+    meta = found.pop("_meta", None)
+    return Request(method, request_id, found, {} if meta is None else _object(meta, "params._meta"))
 
 
 def _response(envelope: Members) -> Response:
@@ -149,7 +184,7 @@ def _object(raw: bytes, place: str) -> Members:
 
 def _stray_key(envelope: Members) -> str:
     stray = next(key for key in envelope if key not in _ENVELOPE)
-    near = difflib.get_close_matches(stray.lower(), sorted(_ENVELOPE), n=1)
+    near = difflib.get_close_matches(stray[:40].lower(), sorted(_ENVELOPE), n=1)
     hint = f'; did you mean "{near[0]}"?' if near else ""
     return f"{_encode(stray[:40]).decode()} is no member of a JSON-RPC message{hint}"
 
@@ -168,26 +203,22 @@ def members(raw: bytes, place: str) -> Members:
         raise MalformedMessage(f"{place} is not valid JSON: {error}") from error
     # The compact spelling of these members is the shortest there is: equal length leaves no room for another one.
     shortest = sum(map(len, found)) + sum(map(len, found.values())) + 4 * len(found) + 1
-    if shortest != len(raw) and found:
-        _refuse_duplicates(raw, place)
+    if shortest != len(raw) and found and _spaced(found) != raw:
+        _refuse_duplicates(raw, place, len(found))
     return found
 
 
-def _refuse_duplicates(raw: bytes, place: str) -> None:
-    """Walk the top level of a valid JSON object, key by key."""
+def _spaced(found: Members) -> bytes:
+    """The members as Python's `json.dumps` writes them: too common to be walked through key by key."""
+    return b"{%b}" % b", ".join([b"%b: %b" % (_encode(key), value) for key, value in found.items()])
+
+
+def _refuse_duplicates(raw: bytes, place: str, count: int) -> None:
+    """Read a valid JSON object again, with a parser that tells repeated keys; it has `count` different ones."""
     text = raw.decode()
-    at = _blank.match(text).end() + 1  # type: ignore[union-attr]  # matches anything
-    seen: set[str] = set()
-    while text[at := _blank.match(text, at).end()] != "}":  # type: ignore[union-attr]
-        key, at = _scan(text, at + 1, True)
-        if key in seen:
-            raise InvalidCall(f"{place} has the key {_encode(key[:40]).decode()} twice", violations=((key[:40], "twice"),))
-        seen.add(key)
-        at = _blank.match(text, _blank.match(text, at).end() + 1).end()  # type: ignore[union-attr]
-        _, at = _skip(text, at)
-        at = _blank.match(text, at).end()  # type: ignore[union-attr]
-        if text[at] == ",":
-            at += 1
+    if _count_members(text) != count:
+        key = Counter(key for key, _ in _list_members(text)).most_common(1)[0][0][:40]
+        raise InvalidCall(f"{place} has the key {_encode(key).decode()} twice", violations=((key, "twice"),))
 
 
 def check_text(data: bytes) -> None:
@@ -197,22 +228,15 @@ def check_text(data: bytes) -> None:
             data.decode()
         except UnicodeDecodeError as error:
             raise MalformedMessage(f"the message is not UTF-8 (byte {error.start})") from error
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _is_too_deep(data):
         raise MalformedMessage(f"the message is nested deeper than {MAX_DEPTH} levels")
 
 
-def _depth(data: bytes) -> int:
-    """Nesting depth of JSON text, counted by peeling it layer by layer; stops one past the limit."""
+def _is_too_deep(data: bytes) -> bool:
+    """Count brackets up and down, outside of strings. The innermost pairs, mostly the bulk, are taken away unseen."""
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    layers = b"".join(plain.split(b'"')[::2]).translate(_brackets, _no_brackets)
-    for depth in range(MAX_DEPTH + 1):
-        if not layers:
-            return depth
-        peeled = layers.replace(b"[]", b"")
-        if len(peeled) == len(layers):
-            break  # unbalanced: the decoder will say so
-        layers = peeled
-    return MAX_DEPTH + 1
+    outer = b"".join(plain.split(b'"')[::2]).translate(_brackets, _no_brackets).replace(b"[]", b"")
+    return any(map((MAX_DEPTH - 1).__lt__, accumulate(array("b", outer.translate(_steps)))))
 
 
 def as_string(raw: bytes | None) -> str | None:

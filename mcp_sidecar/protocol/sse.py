@@ -38,7 +38,7 @@ class Parser:
         self._name = ""
         self._data: list[bytes] = []
         self._size = 0
-        self._id_seen = False
+        self._id: str | None = None
         self.last_id = ""
         self.retry: int | None = None
 
@@ -93,16 +93,17 @@ class Parser:
         elif name == b"event":
             self._name = value.decode("utf-8", "replace")
         elif name == b"id" and b"\0" not in value:
-            self.last_id = value.decode("utf-8", "replace")
-            self._id_seen = True
+            self._id = value.decode("utf-8", "replace")
         elif name == b"retry" and value.isdigit() and len(value) <= 9:
             self.retry = int(value)
         return None
 
     def _dispatch(self) -> Event | None:
-        name, data, seen = self._name, self._data, self._id_seen
-        self._name, self._data, self._size, self._id_seen = "", [], 0, False
-        if not data and not seen:
+        name, data, seen = self._name, self._data, self._id
+        self._name, self._data, self._size, self._id = "", [], 0, None
+        if seen is not None:
+            self.last_id = seen  # not before the event is whole: a stream is resumed after what was delivered
+        elif not data:
             return None
         return Event(name or "message", b"\n".join(data), self.last_id, self.retry)
 

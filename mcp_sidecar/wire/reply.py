@@ -39,16 +39,13 @@ class Outlet(Protocol):
         """Return once the client has taken enough of what was sent. Raises `Disconnected`."""
 
 
-def status_line(status: int) -> bytes:
-    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Status\r\n" % status
-
-
 def head(status: int, fields: Fields, framing: bytes) -> bytes:
     """A reply's head; `framing` are ready-made field lines. Raises `ValueError` for a field that would split it."""
     lines = b"".join([b"%b: %b\r\n" % field for field in fields])
     if len(lines.translate(None, b"\r\n\0")) != len(lines) - 2 * len(fields):
         raise ValueError("a reply field holds a line break or NUL")
-    return b"%b%b%b\r\n" % (status_line(status), lines, framing)
+    line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d Status\r\n" % status
+    return b"%b%b%b\r\n" % (line, lines, framing)
 
 
 class Reply:

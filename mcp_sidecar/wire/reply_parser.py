@@ -11,6 +11,8 @@ from mcp_sidecar.wire.headers import Headers
 from mcp_sidecar.wire.limits import ClientLimits
 
 _BODILESS: Final = frozenset({204, 304})
+_VERSIONS: Final = frozenset({"1.1", "1.0"})
+_UNENCODED: Final = frozenset({None, b"", b"identity"})
 
 
 class Sink(Protocol):
@@ -38,6 +40,7 @@ class ReplyParser:
         self._expected = False  # a request was sent and the head of its reply is not complete
         self._interim = 0
         self._skipping = False  # inside a 1xx reply
+        self._plain = False  # the segment begins with a reply in HTTP/1.1
         self.until_close = False
         """The body of the current reply ends with the connection."""
 
@@ -53,6 +56,8 @@ class ReplyParser:
 
     def feed(self, data: bytes) -> None:
         """Raises `BadReply` or `ReplyTooLarge`; after that nothing more may be fed."""
+        # Where a first segment shows the version, asking llhttp (which formats a string) is not needed.
+        self._plain = self._raw == 0 and data.startswith(b"HTTP/1.1 ")
         self._raw += len(data)
         try:
             self._machine.feed_data(data)
@@ -123,13 +128,14 @@ class ReplyParser:
         self._skipping = True
 
     def _check(self, status: int, headers: Headers) -> None:
-        version = self._machine.get_http_version()
-        if version not in ("1.1", "1.0") or not 200 <= status <= 599:
+        # An interim reply may have been in front of this one, in another version.
+        version = "1.1" if self._plain and not self._interim else self._machine.get_http_version()
+        if version not in _VERSIONS or not 200 <= status <= 599:
             raise self._fail(BadReply(f"HTTP/{version} with status {status}"))
         transfer = headers.get(b"transfer-encoding")
         if transfer is not None and (transfer.lower() != b"chunked" or version == "1.0"):
             raise self._fail(BadReply("a transfer coding other than chunked, or HTTP/1.0 with one"))
         # Nothing here asked for an encoding and nothing here undoes one.
-        if headers.get(b"content-encoding") not in (None, b"", b"identity"):
+        if headers.get(b"content-encoding") not in _UNENCODED:
             raise self._fail(BadReply("the reply is encoded"))
-        self.until_close = transfer is None and b"content-length" not in headers and status not in _BODILESS
+        self.until_close = transfer is None and headers.get(b"content-length") is None and status not in _BODILESS

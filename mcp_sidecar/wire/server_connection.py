@@ -15,6 +15,9 @@ from mcp_sidecar.wire.request_parser import Phase, Refused, Request, RequestPars
 
 Handle = Callable[[Request, Reply], Awaitable[None]]
 
+_BETWEEN: Final = Phase.BETWEEN
+_HEAD: Final = Phase.HEAD
+_BODY: Final = Phase.BODY
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -79,7 +82,7 @@ class ServerConnection(asyncio.Protocol):
         self._full = False  # the transport holds more output than it should
         self._writers: deque[asyncio.Future[None]] = deque()
         # A new connection owes us a head from its first moment.
-        self._phase = Phase.HEAD
+        self._phase: Phase = _HEAD
         self._since = service.now
         self._body_mark = 0  # body bytes at the begin of the rate window
         self._held = 0  # our part of the service's held bytes
@@ -154,14 +157,16 @@ class ServerConnection(asyncio.Protocol):
             waiter = asyncio.get_running_loop().create_future()
             self._writers.append(waiter)
             await waiter
-        if self.lost:
+        # A transport that has failed takes writes without ever being full: a writer in a loop would never let the loop
+        # tell us that the connection is lost.
+        if self.lost or self._transport.is_closing():
             raise Disconnected("the client is gone")
 
     # The listener's side.
 
     def drain(self) -> None:
         """Close if nothing is going on; else the answer in progress will be the last."""
-        if self._task is None and self._phase is Phase.BETWEEN and not self._ahead and not self._full:
+        if self._task is None and self._phase is _BETWEEN and not self._ahead and not self._full:
             self._transport.close()
 
     def abort(self) -> None:
@@ -177,10 +182,10 @@ class ServerConnection(asyncio.Protocol):
         elif self._lingering:
             if now - self._since > self._service.limits.linger_seconds:
                 self._transport.abort()
-        elif self._phase is Phase.BETWEEN:
+        elif self._phase is _BETWEEN:
             if now - self._since > self._service.limits.idle_seconds:
                 self._transport.close()
-        elif self._phase is Phase.HEAD:
+        elif self._phase is _HEAD:
             self._sweep_head(now)
         else:
             self._sweep_body(now)
@@ -195,7 +200,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _sweep_head(self, now: float) -> None:
         if now - self._since > self._service.limits.header_seconds:
-            if self._parser.phase is Phase.HEAD:
+            if self._parser.phase is _HEAD:
                 self._refuse(Refused(408, "the head took too long"))
             else:
                 self._transport.close()
@@ -234,11 +239,11 @@ class ServerConnection(asyncio.Protocol):
             parser.awaits_continue = False
             self.transmit(_CONTINUE)
         phase = parser.phase
-        if phase is not self._phase and phase is not Phase.BETWEEN:
+        if phase is not self._phase and phase is not _BETWEEN:
             self._phase = phase
             self._since = self._service.now
             self._body_mark = 0
-        if phase is Phase.BODY:
+        if phase is _BODY:
             self._hold(parser.body_bytes)
 
     def _hold(self, count: int) -> None:
@@ -284,6 +289,18 @@ class ServerConnection(asyncio.Protocol):
         self._finish(reply, fault)
 
     def _finish(self, reply: Reply, fault: BaseException | None) -> None:
+        if fault is not None or not reply.ended:
+            self._settle(reply, fault)
+        self._task = self._reply = None
+        if self.lost:
+            return
+        if not self._persistent or self._service.draining:
+            self._transport.close()
+        else:
+            self._next()
+
+    def _settle(self, reply: Reply, fault: BaseException | None) -> None:
+        """The handler failed: give the client its end and the fault its hearing."""
         if not reply.ended and not self.lost:
             fault = fault or RuntimeError("the handler returned without a complete answer")
             if reply.started:
@@ -293,19 +310,12 @@ class ServerConnection(asyncio.Protocol):
                 reply.send(500, (), b"")
         if fault is not None:
             self._service.on_fault(fault)
-        self._task = self._reply = None
-        if self.lost:
-            return
-        if self.closing:
-            self._transport.close()
-        else:
-            self._next()
 
     def _next(self) -> None:
         """Go on with what has arrived meanwhile, unless the client has to read first."""
         if self._full:
             return
-        self._phase = Phase.BETWEEN
+        self._phase = _BETWEEN
         self._since = self._service.now
         if self._parser.ready:
             self._begin()

@@ -7,6 +7,8 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from mcp_sidecar.cli.serve import flags, parser
 from tests.support.terminal import PATIENCE, ended, started, typed
 
@@ -19,6 +21,7 @@ upstreams:
 """
 
 
+@pytest.mark.covers("B-60")
 async def test_check_prints_every_problem_with_its_place(tmp_path: Path):
     file = tmp_path / "config.yaml"
     file.write_text(BAD)
@@ -45,6 +48,7 @@ async def test_check_of_a_file_that_is_not_there_is_exit_code_64():
     assert "/nonexistent/config.yaml: cannot be read" in shown.err
 
 
+@pytest.mark.covers("B-60")
 async def test_serve_refuses_a_bad_configuration_with_exit_code_64(tmp_path: Path):
     file = tmp_path / "config.yaml"
     file.write_text(BAD)
@@ -69,7 +73,11 @@ async def test_a_signal_while_serve_is_still_starting_ends_it_at_once(tmp_path: 
     writer = await _opened(pipe)
     try:
         # The configuration is being read and does not end: without a handler the exit code would be -SIGTERM.
-        process.send_signal(signal.SIGTERM)
+        # One signal is not enough: Python runs handlers between system calls, and may be about to start the read.
+        async with asyncio.timeout(PATIENCE):
+            while process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+                await asyncio.sleep(0.02)
         shown = await ended(process)
         assert (shown.code, shown.out, shown.err) == (0, "", "")
     finally:

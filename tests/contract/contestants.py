@@ -1,15 +1,19 @@
-"""The servers under contract, and what differs between them as data; sends no request."""
+"""The servers under contract, and what differs between them as data; and how to read an answer."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from tests.support import raw_http
 from tests.support.fake_server import FakeServer
+from tests.support.raw_http import Reply
 from tests.support.raw_mcp import Legacy, Modern
 
 Arguments = dict[str, Any]
@@ -138,3 +142,28 @@ def those(fit: Callable[[Traits], bool] = lambda _: True) -> Any:
     return pytest.fixture(scope="session", params=[name for name, traits in CONTESTANTS.items() if fit(traits)])(
         _contestant
     )
+
+
+def final(reply: Reply) -> Any:
+    """The response, which is the last message and the only one."""
+    assert all("method" in message for message in reply.messages[:-1]), reply.messages
+    return reply.messages[-1]
+
+
+def result(reply: Reply) -> Any:
+    assert reply.status == 200, reply
+    return final(reply)["result"]
+
+
+def code(reply: Reply) -> Any:
+    return final(reply)["error"]["code"]
+
+
+async def until_given_up(client: Modern | Legacy, text: str) -> None:
+    """Wait until the server's tool says that the slow call with this text was cancelled. Raises `TimeoutError`."""
+    async with asyncio.timeout(raw_http.SECONDS):
+        for pause in itertools.count(1):
+            told: str = result(await client.call("given_up"))["content"][0]["text"]
+            if text in told.split(","):
+                return
+            await asyncio.sleep(min(0.05, 0.005 * pause))

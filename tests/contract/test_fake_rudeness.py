@@ -160,6 +160,13 @@ async def test_a_modern_stream_may_carry_what_it_must_not() -> None:
     assert (token["params"]["progressToken"], method["method"]) == ("stranger", "notifications/com.example/odd")
 
 
+async def test_a_rudeness_nobody_knows_is_refused_before_anything_runs() -> None:
+    with pytest.raises(KeyError, match="no such rudeness: polite"):
+        FakeServer("modern", script={"echo": "polite"})
+    with pytest.raises(KeyError, match="no such rudeness: polite"):
+        FakeServer("modern").next_reply("polite")
+
+
 async def test_a_script_answers_by_tool_by_method_and_by_turn() -> None:
     script = {"echo": ["html200", None], "tools/list": "status_500"}
     async with FakeServer("modern", script=script) as server:

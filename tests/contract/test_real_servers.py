@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import select
 import signal
@@ -17,6 +16,7 @@ from tests.support import real_servers
 from tests.support.real_servers import ServerFailed
 
 SECONDS = 20.0
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -31,17 +31,10 @@ def _count_one(place: Path) -> None:
         log.write("x")
 
 
-def _install_it() -> None:
-    real_servers._installed("thing", _count_one)
-
-
 def test_two_processes_that_install_at_once_install_once(empty_cache: Path) -> None:
-    processes = [multiprocessing.get_context("spawn").Process(target=_install_it) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(SECONDS)
-    assert [process.exitcode for process in processes] == [0, 0]
+    script = "from tests.contract import test_real_servers as t; t.real_servers._installed('thing', t._count_one)"
+    processes = [subprocess.Popen([sys.executable, "-c", script], cwd=_ROOT) for _ in range(2)]
+    assert [process.wait(SECONDS) for process in processes] == [0, 0]
     assert (empty_cache / "installed").read_text() == "x"
 
 
@@ -78,12 +71,13 @@ def test_a_server_dies_with_a_parent_that_was_killed() -> None:
     script = """
 import signal, sys
 from tests.support import real_servers
-idle = [sys.executable, "-c", "import socket,sys,time; s=socket.create_server(('127.0.0.1',int(sys.argv[1]))); time.sleep(60)"]
+program = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"
+idle = [sys.executable, "-c", program]
 with real_servers._running("idle", lambda port: [*idle, str(port)]) as server:
     print(server.process.pid, flush=True)
     signal.pause()
 """
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
+    with subprocess.Popen([sys.executable, "-c", script], cwd=_ROOT, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         child = os.pidfd_open(int(parent.stdout.readline()))
         try:

@@ -30,12 +30,19 @@ HOST = "127.0.0.1"
 PATH = "/mcp"
 
 
+def _known(*names: str | None) -> None:
+    for name in names:
+        if name is not None and name not in RUDE:
+            raise KeyError(f"no such rudeness: {name}; there are {', '.join(RUDE)}")
+
+
 class FakeServer:
     """An async context manager; listens on a free loopback port, which it keeps over `stop` and `start`.
 
     era: which revisions it speaks. "dual" chooses by the version header, as the official SDKs do.
     answers: "sse" streams every answer; "json" only those that carry a notification or a request.
-    script: rudeness by tool name, JSON-RPC method or "*"; a list is used up one by one (None = polite), a name stays.
+    script: rudeness by tool name, JSON-RPC method, HTTP method or "*" (the first that fits); a list is used up one by
+        one (None = polite), a name stays. Raises `KeyError` for an unknown rudeness; `fake_rude.RUDE` has them all.
     sessions, get_stream, priming, retry_ms, versions: the freedom of legacy servers, see `LegacyWays`.
     page: cuts tools/list into pages. ttl_ms: caching hint of modern lists. authorization: credentials are expected.
     """
@@ -67,6 +74,8 @@ class FakeServer:
         self._authorization = authorization
         self._script = {on: [names] if isinstance(names, str) else list(names) for on, names in (script or {}).items()}
         self._lasting = {on for on, names in (script or {}).items() if isinstance(names, str)}
+        for names in self._script.values():
+            _known(*names)
         self._wires: set[Wire] = set()
         self._tasks = Tasks()
         self._listener: asyncio.Server | None = None
@@ -150,7 +159,7 @@ class FakeServer:
         return origin is None or origin.startswith((f"http://{HOST}", "http://localhost"))
 
     def _next_rudeness(self, received: Received) -> str | None:
-        for on in (received.tool, received.rpc, "*"):
+        for on in (received.tool, received.rpc, received.method, "*"):
             names = self._script.get(on)
             if names:
                 return names[0] if on in self._lasting else names.pop(0)
@@ -174,8 +183,8 @@ class FakeServer:
     # What tests do to it.
 
     def next_reply(self, rudeness: str, *, on: str = "tools/call", times: int = 1) -> None:
-        """Answer the next `times` requests so; `on` is a tool name, a JSON-RPC method or "*". Raises `KeyError`."""
-        assert rudeness in RUDE, f"no such rudeness: {rudeness}; there are {', '.join(RUDE)}"
+        """Answer the next `times` requests so; `on` as in a script. Raises `KeyError` for an unknown rudeness."""
+        _known(rudeness)
         self._script.setdefault(on, []).extend([rudeness] * times)
 
     def push(self, method: str, params: Message | None = None) -> int:

@@ -210,7 +210,9 @@ def _answers(server: RealServer) -> bool:
     patience = time.monotonic() + START_SECONDS
     while time.monotonic() < patience and server.process.poll() is None:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", server.port)) == 0:
+            connected = probe.connect_ex(("127.0.0.1", server.port)) == 0
+            # Where nobody listens, Linux may connect a socket to itself: the port is one it gives to clients.
+            if connected and probe.getsockname() != probe.getpeername():
                 return server.process.poll() is None
         time.sleep(_POLL_SECONDS)
     return False

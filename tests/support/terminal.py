@@ -21,11 +21,14 @@ class Ended:
     err: str
 
 
-async def started(*words: str, environ: Mapping[str, str] | None = None) -> asyncio.subprocess.Process:
-    """The command as a running process with pipes; the caller ends it."""
+async def started(
+    *words: str, environ: Mapping[str, str] | None = None, reads: bool = False
+) -> asyncio.subprocess.Process:
+    """The command as a running process with pipes, for stdin only when it `reads`; the caller ends it."""
     pipe = asyncio.subprocess.PIPE
+    stdin = pipe if reads else asyncio.subprocess.DEVNULL
     return await asyncio.create_subprocess_exec(
-        *_PROGRAM, *words, stdin=pipe, stdout=pipe, stderr=pipe, env=_environ(environ)
+        *_PROGRAM, *words, stdin=stdin, stdout=pipe, stderr=pipe, env=_environ(environ)
     )
 
 
@@ -45,7 +48,7 @@ def _environ(more: Mapping[str, str] | None) -> dict[str, str]:
 
 async def typed(*words: str, stdin: str = "", environ: Mapping[str, str] | None = None) -> Ended:
     """Run the command to its end. No output ever holds a traceback."""
-    process = await started(*words, environ=environ)
+    process = await started(*words, environ=environ, reads=bool(stdin))
     return await ended(process, stdin)
 
 
@@ -53,7 +56,7 @@ async def ended(process: asyncio.subprocess.Process, stdin: str = "") -> Ended:
     """What a started command leaves behind when it ends by itself."""
     try:
         async with asyncio.timeout(PATIENCE):
-            out, err = await process.communicate(stdin.encode())
+            out, err = await process.communicate(stdin.encode() if process.stdin else None)
     except TimeoutError:
         process.kill()
         out, err = await process.communicate()

@@ -1,4 +1,4 @@
-"""Both ends of real loopback connections for the tests of `mcp_sidecar.wire`; knows raw bytes and no part of a proxy."""
+"""Both ends of real loopback connections for the tests of `mcp_sidecar.wire`; knows raw bytes and no proxy."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Peer:
             block = await self.reader.readuntil(b"\r\n\r\n")
         first, *lines = block[:-4].split(b"\r\n")
         pairs = [line.split(b": ", 1) for line in lines]
-        return int(first.split()[1]), {name: value for name, value in pairs}
+        return int(first.split()[1]), {name.lower(): value for name, value in pairs}
 
     async def answer(self) -> Answer:
         status, headers = await self.head()
@@ -86,7 +86,8 @@ async def dial(port: int) -> AsyncIterator[Peer]:
     try:
         yield peer
     finally:
-        peer.writer.close()
+        # What was not sent and not read is of no interest to a test that is over.
+        peer.writer.transport.abort()
         try:
             await peer.writer.wait_closed()
         except ConnectionError:
@@ -126,7 +127,7 @@ async def echo(request: Request, reply: Reply) -> None:
 async def until(fact: Callable[[], object]) -> None:
     """Wait until `fact` holds."""
     async with asyncio.timeout(BOUND):
-        while not fact():
+        while not fact():  # noqa: ASYNC110 - what is waited for is a fact about real sockets and has no event
             await asyncio.sleep(0.001)
 
 
@@ -170,6 +171,29 @@ async def request_of(peer: Peer) -> bytes:
         head = await peer.reader.readuntil(b"\r\n\r\n")
         length = [line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         return head + (await peer.reader.readexactly(int(length[0])) if length else b"")
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def replying(*replies: bytes, close: bool = False) -> Script:
+    """A script that answers each request with the next of these; the last one serves all that follow."""
+
+    async def script(peer: Peer) -> None:
+        for reply in replies:
+            await request_of(peer)
+            await peer.send(reply)
+        while not close:
+            await request_of(peer)
+            await peer.send(replies[-1])
+
+    return script
+
+
+async def get(client: HttpClient) -> bytes:
+    async with asyncio.timeout(BOUND):
+        response = await client.request(b"GET", b"/", b"", b"")
+        return await response.read()
 
 
 @asynccontextmanager

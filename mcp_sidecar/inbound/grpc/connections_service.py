@@ -11,7 +11,7 @@ from mcp_sidecar.call import Deadline
 from mcp_sidecar.directory import Directory, Upstream
 from mcp_sidecar.engine.catalogue import list_tools
 from mcp_sidecar.engine.engine import Engine
-from mcp_sidecar.errors import SendQueueFull
+from mcp_sidecar.errors import Draining, SendQueueFull
 from mcp_sidecar.inbound.grpc.metadata import REQUEST_ID, RpcCall
 from mcp_sidecar.lifecycle import Lifecycle, Phase
 from mcp_sidecar.outbound.connection import Row, State
@@ -104,6 +104,8 @@ class ConnectionService:
         """The connections there are, then every change, until the client leaves or the sidecar drains."""
         if request.server:
             self._directory.find(request.server)
+        if not self._lifecycle.admitting:
+            raise Draining("the sidecar is shutting down", retry_after=1.0)
         await call.context.send_initial_metadata(((REQUEST_ID, call.request_id),))
         changes: asyncio.Queue[Row | None] = asyncio.Queue(_MAX_UNREAD)
         unwatch = self._pool.watch(lambda row: _offer(changes, row))

@@ -7,6 +7,7 @@ frame goes through the send queue.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 from mcp_sidecar.call import Call
@@ -26,6 +27,7 @@ from mcp_sidecar.v1 import engine_pb2 as pb
 
 _MAX_IN_FLIGHT = 256
 _LAST_FRAMES_SECONDS = 1.0
+_UNFIT = re.compile(r'[^!-~]|"')
 
 
 class Conversation:
@@ -97,6 +99,7 @@ class Conversation:
 
     def _message(self, data: bytes) -> None:
         """Begin or cancel a call. A message that cannot be read is answered, and the conversation goes on."""
+        known = b""
         try:
             message = jsonrpc.parse_request(check_size(data, self._settings.max_message))
             if not message.id:
@@ -104,10 +107,11 @@ class Conversation:
                 return
             if message.id in self._running:
                 raise InvalidCall("the id is in use by a request in flight", violations=(("id", "is in use"),))
+            known = message.id
             if len(self._running) >= _MAX_IN_FLIGHT:
                 raise Overloaded(f"at most {_MAX_IN_FLIGHT} requests can be in flight on one stream")
         except SidecarError as error:
-            self._queue.put(_failed(b"", error, self._call))
+            self._queue.put(_failed(known, error, self._call))
             return
         job = self._running[message.id] = Job(self._tasks, self._answer(message), f"bidi {message.method}")
         job.task.add_done_callback(lambda _: self._running.pop(message.id, None))
@@ -122,7 +126,7 @@ class Conversation:
         """One request to its one response; a cancelled one gets none (MCP, basic/patterns/cancellation)."""
         call = Call(
             rpc=self._call.rpc,
-            request_id=f"{self._call.request_id}/{request.id.decode()[:40]}",
+            request_id=f"{self._call.request_id}/{_plain(request.id)}",
             peer=self._call.peer,
             deadline=self._call.deadline,
             trace=self._call.trace,
@@ -164,6 +168,11 @@ class _Frames(Ignore):
 
     async def notify(self, method: str, message: bytes) -> None:
         self._queue.put(pb.ServerFrame(message_json=message))
+
+
+def _plain(message_id: bytes) -> str:
+    """A message id as part of a request id, which goes into logs and headers."""
+    return _UNFIT.sub("_", message_id.decode().strip('"'))[:40]
 
 
 def _failed(request_id: bytes, failure: SidecarError, call: Call) -> pb.ServerFrame:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import UnknownMethod
+from mcp_sidecar.errors import InvalidCall, UnknownMethod
 from mcp_sidecar.inbound.chain import Next, Step, compose
 from mcp_sidecar.inbound.grpc.metadata import RpcCall, read_call
-from mcp_sidecar.settings import GrpcSettings, KeepaliveSettings
+from mcp_sidecar.settings import LARGEST, GrpcSettings, KeepaliveSettings
 
 Handlers = Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
 Option = tuple[str, int]
@@ -41,7 +42,7 @@ def options(settings: GrpcSettings, *, local: bool) -> list[Option]:
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", _LOOKAHEAD),
         # Twice what is allowed: a message a little too large gets our answer and a log line, not gRPC's bare status.
-        ("grpc.max_receive_message_length", 2 * settings.max_message),
+        ("grpc.max_receive_message_length", min(2 * settings.max_message, LARGEST)),
         ("grpc.max_send_message_length", -1),  # bounded by what is read from upstreams
         ("grpc.max_metadata_size", _METADATA),
         ("grpc.absolute_max_metadata_size", _METADATA + _METADATA_SLACK),
@@ -110,13 +111,15 @@ class Registrar:
         behaviour = (
             handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         )
-        run = compose(self._steps, _leaf(behaviour, self._pick))
+        read = _reader(handler.request_deserializer, streaming=handler.request_streaming)
+        run = compose(self._steps, _leaf(behaviour, self._pick, read))
 
         async def entered(request: Any, context: Any) -> Any:
             return await run(read_call(rpc, context), request)
 
         wrap = _KINDS[handler.request_streaming, handler.response_streaming]
-        return wrap(entered, handler.request_deserializer, handler.response_serializer)
+        # Parsed by gRPC, what is no message would fail before the chain: no log line, and Python's words to the client.
+        return wrap(entered, None, handler.response_serializer)
 
 
 _KINDS: dict[tuple[bool, bool], Callable[..., Any]] = {
@@ -127,20 +130,49 @@ _KINDS: dict[tuple[bool, bool], Callable[..., Any]] = {
 }
 
 
-def _leaf(behaviour: Callable[..., Any], pick: Callable[[RpcCall], object]) -> Next:
+Read = Callable[[Any], Any]
+
+
+def _reader(parse: Callable[[bytes], Any] | None, *, streaming: bool) -> Read:
+    """From what arrived to what a handler gets: a message, or a stream of them."""
+
+    def read(data: bytes) -> Any:
+        try:
+            return data if parse is None else parse(data)
+        except DecodeError as error:
+            raise InvalidCall("the request is not the protobuf message that this RPC takes") from error
+
+    return (lambda messages: _Parsed(messages, read)) if streaming else read
+
+
+class _Parsed:
+    """A stream of messages out of a stream of bytes."""
+
+    def __init__(self, messages: AsyncIterable[bytes], read: Read) -> None:
+        self._messages = aiter(messages)
+        self._read = read
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        return self._read(await anext(self._messages))
+
+
+def _leaf(behaviour: Callable[..., Any], pick: Callable[[RpcCall], object], read: Read) -> Next:
     """Any style of handler as one coroutine; a stream is written, not yielded, so that the chain sees its end."""
     if inspect.isasyncgenfunction(behaviour):
 
         async def drain(call: Call, request: Any) -> None:
             assert isinstance(call, RpcCall)  # noqa: S101
-            async with aclosing(behaviour(request, pick(call))) as messages:
+            async with aclosing(behaviour(read(request), pick(call))) as messages:
                 async for message in messages:
                     await call.context.write(message)
 
         return drain
 
     async def run(call: Call, request: Any) -> Any:
-        return await behaviour(request, pick(call))  # type: ignore[arg-type]  # only RpcCalls come here
+        return await behaviour(read(request), pick(call))  # type: ignore[arg-type]  # only RpcCalls come here
 
     return run
 

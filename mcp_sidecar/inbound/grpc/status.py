@@ -40,10 +40,11 @@ async def recovery(call: Call, request: Any, inner: Next) -> Any:
             raise  # by the client, its deadline or the server's stop: gRPC sends the status
         # Somebody else's cancellation leaked into this task: gRPC would send nothing and the client would hang.
         await _abort(call, named(error, call))
-    except BaseException as error:
-        if not isinstance(error, Exception):
-            raise
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # also a group with a cancellation in it: gRPC would send nothing
         await _abort(call, named(error, call))
+        raise
     else:
         call.context.set_trailing_metadata(((REQUEST_ID, call.request_id), (EXECUTION, "done")))
         return answer

@@ -56,5 +56,11 @@ def _one(given: Headers, name: bytes) -> str:
 
 
 def mirrored(given: Headers) -> tuple[tuple[bytes, bytes], ...]:
-    """The `Mcp-Param-*` headers, which an intermediary passes on (ibid., "Custom headers")."""
-    return tuple(pair for pair in given.pairs if pair[0].startswith(headers.PARAM_PREFIX))
+    """The `Mcp-Param-*` headers, which an intermediary passes on (ibid., "Custom headers").
+
+    Raises `HeaderMismatch` for one that is there twice: servers may read either.
+    """
+    pairs = tuple(pair for pair in given.pairs if pair[0].startswith(headers.PARAM_PREFIX))
+    if given.repeated and len(dict(pairs)) < len(pairs):
+        raise HeaderMismatch("an Mcp-Param header is there twice")
+    return pairs

@@ -36,7 +36,7 @@ class DrainPage:
             return
         try:
             wish = msgspec.json.decode(request.body or b"{}", type=_Wish)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             _answer(reply, 400, {"error": 'the body must be like {"wait_seconds": 12.5}'})
             return
         walk = self._drain.begin()

@@ -38,8 +38,7 @@ class Guard:
         host = (headers.get(b"host") or b"").decode("latin-1").lower()
         if not self._any_host and _name(host) not in self._hosts and host not in self._hosts:
             raise Refused(403, "this Host is not served here (http.allowed_hosts)")
-        origin = headers.get(b"origin")
-        if origin is not None and not self._knows(origin.decode("latin-1")):
+        if b"origin" in headers and not all(self._knows(one.decode("latin-1")) for one in headers.all(b"origin")):
             raise Refused(403, "this Origin may not call here (http.allowed_origins)")
 
     def _knows(self, origin: str) -> bool:
@@ -63,6 +62,8 @@ class Guard:
         if (headers.get(b"content-encoding") or b"identity").lower() != b"identity":
             raise Refused(415, "the body must not be encoded")
         accept = headers.get(b"accept") or b"*/*"
+        if headers.repeated:
+            accept = b",".join(headers.all(b"accept")) or accept  # a list may come in several fields (RFC 9110, 5.3)
         if accept != b"application/json, text/event-stream" and not _accepts_both(accept):
             raise Refused(406, "the client must accept application/json and text/event-stream")
 

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import SidecarError, UnsupportedVersion
 from mcp_sidecar.inbound.http import agreement
 from mcp_sidecar.inbound.http.guard import EVENTS, JSON, Refused
+from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.inbound.status import HTTP_STATUS, status_of
 from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.protocol import jsonrpc, sse
 from mcp_sidecar.protocol.jsonrpc import Response
 from mcp_sidecar.wire.http_server import Reply, Request
 
-_TEXT = (b"content-type", b"text/plain; charset=utf-8")
+TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _JSON_HEADERS = ((b"content-type", JSON),)
+_DONE = (b"mcp-sidecar-execution", b"done")
 _STREAM_HEADERS = (
     (b"content-type", EVENTS),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
-KEEP_ALIVE_SECONDS = 15.0
 
 
 class Answer(Ignore):
@@ -32,27 +31,27 @@ class Answer(Ignore):
     somebody is there.
     """
 
-    def __init__(self, reply: Reply, call: Call) -> None:
+    def __init__(self, reply: Reply, call: Call, silence: Silence) -> None:
         self._reply = reply
+        self._silence = silence
         self._request_id = (b"x-request-id", call.request_id.encode())
         self.message_id = b""
-        self._beat: asyncio.TimerHandle | None = None
 
     def expect(self, message_id: bytes) -> None:
         """The request can be read: answers carry its id, and silence is filled from here on."""
         self.message_id = message_id
-        self._beat = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._fill_silence)
+        self._silence.add(self)
 
-    async def notify(self, method: str, message: bytes) -> None:
+    async def notify(self, method: str, message: bytes) -> None:  # noqa: ARG002 - every sink is told the method
         if not self._reply.started:
             self._reply.start(200, (*_STREAM_HEADERS, self._request_id))
         await self._reply.write(sse.encode(message))
 
-    def _fill_silence(self) -> None:
+    def fill_silence(self) -> None:
+        """Begin or continue the stream with a comment."""
         if not self._reply.started:
             self._reply.start(200, (*_STREAM_HEADERS, self._request_id))
         self._reply.offer(sse.KEEP_ALIVE)
-        self._beat = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._fill_silence)
 
     async def finish(self, response: Response) -> None:
         """Send the response of the exchange."""
@@ -61,7 +60,7 @@ class Answer(Ignore):
         if self._reply.started:
             await self._end_stream(message)
             return
-        self._reply.send(_http_status(response), (*_JSON_HEADERS, self._request_id), message)
+        self._reply.send(_http_status(response), (*_JSON_HEADERS, self._request_id, _DONE), message)
 
     def accept(self) -> None:
         """A notification was taken."""
@@ -71,8 +70,10 @@ class Answer(Ignore):
     async def fail(self, failure: SidecarError, call: Call) -> None:
         """Send a failure: its own status, or the last event of a stream that has begun."""
         self.stop()
+        execution = (b"mcp-sidecar-execution", failure.execution.value.encode())
         if isinstance(failure, Refused):
-            self._reply.send(failure.status, (_TEXT, *failure.headers, self._request_id), f"{failure.message}\n".encode())
+            headers = [TEXT, *failure.headers, self._request_id, execution]
+            self._reply.send(failure.status, headers, f"{failure.message}\n".encode())
             return
         status = status_of(failure)
         error = jsonrpc.encode_error(status.jsonrpc, failure.message, _data(failure, call))
@@ -80,7 +81,7 @@ class Answer(Ignore):
         if self._reply.started:
             await self._end_stream(message)
             return
-        headers = [*_JSON_HEADERS, self._request_id, (b"mcp-sidecar-execution", failure.execution.value.encode())]
+        headers = [*_JSON_HEADERS, self._request_id, execution]
         if failure.retry_after is not None:
             headers.append((b"retry-after", b"%d" % max(1, round(failure.retry_after))))
         if status.http == 401:
@@ -93,9 +94,7 @@ class Answer(Ignore):
 
     def stop(self) -> None:
         """No more keep-alives."""
-        if self._beat is not None:
-            self._beat.cancel()
-            self._beat = None
+        self._silence.discard(self)
 
 
 def _http_status(response: Response) -> int:
@@ -109,7 +108,8 @@ def _http_status(response: Response) -> int:
 def _data(failure: SidecarError, call: Call) -> dict[str, object]:
     if isinstance(failure, UnsupportedVersion):
         return {"supported": list(failure.supported), "requested": failure.requested}
-    data: dict[str, object] = {"reason": failure.reason, "execution": failure.execution.value, "requestId": call.request_id}
+    execution = failure.execution.value
+    data: dict[str, object] = {"reason": failure.reason, "execution": execution, "requestId": call.request_id}
     if failure.violations:
         data["violations"] = [{"field": field, "description": what} for field, what in failure.violations]
     return data

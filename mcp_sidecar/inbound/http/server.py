@@ -13,11 +13,13 @@ from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import SidecarError
 from mcp_sidecar.inbound.chain import Next, Step, compose
 from mcp_sidecar.inbound.http.guard import Guard, Refused
-from mcp_sidecar.inbound.http.modern import Answer, ModernFace
+from mcp_sidecar.inbound.http.modern import TEXT, Answer, ModernFace
+from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.inbound.status import named
 from mcp_sidecar.wire.faults import Disconnected
 from mcp_sidecar.wire.http_server import Reply, Request
 
+KEEP_ALIVE_SECONDS = 15.0
 _SERVER_PATH = re.compile(r"/servers/([a-z0-9-]{1,63})/mcp\Z")
 Page = Callable[[Request, Reply], Awaitable[None]]
 
@@ -29,21 +31,41 @@ class _Posted:
 
 
 class HttpFace:
-    """What a listener calls for each request. `pages` are the paths that are not MCP, by path."""
+    """What a listener calls for each request. `pages` are the paths that are not MCP, by path.
 
-    def __init__(self, engine: Engine, guard: Guard, steps: Sequence[Step], pages: Mapping[str, Page] | None = None) -> None:
+    `keep_alive` is in seconds: how long a stream may be silent.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        guard: Guard,
+        steps: Sequence[Step],
+        pages: Mapping[str, Page] | None = None,
+        *,
+        keep_alive: float = KEEP_ALIVE_SECONDS,
+    ) -> None:
         self._modern = ModernFace(engine)
         self._guard = guard
         self._pages = pages or {}
+        self._silence = Silence(keep_alive)
         self._run = compose((recovery, *steps), self._exchange)
 
     async def __call__(self, request: Request, reply: Reply) -> None:
         """Answer one request, whatever it is."""
         if (page := self._pages.get(request.path)) is not None:
-            await page(request, reply)
+            await self._show(page, request, reply)
             return
         call = _read_call(request)
-        await self._run(call, _Posted(request, Answer(reply, call)))
+        await self._run(call, _Posted(request, Answer(reply, call, self._silence)))
+
+    async def _show(self, page: Page, request: Request, reply: Reply) -> None:
+        try:
+            self._guard.check_source(request.headers)
+        except Refused as refusal:
+            reply.send(refusal.status, (TEXT,), f"{refusal.message}\n".encode())
+            return
+        await page(request, reply)
 
     async def _exchange(self, call: Call, posted: _Posted) -> None:
         request, answer = posted.request, posted.answer
