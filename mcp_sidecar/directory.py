@@ -38,7 +38,6 @@ class Upstream:
     endpoints: tuple[Endpoint, ...]
 
 
-
 class Directory:
     """The known upstreams. Config and discovery write; everybody else reads `snapshot`."""
 
@@ -68,7 +67,9 @@ class Directory:
         if name:
             found = self._snapshot.get(name)
             if found is None:
-                raise UnknownUpstream(f"no MCP server is called {name!r}; known: {self._names()}", metadata={"server": name})
+                raise UnknownUpstream(
+                    f"no MCP server is called {name!r}; known: {self._names()}", metadata={"server": name}
+                )
             return found
         if len(self._snapshot) == 1:
             return next(iter(self._snapshot.values()))

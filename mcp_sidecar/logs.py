@@ -18,7 +18,6 @@ _FLUSH_SECONDS = 0.02
 _MAX_BACKLOG = 4 * 1024 * 1024  # bytes that may wait for a slow reader; more is dropped and counted
 _MAX_LINE = 8 * 1024
 _encode = msgspec.json.Encoder().encode
-_quoted = str.maketrans({"\n": "\\n", "\r": "\\r", "\x1b": "\\x1b"})
 
 Field = str | int | float | bool | dict[str, str] | list[str]
 
@@ -31,7 +30,9 @@ class Writer:
         self._later = later
         self._lines: list[bytes] = []
         self._batches: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._backlog = 0
+        # One writer each, the loop and the thread: what both add to is lost now and then.
+        self._taken = 0
+        self._written = 0
         self._flushing = False
         self.dropped = 0
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
@@ -39,10 +40,10 @@ class Writer:
 
     def __call__(self, line: bytes) -> None:
         """Take one line; never waits."""
-        if self._backlog > _MAX_BACKLOG:
+        if self._taken - self._written > _MAX_BACKLOG:
             self.dropped += 1
             return
-        self._backlog += len(line)
+        self._taken += len(line)
         self._lines.append(line)
         if not self._flushing:
             self._flushing = True
@@ -64,15 +65,15 @@ class Writer:
     def _write(self) -> None:
         while (batch := self._batches.get()) is not None:
             rest = memoryview(batch)
-            try:
-                while rest:
+            while rest:
+                try:
                     rest = rest[os.write(self._fd, rest) :]
-            except BlockingIOError:
-                time.sleep(_FLUSH_SECONDS)  # somebody made the shared descriptor non-blocking
-                self.dropped += 1
-            except OSError:
-                self.dropped += 1  # the reader is gone: the sidecar is more than its log
-            self._backlog -= len(batch)
+                except BlockingIOError:
+                    time.sleep(_FLUSH_SECONDS)  # somebody made the shared descriptor non-blocking
+                except OSError:
+                    self.dropped += 1  # the reader is gone: the sidecar is more than its log
+                    break
+            self._written += len(batch)
 
 
 class Log:
@@ -120,7 +121,20 @@ class Log:
 
 
 def _json(at: str, level: str, event: str, fields: dict[str, Field]) -> bytes:
-    return _encode({"time": at, "level": level, "event": event, **fields})
+    try:
+        return b'{"time":"%b","level":"%b","event":"%b"%b' % (at.encode(), level.encode(), event.encode(), _rest(fields))
+    except UnicodeEncodeError:  # half a surrogate pair, such as in the name of a file
+        fit = {key: _fit(value) if isinstance(value, str) else value for key, value in fields.items()}
+        return _json(at, level, event, fit)
+
+
+def _rest(fields: dict[str, Field]) -> bytes:
+    """The end of an object that has begun; cheaper than one more dict for every line."""
+    return b",%b" % _encode(fields)[1:] if fields else b"}"
+
+
+def _fit(value: str) -> str:
+    return value.encode("utf-8", "replace").decode()
 
 
 def _text(at: str, level: str, event: str, fields: dict[str, Field]) -> bytes:
@@ -130,6 +144,6 @@ def _text(at: str, level: str, event: str, fields: dict[str, Field]) -> bytes:
 
 def _shown(value: Field) -> str:
     if isinstance(value, str):
-        text = value.translate(_quoted)
+        text = value if value.isprintable() else repr(value)[1:-1]  # no line ends and nothing that steers a terminal
         return f'"{text}"' if " " in text else text
     return _encode(value).decode()

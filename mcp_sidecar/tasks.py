@@ -42,7 +42,9 @@ class Job(Generic[T]):
 
 async def first_of(*waited: Job[Any] | asyncio.Future[Any]) -> None:
     """Wait until one of them is done."""
-    await asyncio.wait({one.task if isinstance(one, Job) else one for one in waited}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(
+        {one.task if isinstance(one, Job) else one for one in waited}, return_when=asyncio.FIRST_COMPLETED
+    )
 
 
 async def end(jobs: Iterable[Job[Any]], seconds: float) -> None:

@@ -56,6 +56,8 @@ def _read_page(result: bytes) -> tuple[list[bytes], bytes | None]:
         found = jsonrpc.members(result, "result")
         tools = [bytes(tool) for tool in _tools.decode(found.get("tools", b"[]"))]
     except (InvalidCall, msgspec.DecodeError) as error:
-        raise UpstreamProtocolError("the MCP server's list of tools cannot be read", execution=Execution.DONE) from error
+        raise UpstreamProtocolError(
+            "the MCP server's list of tools cannot be read", execution=Execution.DONE
+        ) from error
     cursor = found.get("nextCursor")
     return tools, None if cursor in (None, b"null") else cursor

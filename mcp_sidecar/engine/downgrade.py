@@ -54,7 +54,9 @@ def response(asked: jsonrpc.Request, legacy: jsonrpc.Response, profile: ServerPr
     if asked.method == eras.LIST_TOOLS:
         found["tools"] = _without_execution(found.get("tools", b"[]"))
     stamps = {"resultType": b'"complete"'} | (_FRESHNESS if asked.method in eras.CACHEABLE else {})
-    return jsonrpc.Response(legacy.id, result=jsonrpc.encode_object(found | stamps | {"_meta": jsonrpc.encode_object(meta)}))
+    return jsonrpc.Response(
+        legacy.id, result=jsonrpc.encode_object(found | stamps | {"_meta": jsonrpc.encode_object(meta)})
+    )
 
 
 def _without_execution(tools: bytes) -> bytes:
@@ -62,7 +64,9 @@ def _without_execution(tools: bytes) -> bytes:
     if b'"execution"' not in tools:
         return tools
     try:
-        kept = [{key: bytes(value) for key, value in tool.items() if key != "execution"} for tool in _list.decode(tools)]
+        kept = [
+            {key: bytes(value) for key, value in tool.items() if key != "execution"} for tool in _list.decode(tools)
+        ]
     except msgspec.DecodeError:
         return tools
     return b"[%b]" % b",".join(map(jsonrpc.encode_object, kept))

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import asyncio
 
-from mcp_sidecar.alarm import Alarm
+import msgspec
+
+from mcp_sidecar.alarm import RESOLUTION, Alarm
 from mcp_sidecar.call import Call, Deadline, trace
 from mcp_sidecar.directory import Directory, Upstream
 from mcp_sidecar.engine import bridge, downgrade, policy
 from mcp_sidecar.engine.listen import Restamped, graceful_end
 from mcp_sidecar.engine.retry import may_repeat
-from mcp_sidecar.errors import DeadlineExceeded, Draining, Execution, InvalidCall, Overloaded, SidecarError
+from mcp_sidecar.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    Draining,
+    Execution,
+    InvalidCall,
+    Overloaded,
+    SidecarError,
+    UpstreamLost,
+)
 from mcp_sidecar.lifecycle import Lifecycle, Phase
 from mcp_sidecar.outbound.backoff import Backoff
 from mcp_sidecar.outbound.dialer import Dialer
@@ -21,9 +32,10 @@ from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.settings import AdmissionSettings, RetrySettings
 
 # The answer must be on its way before the caller's own deadline cuts the line.
-_HEADROOM_SECONDS = 0.01
+_HEADROOM_SECONDS = 0.01 + RESOLUTION
 _PAUSE = Backoff(first=0.05, longest=1.0)
-
+# How an exchange did that ended neither well nor badly: that tells nothing about its connection.
+_CUT_SHORT = Cancelled("the exchange was cut short")
 
 
 class Engine:
@@ -87,7 +99,7 @@ class Engine:
         self, call: Call, request: Request, upstream: Upstream, sink: Sink, deadline: Deadline
     ) -> Response:
         watched = _Watched(sink)
-        attempt = 1
+        attempt, may_have_run = 1, False
         while True:
             try:
                 return await self._attempt(call, request, upstream, watched, deadline)
@@ -97,8 +109,14 @@ class Engine:
                     return Response(request.id, error=change.answer.error)
             except SidecarError as error:
                 if attempt >= self._attempts or watched.used or not may_repeat(error, request, upstream.settings.tools):
+                    if may_have_run and error.execution is Execution.NONE:
+                        raise _doubted(error) from error
                     raise
+                may_have_run = may_have_run or error.execution is Execution.UNKNOWN
                 await asyncio.sleep(max(error.retry_after or 0.0, _PAUSE.delay(attempt)))
+            finally:
+                if may_have_run and call.execution is Execution.NONE:
+                    call.execution = Execution.UNKNOWN
             attempt += 1
 
     async def _attempt(
@@ -108,9 +126,10 @@ class Engine:
         connection = await self._dialer.lease(upstream, downgrade.capabilities(request), deadline)
         call.connection_id = connection.id
         call.protocol_version = connection.link.profile.version
-        failure: SidecarError | None = None
+        failure: SidecarError | None = _CUT_SHORT
         try:
             response = await bridge.exchange(connection.link, request, call, sink)
+            failure = None
         except SidecarError as error:
             failure = error
             raise
@@ -150,6 +169,13 @@ class Engine:
 def _end_when_draining(scope: asyncio.Timeout, phase: Phase) -> None:
     if phase is Phase.DRAINING and not scope.expired():
         scope.reschedule(asyncio.get_running_loop().time())
+
+
+def _doubted(error: SidecarError) -> SidecarError:
+    """The failure of a call that may have run in an earlier attempt: its last one did not."""
+    return UpstreamLost(
+        error.message, execution=Execution.UNKNOWN, retry_after=error.retry_after, metadata=error.metadata
+    )
 
 
 def _annotate(call: Call, request: Request) -> None:

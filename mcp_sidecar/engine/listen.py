@@ -88,7 +88,8 @@ def _read(request: Request) -> Filter:
 def _honoured(wanted: Filter, link: LegacyLink) -> Filter:
     """The part of a filter that the server can serve."""
     lists = {
-        key: getattr(wanted, key) and downgrade.offers(link.profile, name, "listChanged") for name, key in _LISTS.items()
+        key: getattr(wanted, key) and downgrade.offers(link.profile, name, "listChanged")
+        for name, key in _LISTS.items()
     }
     uris = wanted.resourceSubscriptions if downgrade.offers(link.profile, "resources", "subscribe") else []
     level = wanted.log_level if downgrade.offers(link.profile, "logging") else ""

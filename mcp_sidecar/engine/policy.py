@@ -51,5 +51,7 @@ def show(settings: ToolSettings, request: Request, response: Response) -> Respon
         tools = _tools.decode(result.get("tools", b"[]"))
         shown = [bytes(tool) for tool in tools if allows(settings, _tool.decode(tool).name)]
     except (InvalidCall, msgspec.DecodeError) as error:
-        raise UpstreamProtocolError("the MCP server's list of tools cannot be read", execution=Execution.DONE) from error
+        raise UpstreamProtocolError(
+            "the MCP server's list of tools cannot be read", execution=Execution.DONE
+        ) from error
     return Response(response.id, result=encode_object(result | {"tools": b"[%b]" % b",".join(shown)}))

@@ -98,11 +98,9 @@ class Dialer:
             health.up, health.last_error = False, error.message
 
     async def _probe(self, upstream: Upstream, endpoint: Endpoint, credential: Credential) -> Verdict:
-        client = _client(upstream, endpoint)
-        try:
-            return await self.prober.verdict(endpoint, credential, client, upstream.settings.protocol)
-        finally:
-            client.close()
+        return await self.prober.verdict(
+            endpoint, credential, lambda: _client(upstream, endpoint), upstream.settings.protocol
+        )
 
     def _link(
         self, upstream: Upstream, credential: Credential, verdict: Verdict, capabilities: bytes, key: Key
@@ -121,7 +119,12 @@ class Dialer:
 
 
 def _client(upstream: Upstream, endpoint: Endpoint) -> HttpClient:
-    origin = Origin(endpoint.host, endpoint.port, endpoint.authority.encode(), _tls_context() if endpoint.scheme == "https" else None)
+    origin = Origin(
+        endpoint.host,
+        endpoint.port,
+        endpoint.authority.encode(),
+        _tls_context() if endpoint.scheme == "https" else None,
+    )
     return HttpClient(origin, ClientLimits(connect_seconds=upstream.settings.timeout.connect))
 
 

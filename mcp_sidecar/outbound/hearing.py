@@ -65,12 +65,15 @@ class Hearing:
             except NoStream:
                 return
             except SidecarError as error:
-                self._end(error)
+                self.lose(error)
                 return
             await asyncio.sleep(_REOPEN_SECONDS)
 
-    def _end(self, error: SidecarError) -> None:
-        self._pump = None
+    def lose(self, error: SidecarError | None = None) -> None:
+        """The session is gone, or its stream cannot be had: tell every listener. `error` is the cause."""
+        pump, self._pump = self._pump, None
+        if pump is not None and pump is not asyncio.current_task():
+            pump.cancel()
         lost = UpstreamLost("what the MCP server says by itself can no longer be heard", execution=Execution.DONE)
         lost.__cause__ = error
         for listener in self._listeners:

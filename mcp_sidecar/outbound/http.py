@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.directory import Endpoint
-from mcp_sidecar.errors import Execution, InvalidCall, SidecarError, UpstreamLost, UpstreamProtocolError, UpstreamUnavailable
+from mcp_sidecar.errors import (
+    Execution,
+    InvalidCall,
+    MalformedMessage,
+    SidecarError,
+    UpstreamLost,
+    UpstreamProtocolError,
+    UpstreamUnavailable,
+)
 from mcp_sidecar.protocol import jsonrpc, sse
 from mcp_sidecar.wire.http_client import BadReply, ConnectFailed, ConnectionLost, HttpClient, ReplyTooLarge, Response
 
@@ -38,7 +46,9 @@ def call_headers(call: Call) -> bytes:
     return block
 
 
-async def send(client: HttpClient, method: bytes, endpoint: Endpoint, headers: bytes, body: bytes, call: Call) -> Response:
+async def send(
+    client: HttpClient, method: bytes, endpoint: Endpoint, headers: bytes, body: bytes, call: Call
+) -> Response:
     """One request; returns when the head of the reply is there and keeps `call.execution` true meanwhile."""
     call.execution = Execution.UNKNOWN
     try:
@@ -87,9 +97,11 @@ class Replies:
         """The next message, None at the end of the body."""
         while True:
             while self._waiting:
-                # A priming event has an id and nothing to say (2025-11-25, basic/transports).
-                if data := self._waiting.pop().data:
-                    return parse(data, self._endpoint)
+                # A priming event has an id and nothing to say (2025-11-25, basic/transports); events of other names
+                # are none of MCP's.
+                event = self._waiting.pop()
+                if event.data and event.name == "message":
+                    return parse(event.data, self._endpoint)
             if not (chunk := await _chunk(self._response, self._endpoint)):
                 return None
             self._waiting = _events(self.parser, chunk, self._endpoint)[::-1]
@@ -151,8 +163,10 @@ def parse(data: bytes, endpoint: Endpoint) -> jsonrpc.Message:
     """One message of a server."""
     try:
         return jsonrpc.parse(data)
-    except InvalidCall as error:
+    except MalformedMessage as error:
         raise nonsense(endpoint, error.message) from error
+    except InvalidCall as error:  # its words may quote keys of the message
+        raise nonsense(endpoint, "its message is not as JSON-RPC has it") from error
 
 
 def media_type(response: Response) -> bytes:

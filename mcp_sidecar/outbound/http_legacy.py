@@ -93,6 +93,7 @@ class LegacyLink:
     def _forget(self, session: Session) -> None:
         if self._session is session:
             self._session = None
+            self._hearing.lose()  # the next session knows nothing of what was subscribed to on this one
 
     async def _initialize(self) -> None:
         call = Call(rpc="handshake", request_id="handshake")
@@ -106,8 +107,13 @@ class LegacyLink:
         except InvalidCall as error:
             raise http.nonsense(self._endpoint, error.message, Execution.NONE) from error
         except TimeoutError as error:
-            message = f"the MCP server {self._endpoint.upstream!r} did not finish initialize in {_HANDSHAKE_SECONDS:g} s"
+            message = (
+                f"the MCP server {self._endpoint.upstream!r} did not finish initialize in {_HANDSHAKE_SECONDS:g} s"
+            )
             raise UpstreamUnavailable(message, metadata={"server": self._endpoint.upstream}) from error
+        except SidecarError as error:
+            error.execution = Execution.NONE  # the call that needs the session has not begun
+            raise
         self._session = session
 
     async def _handshake(self, request: jsonrpc.Request, call: Call) -> tuple[Session, jsonrpc.Response]:
@@ -180,17 +186,21 @@ class LegacyLink:
     ) -> jsonrpc.Response:
         """The response, over as many connections as the server needs (2025-11-25, basic/transports, "Polling")."""
         parser = sse.Parser()
-        for _ in range(_MAX_RESUMES):
-            answer = await self._read(http.replies(response, self._endpoint, parser), session, request_id, call, sink)
-            if answer is not None:
-                call.execution = Execution.DONE
-                return answer
-            if not parser.last_id:
-                raise http.lost(self._endpoint, call)
-            response.close()
-            await asyncio.sleep(_DEFAULT_RETRY if parser.retry is None else max(_MIN_RETRY, parser.retry / 1000))
-            response = await self._resume(session, parser, call)
-            parser = parser.resumed()
+        try:
+            for _ in range(_MAX_RESUMES):
+                replies = http.replies(response, self._endpoint, parser)
+                answer = await self._read(replies, session, request_id, call, sink)
+                if answer is not None:
+                    call.execution = Execution.DONE
+                    return answer
+                if not parser.last_id:
+                    raise http.lost(self._endpoint, call)
+                response.close()
+                await asyncio.sleep(_DEFAULT_RETRY if parser.retry is None else max(_MIN_RETRY, parser.retry / 1000))
+                response = await self._resume(session, parser, call)
+                parser = parser.resumed()
+        finally:
+            response.close()  # servers keep a resumed stream open after the answer
         raise http.nonsense(self._endpoint, "it ended its stream again and again without an answer")
 
     async def _read(
@@ -205,7 +215,7 @@ class LegacyLink:
             if message.id:
                 self._answer(session, message, await _reply(message, sink))
             else:
-                await self._notify(session, message, sink)
+                await self._notify(session, message, request_id, sink)
         return None
 
     async def _next(self, replies: http.Reply | http.Replies) -> jsonrpc.Message | None:
@@ -217,11 +227,11 @@ class LegacyLink:
                 return None
             raise
 
-    async def _notify(self, session: Session, message: jsonrpc.Request, sink: Sink) -> None:
+    async def _notify(self, session: Session, message: jsonrpc.Request, request_id: bytes, sink: Sink) -> None:
         if message.method == "notifications/progress":
             restored = session.restore(message)
-            if restored is None:
-                return
+            if restored is None or message.params["progressToken"] != request_id:
+                return  # of no request in flight, or of another caller's
             message = restored
         elif message.method != "notifications/message":
             self._hearing.deliver(message)  # what no request caused may come on any stream; it belongs to the listeners
@@ -230,7 +240,12 @@ class LegacyLink:
 
     async def _resume(self, session: Session, parser: sse.Parser, call: Call) -> Response:
         last = b"last-event-id: %b\r\n" % parser.last_id.encode()
-        response = await self._send(session, b"GET", b"", call, last)
+        # Whether the call ran was settled by its POST: what becomes of this request changes nothing about that.
+        resuming = Call(rpc="resume", request_id=call.request_id, trace=call.trace)
+        try:
+            response = await self._send(session, b"GET", b"", resuming, last)
+        except SidecarError as error:
+            raise http.lost(self._endpoint, call) from error
         if response.status != 200:
             response.close()
             raise http.lost(self._endpoint, call)
@@ -252,6 +267,10 @@ class LegacyLink:
             if response.status == 404 and session.id:
                 self._forget(session)
                 raise SessionLost(f"the MCP server {self._endpoint.upstream!r} lost its session")
+            if response.status == 409:
+                return  # it has not noticed the end of the stream before this one yet: asked again in a moment
+            if response.status in (401, 403, 429) or response.status >= 500:
+                raise http.status_error(response, self._endpoint)
             if response.status != 200:
                 raise NoStream(f"the MCP server {self._endpoint.upstream!r} offers no stream of its own")
             replies = http.replies(response, self._endpoint)
@@ -283,9 +302,17 @@ class LegacyLink:
     async def want_logs(self, level: str, call: Call) -> None:
         """Have the server log at `level` or below; the session's lowest wish wins."""
         session = await self._current()
-        if session.wants_level(level):
-            session.log_level = level
-            await self.exchange(jsonrpc.Request("logging/setLevel", params={"level": b'"%b"' % level.encode()}), call, Ignore())
+        if not session.wants_level(level):
+            return
+        before, session.log_level = session.log_level, level
+        request = jsonrpc.Request("logging/setLevel", params={"level": b'"%b"' % level.encode()})
+        try:
+            await self.exchange(request, Call(rpc="logs", request_id=call.request_id, trace=call.trace), Ignore())
+        except BaseException as error:
+            session.log_level = before
+            if isinstance(error, SidecarError):
+                error.execution = Execution.NONE  # the call that wants the logs has not begun
+            raise
 
     async def check(self) -> None:
         """`ping` on the session that stands; a link without one has nothing to check."""
@@ -304,6 +331,7 @@ class LegacyLink:
     async def close(self) -> None:
         """DELETE the session, as a courtesy, then drop every socket."""
         session, self._session = self._session, None
+        self._hearing.lose()
         try:
             if session is not None and session.id:
                 async with asyncio.timeout(_COURTESY_SECONDS):
@@ -336,7 +364,7 @@ class LegacyLink:
         """A notification or an answer: 202, or whatever a lenient server says instead."""
         response = await self._send(session, b"POST", message, call)
         try:
-            if response.status >= 400:
+            if response.status >= 300:
                 raise http.status_error(response, self._endpoint)
             await http.body(response, self._endpoint)
         finally:

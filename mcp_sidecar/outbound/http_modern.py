@@ -14,6 +14,7 @@ from mcp_sidecar.protocol.eras import INVALID_REQUEST, LATEST_MODERN, UNSUPPORTE
 from mcp_sidecar.protocol.handshake import ServerProfile, discover_request
 from mcp_sidecar.wire.http_client import HttpClient, Response
 
+_TOKEN = "progressToken"
 _VERSION_HEADER = b"mcp-protocol-version: %b\r\n" % LATEST_MODERN.encode()
 
 
@@ -31,7 +32,9 @@ class EraChanged(UpstreamUnavailable):
     reason = "UPSTREAM_ERA_CHANGED"
 
     def __init__(self, server: str, answer: jsonrpc.Response) -> None:
-        super().__init__(f"the MCP server {server!r} does not speak {LATEST_MODERN} any more", metadata={"server": server})
+        super().__init__(
+            f"the MCP server {server!r} does not speak {LATEST_MODERN} any more", metadata={"server": server}
+        )
         self.answer = answer
 
 
@@ -41,7 +44,9 @@ class ModernLink:
     era = Era.MODERN
     stateful = False
 
-    def __init__(self, endpoint: Endpoint, credential: http.Credential, client: HttpClient, profile: ServerProfile) -> None:
+    def __init__(
+        self, endpoint: Endpoint, credential: http.Credential, client: HttpClient, profile: ServerProfile
+    ) -> None:
         self._endpoint = endpoint
         self._fixed = http.COMMON_HEADERS + credential.header + _VERSION_HEADER
         self._client = client
@@ -58,11 +63,15 @@ class ModernLink:
     async def exchange(self, request: jsonrpc.Request, call: Call, sink: Sink) -> jsonrpc.Response:
         """See `Link.exchange`. The notifications of the reply go to `sink` as they come."""
         request_id = b"%d" % next(self._ids)
+        token = request.meta.get(_TOKEN)
+        if token is not None:
+            # Tokens are unique among the requests of one client, which to the server is the sidecar.
+            request = jsonrpc.Request(request.method, request.id, request.params, request.meta | {_TOKEN: request_id})
         response = await http.send(
             self._client, b"POST", self._endpoint, self._headers(request, call), request.encode(request_id), call
         )
         try:
-            return await self._outcome(response, request_id, call, sink)
+            return await self._outcome(response, request_id, token, call, sink)
         finally:
             # Closing an unfinished reply is how this revision cancels (basic/patterns/cancellation).
             response.close()
@@ -75,7 +84,9 @@ class ModernLink:
             block += b"".join([b"%b: %b\r\n" % pair for pair in call.mirrored])
         return block
 
-    async def _outcome(self, response: Response, request_id: bytes, call: Call, sink: Sink) -> jsonrpc.Response:
+    async def _outcome(
+        self, response: Response, request_id: bytes, token: bytes | None, call: Call, sink: Sink
+    ) -> jsonrpc.Response:
         if response.status != 200:
             return await self._refused(response, request_id, call)
         replies = http.replies(response, self._endpoint)
@@ -87,6 +98,10 @@ class ModernLink:
                 return message
             if message.id:
                 raise http.nonsense(self._endpoint, "it sent a request on a stream of 2026-07-28")
+            if message.method == "notifications/progress":
+                if token is None or message.params.get(_TOKEN) != request_id:
+                    continue  # progress of no request, or of another
+                message.params[_TOKEN] = token
             await sink.notify(message.method, message.encode(b""))
         raise http.lost(self._endpoint, call)
 

@@ -21,7 +21,9 @@ _SMALLEST_STEP = 0.25
 class Monitor:
     """Checks quiet sessions every `interval` seconds and reconnects broken connections with backoff."""
 
-    def __init__(self, settings: MonitorSettings, pool: Pool, tasks: asyncio.TaskGroup, backoff: Backoff | None = None) -> None:
+    def __init__(
+        self, settings: MonitorSettings, pool: Pool, tasks: asyncio.TaskGroup, backoff: Backoff | None = None
+    ) -> None:
         self._settings = settings
         self._pool = pool
         self._tasks = tasks
@@ -65,6 +67,8 @@ class Monitor:
         try:
             await connection.link.check()
         except SidecarError:
+            if not connection.link.stateful:
+                raise  # opening does nothing, so it would prove nothing
             await connection.link.open()
 
     def _failed(self, connection: Connection, error: Exception) -> None:

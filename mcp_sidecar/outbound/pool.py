@@ -67,7 +67,7 @@ class Pool:
             async with asyncio.timeout(max(0.0, deadline.remaining() - _REFUSAL_SECONDS)):
                 return await waiter.granted
         except TimeoutError as error:
-            if waiter.granted.done():
+            if waiter.granted.done() and not waiter.granted.cancelled():
                 return waiter.granted.result()  # in the same moment: whether there is time left is the caller's to say
             self._withdraw(waiter)
             raise self._exhausted(key) from error
@@ -159,6 +159,8 @@ class Pool:
     def _fail(self, connection: Connection, error: SidecarError) -> None:
         """A link that could not be opened is nobody's connection; whoever waits for it learns why."""
         connection.last_error = error.message
+        if connection.state is State.CLOSED:
+            return  # by somebody's wish, which is why it failed: who waits for this key waits for its successor
         self._drop(connection)
         for waiter in [waiter for waiter in self._waiting if waiter.key == connection.key]:
             self._waiting.remove(waiter)
@@ -212,7 +214,9 @@ class Pool:
         for connection in self._connections.values():
             if connection.id == connection_id:
                 return connection
-        raise UnknownConnection(f"no connection is called {connection_id!r}", metadata={"connection": connection_id[:64]})
+        raise UnknownConnection(
+            f"no connection is called {connection_id!r}", metadata={"connection": connection_id[:64]}
+        )
 
     def close_upstream(self, upstream: str) -> None:
         """Close what is idle of an upstream now and the rest when its calls have ended."""

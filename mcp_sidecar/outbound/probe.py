@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mcp_sidecar.call import Call
@@ -56,10 +57,11 @@ class Prober:
             del self._verdicts[probed]
 
     async def verdict(
-        self, endpoint: Endpoint, credential: http.Credential, client: HttpClient, protocol: str
+        self, endpoint: Endpoint, credential: http.Credential, open_client: Callable[[], HttpClient], protocol: str
     ) -> Verdict:
         """The verdict in force; asks the server when there is none. `protocol` is the configured revision or `auto`.
 
+        The client that asks is the probe's own: it must outlive a caller that gives up while others wait.
         Raises `UpstreamUnavailable` or `UpstreamProtocolError` when the server cannot be asked: that says nothing about
         its era.
         """
@@ -68,7 +70,7 @@ class Prober:
             return known
 
         async def ask() -> Verdict:
-            verdict = _configured(protocol) or await _ask(endpoint, credential, client)
+            verdict = _configured(protocol) or await _ask_with(open_client(), endpoint, credential)
             self._verdicts[endpoint, credential.fingerprint] = verdict
             return verdict
 
@@ -86,6 +88,13 @@ def _judge(era: eras.Era, profile: ServerProfile) -> Verdict:
 
 
 _LEGACY = ServerProfile(eras.LATEST_LEGACY)
+
+
+async def _ask_with(client: HttpClient, endpoint: Endpoint, credential: http.Credential) -> Verdict:
+    try:
+        return await _ask(endpoint, credential, client)
+    finally:
+        client.close()
 
 
 async def _ask(endpoint: Endpoint, credential: http.Credential, client: HttpClient) -> Verdict:
@@ -107,7 +116,9 @@ async def _ask(endpoint: Endpoint, credential: http.Credential, client: HttpClie
             finally:
                 response.close()
     except TimeoutError as error:
-        message = f"the MCP server {endpoint.upstream!r} did not say within {PROBE_SECONDS:g} s which MCP version it speaks"
+        message = (
+            f"the MCP server {endpoint.upstream!r} did not say within {PROBE_SECONDS:g} s which MCP version it speaks"
+        )
         raise UpstreamUnavailable(message, metadata={"server": endpoint.upstream}) from error
     except SidecarError as error:
         error.execution = Execution.NONE  # a probe runs nothing

@@ -86,6 +86,7 @@ def discovered(result: bytes) -> ServerProfile | None:
     if spoken is None:
         return None
     found = members(result, "result")
+    members(found.get("capabilities", b"{}"), "capabilities")
     meta = members(found.get("_meta", b"{}"), "result._meta")
     # `serverInfo` moved into `_meta` late; early servers have it beside the capabilities.
     info = meta.get(eras.META_SERVER, found.get("serverInfo", b""))
@@ -99,8 +100,9 @@ def initialized(result: bytes) -> ServerProfile:
     except msgspec.DecodeError as error:
         raise InvalidCall("its answer to initialize names no protocol version") from error
     if version not in eras.LEGACY_VERSIONS:
-        raise InvalidCall(f"it counter-offered MCP {version[:32]!r}, which is not spoken here")
+        raise InvalidCall("it counter-offered an MCP version that is not spoken here")
     found = members(result, "result")
+    members(found.get("capabilities", b"{}"), "capabilities")
     return ServerProfile(
         version, found.get("capabilities", b"{}"), found.get("serverInfo", b""), found.get("instructions", b"")
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 
 from mcp_sidecar.errors import HeaderMismatch
@@ -44,6 +43,8 @@ def encode(value: str) -> bytes:
 def decode(raw: bytes) -> str:
     """The value behind a header. Raises `HeaderMismatch` for base64 that is none."""
     value = raw.decode("latin-1").strip(" \t")
+    if not value.startswith("=?"):
+        return value
     if not (value.startswith(_START) and value.endswith(_END) and len(value) >= len(_START) + len(_END)):
         return value
     payload = value[len(_START) : -len(_END)]
@@ -52,6 +53,6 @@ def decode(raw: bytes) -> str:
         # Bits that decoding drops are another spelling, which another reader may refuse.
         if base64.b64encode(decoded).decode() == payload:
             return decoded.decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:  # no base64, or no UTF-8 in it
         raise HeaderMismatch("a mirrored header holds malformed base64") from error
     raise HeaderMismatch("a mirrored header holds base64 in an unusual spelling")

@@ -37,7 +37,9 @@ class Session:
         if token is None:
             return request_id, request
         self._tokens[request_id] = token
-        return request_id, Request(request.method, request.id, request.params, request.meta | {"progressToken": request_id})
+        return request_id, Request(
+            request.method, request.id, request.params, request.meta | {"progressToken": request_id}
+        )
 
     def release(self, request_id: bytes) -> None:
         """The request has ended: its progress token means nothing any more."""

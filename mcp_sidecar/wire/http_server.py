@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import os
 import socket
 import stat
@@ -21,7 +22,8 @@ from mcp_sidecar.wire.server_connection import Handle, ServerConnection, Service
 __all__ = ["Disconnected", "Handle", "Headers", "Listener", "Reply", "Request"]
 
 _BACKLOG: Final = 1024
-_OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+# Connections taken per turn of the loop, so that a flood of them leaves turns for the others.
+_ACCEPTS: Final = 64
 
 
 class Listener:
@@ -48,7 +50,9 @@ class Listener:
         self._service = Service(handle, limits, tasks, on_fault, self._clock() + self._tick)
         self._service.quiet.set()
         self._sockets: list[socket.socket] = []
-        self._own: list[asyncio.Task[None]] = []
+        self._sweeper: asyncio.Task[None] | None = None
+        self._adopting: set[asyncio.Task[None]] = set()
+        self._exhausted: list[socket.socket] = []
         self._unix_path: Path | None = None
 
     @property
@@ -97,7 +101,10 @@ class Listener:
         return path
 
     def drain(self) -> None:
-        """Accept nobody any more, close idle connections; every later answer carries `connection: close`."""
+        """Accept nobody after those who are connected by now, and close idle connections.
+
+        Every later answer carries `connection: close`.
+        """
         if self._service.draining:
             return
         self._service.draining = True
@@ -109,10 +116,11 @@ class Listener:
         """Drop what is left and return when every task of this listener has ended."""
         self.drain()
         self._service.closed = True
-        for task in self._own:
-            task.cancel()
-        if self._own:
-            await asyncio.wait(self._own)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.wait([self._sweeper])
+        if self._adopting:
+            await asyncio.wait(self._adopting)
         for connection in tuple(self._service.connections):
             connection.abort()
         # Transports report their end in a later turn of the loop.
@@ -130,20 +138,25 @@ class Listener:
         self._service.now = now + self._tick
         for connection in tuple(self._service.connections):
             connection.sweep(now)
+        while self._exhausted:
+            listening = self._exhausted.pop()
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     def _listen(self, opened: list[socket.socket]) -> None:
         self._sockets.extend(opened)
-        if not self._own:
-            self._own.append(self._tasks.create_task(self._sweeping(), name="http sweep"))
-        for sock in opened:
-            self._own.append(self._tasks.create_task(self._accepting(sock), name="http accept"))
+        if self._sweeper is None:
+            self._sweeper = self._tasks.create_task(self._sweeping(), name="http sweep")
+        for listening in opened:
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     def _stop_accepting(self) -> None:
-        for task in self._own[1:]:
-            task.cancel()
-        for sock in self._sockets:
-            sock.close()
+        for listening in self._sockets:
+            # Who is in the backlog believes to be connected: closing it would be a reset for a call already sent.
+            self._accept(listening)
+            asyncio.get_running_loop().remove_reader(listening)
+            listening.close()
         self._sockets.clear()
+        self._exhausted.clear()
         if self._unix_path is not None:
             self._unix_path.unlink(missing_ok=True)
 
@@ -152,41 +165,57 @@ class Listener:
             await asyncio.sleep(self._tick)
             self.sweep()
 
-    # An accept loop of our own: uvloop's server closes its listening socket when the process is out of descriptors, and
-    # neither it nor asyncio's can turn a client away.
+    # Accepting is done here because uvloop's server closes its listening socket when the process is out of descriptors,
+    # and because neither it nor asyncio's can turn a client away.
 
-    async def _accepting(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(_ACCEPTS):
             try:
-                sock, address = await loop.sock_accept(listening)
-            except OSError as error:
-                # Out of descriptors or memory: the backlog keeps the clients meanwhile.
-                await asyncio.sleep(self._tick if error.errno in _OUT_OF_RESOURCES else 0)
-                continue
-            host = address[0] if isinstance(address, tuple) else ""
-            if self._full(host):
-                sock.close()
-                await asyncio.sleep(0)
-            else:
-                await self._adopt(sock, host, address)
+                sock, address = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:
+                # Out of descriptors or memory: the clients wait in the backlog until the next sweep.
+                asyncio.get_running_loop().remove_reader(listening)
+                self._exhausted.append(listening)
+                return
+            self._admit(sock, address)
 
-    def _full(self, host: str) -> bool:
-        if len(self._service.connections) >= self._limits.connections:
-            return True
-        return bool(host) and self._service.per_host[host] >= self._limits.connections_per_peer
-
-    async def _adopt(self, sock: socket.socket, host: str, address: tuple[str, int] | str) -> None:
-        if host:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        peer = _peer(address)
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: ServerConnection(self._service, peer, host), sock
-            )
-        except OSError:
-            # The client is gone already.
+    def _admit(self, sock: socket.socket, address: tuple[str, int] | str) -> None:
+        host = address[0] if isinstance(address, tuple) else ""
+        if not self._service.room_for(host):
             sock.close()
+            return
+        sock.setblocking(False)
+        connection = ServerConnection(self._service, _peer(address), host)
+        adoption = _adopt(connection, sock)
+        try:
+            task = self._tasks.create_task(adoption, name="http accept")
+        except RuntimeError:
+            # The group is ending: nobody would wait for the task.
+            adoption.close()
+            sock.close()
+            return
+        self._service.enter(host)
+        self._adopting.add(task)
+        task.add_done_callback(functools.partial(self._adopted, connection, sock))
+
+    def _adopted(self, connection: ServerConnection, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        self._adopting.discard(task)
+        if not connection.made:
+            # The client is gone already, or the task was cancelled: no transport will report the end.
+            sock.close()
+            connection.depart()
+
+
+async def _adopt(connection: ServerConnection, sock: socket.socket) -> None:
+    try:
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock)
+    except OSError:
+        # Whoever reset the connection meanwhile needs no answer.
+        pass
 
 
 def _listening(family: int, address: tuple[object, ...]) -> socket.socket:

@@ -41,21 +41,29 @@ class Service:
     connections: set[ServerConnection] = field(default_factory=set)
     per_host: Counter[str] = field(default_factory=Counter)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while there is no connection."""
+    """Set while nobody is admitted."""
+    admitted: int = 0
     orphans: set[asyncio.Task[None]] = field(default_factory=set)
     """Tasks whose connection is gone and which are still coming to their end."""
 
-    def joined(self, connection: ServerConnection, host: str) -> None:
-        self.connections.add(connection)
+    def room_for(self, host: str) -> bool:
+        """May another client connect from `host` (empty: a unix socket)?"""
+        if self.admitted >= self.limits.connections:
+            return False
+        return not host or self.per_host[host] < self.limits.connections_per_peer
+
+    def enter(self, host: str) -> None:
+        """A client was admitted; `leave` is owed."""
+        self.admitted += 1
         self.per_host[host] += 1
         self.quiet.clear()
 
-    def left(self, connection: ServerConnection, host: str) -> None:
-        self.connections.discard(connection)
+    def leave(self, host: str) -> None:
+        self.admitted -= 1
         self.per_host[host] -= 1
         if not self.per_host[host]:
             del self.per_host[host]
-        if not self.connections:
+        if not self.admitted:
             self.quiet.set()
 
 
@@ -70,6 +78,9 @@ class ServerConnection(asyncio.Protocol):
     def __init__(self, service: Service, peer: str, host: str) -> None:
         self._host = host  # address without the port; empty for a unix socket
         self.lost = False
+        self.made = False
+        """There is a transport, which will report the end."""
+        self._departed = False
         self._service = service
         self._parser = RequestParser(service.limits, peer)
         self._task: asyncio.Task[None] | None = None
@@ -96,8 +107,9 @@ class ServerConnection(asyncio.Protocol):
         # uvloop's transports have the methods of asyncio.Transport and are no subclass of it.
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=self._service.limits.send_buffer_bytes)
-        self._service.joined(self, self._host)
-        if self._service.closed:
+        self.made = True
+        self._service.connections.add(self)
+        if self._service.closed or self._departed:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -125,7 +137,8 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it ended changes nothing here
         self.lost = True
-        self._service.left(self, self._host)
+        self._service.connections.discard(self)
+        self.depart()
         self._release_held()
         self._parser.close()
         self._wake_writers()
@@ -168,6 +181,12 @@ class ServerConnection(asyncio.Protocol):
         """Close if nothing is going on; else the answer in progress will be the last."""
         if self._task is None and self._phase is _BETWEEN and not self._ahead and not self._full:
             self._transport.close()
+
+    def depart(self) -> None:
+        """Give the place back; again, nothing happens."""
+        if not self._departed:
+            self._departed = True
+            self._service.leave(self._host)
 
     def abort(self) -> None:
         """Drop the client now; a request in progress is cancelled when the transport has reported its end."""

@@ -148,8 +148,8 @@ LONG = {
     "a field that never ends": b"HTTP/1.1 200 OK\r\nA: " + b"a" * 300_000,
     "many fields": b"HTTP/1.1 200 OK\r\n" + b"A: bcdefgh\r\n" * 10_000 + b"Content-Length: 2\r\n\r\nok",
     "a trailer": OK[:15] + b"\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nA: " + b"a" * 300_000 + b"\r\n\r\n",
-    "a body": b"HTTP/1.1 200 OK\r\nContent-Length: 17000000\r\n\r\n" + b"a" * 17_000_000,
-    "chunks": OK[:15] + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + (b"10000\r\n" + b"a" * 0x10000 + b"\r\n") * 260,
+    "a body": b"HTTP/1.1 200 OK\r\nContent-Length: 20000000\r\n\r\n" + b"a" * 20_000_000,
+    "chunks": OK[:15] + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + (b"10000\r\n" + b"a" * 0x10000 + b"\r\n") * 320,
 }
 
 

@@ -47,27 +47,26 @@ async def test_a_kept_connection_that_dies_under_the_next_request():
 
 async def test_a_connection_the_server_closed_meanwhile_is_not_written_to():
     """The close has arrived and the event loop has not looked yet: only the check before reuse can see it."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    try:
-        port = listening.getsockname()[1]
-        async with calling(port) as client:
-            loop = asyncio.get_running_loop()
-            first = loop.run_in_executor(None, listening.accept)
-            waiting = asyncio.ensure_future(get(client))
-            server, _ = await first
-            await loop.run_in_executor(None, server.recv, 1000)
-            server.sendall(OK)
-            assert await waiting == b"ok"
-            # Synchronously, so that no turn of the loop lies between the close and the next request.
-            server.close()
-            waiting = asyncio.ensure_future(get(client))
-            second, _ = await loop.run_in_executor(None, listening.accept)
-            assert await loop.run_in_executor(None, second.recv, 1000)
-            second.sendall(OK)
-            assert await waiting == b"ok"
-            second.close()
-    finally:
-        listening.close()
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(BOUND)
+
+        def answer_one() -> socket.socket:
+            sock, _ = listening.accept()
+            sock.recv(1000)
+            sock.sendall(OK)
+            return sock
+
+        async with calling(listening.getsockname()[1]) as client:
+            answering = loop.run_in_executor(None, answer_one)
+            assert await get(client) == b"ok"
+            first = await answering
+            answering = loop.run_in_executor(None, answer_one)
+            # No `await` suspends between the close and the check, so no turn of the loop lies between them.
+            first.close()
+            response = await client.request(b"GET", b"/", b"", b"")
+            assert await response.read() == b"ok"
+            (await answering).close()
 
 
 async def test_bytes_on_an_idle_connection_close_it():
@@ -198,9 +197,16 @@ async def test_idle_sockets_are_closed_by_age():
 
 
 async def test_closing_the_client_ends_what_is_in_progress():
-    async with origin(replying(b"")) as server, calling(server.port) as client:
+    arrived = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await request_of(peer)
+        arrived.set()
+        await peer.reader.read()
+
+    async with origin(script) as server, calling(server.port) as client:
         waiting = asyncio.ensure_future(get(client))
-        await until(lambda: client.busy_sockets == 1)
+        await arrived.wait()
         client.close()
         with pytest.raises(ConnectionLost):
             await waiting

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import resource
 import socket
+import struct
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,51 @@ async def test_running_out_of_descriptors_neither_spins_nor_ends_the_listener():
         async with asyncio.timeout(BOUND):
             assert (await turns.sock_recv(waiting, 100)).startswith(b"HTTP/1.1 200")
         waiting.close()
+
+
+async def test_who_is_connected_when_the_drain_begins_is_still_served():
+    async with serving(echo) as served:
+        # Synchronously: the connection is in the backlog and the loop has not heard of it.
+        waiting = socket.create_connection(("127.0.0.1", served.port))
+        served.listener.drain()
+        waiting.setblocking(False)
+        await asyncio.get_running_loop().sock_sendall(waiting, GET)
+        async with asyncio.timeout(BOUND):
+            answer = await asyncio.get_running_loop().sock_recv(waiting, 1000)
+        assert answer.startswith(b"HTTP/1.1 200") and b"connection: close" in answer
+        waiting.close()
+
+
+async def test_a_client_that_is_gone_before_it_is_accepted_leaves_its_place():
+    async with serving(echo, ServerLimits(connections=1)) as served:
+        for _ in range(20):
+            gone = socket.create_connection(("127.0.0.1", served.port))
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.close()
+            await asyncio.sleep(0.001)
+        await until(lambda: served.listener._service.admitted == 0)
+        async with dial(served.port) as peer:
+            await peer.send(GET)
+            assert (await peer.answer()).status == 200
+
+
+async def test_clients_who_arrive_as_the_group_ends_do_not_hold_up_the_close():
+    listeners: list[Listener] = []
+
+    async def break_off() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            listeners.append(Listener(echo, ServerLimits(), tasks, on_fault=lambda _: None))
+            _, port = await listeners[0].bind("127.0.0.1", 0)
+            arriving.extend(socket.create_connection(("127.0.0.1", port)) for _ in range(10))
+            for sock in listeners[0]._sockets:
+                listeners[0]._accept(sock)
+            raise ValueError
+
+    arriving: list[socket.socket] = []
+    with pytest.raises(ExceptionGroup):
+        await break_off()
+    async with asyncio.timeout(BOUND):
+        await listeners[0].close()
+    assert listeners[0]._service.admitted == 0
+    for sock in arriving:
+        sock.close()

@@ -109,7 +109,9 @@ class ConnectionService:
         await call.context.send_initial_metadata(((REQUEST_ID, call.request_id),))
         changes: asyncio.Queue[Row | None] = asyncio.Queue(_MAX_UNREAD)
         unwatch = self._pool.watch(lambda row: _offer(changes, row))
-        unsubscribe = self._lifecycle.subscribe(lambda phase: _offer(changes, None) if phase is Phase.DRAINING else None)
+        unsubscribe = self._lifecycle.subscribe(
+            lambda phase: _offer(changes, None) if phase is Phase.DRAINING else None
+        )
         try:
             for row in self._pool.rows():
                 await self._tell(call, request, row, initial=True)

@@ -156,7 +156,9 @@ class Conversation:
         if phase is not Phase.DRAINING or self._leaving.done():
             return
         left = self._lifecycle.drain_deadline.remaining() if self._lifecycle.drain_deadline else 0.0
-        self._try_put(pb.ServerFrame(draining=pb.Draining(grace_ms=int(left * 1000), reason="the sidecar is shutting down")))
+        self._try_put(
+            pb.ServerFrame(draining=pb.Draining(grace_ms=int(left * 1000), reason="the sidecar is shutting down"))
+        )
         self._leaving.set_result(None)
 
 
@@ -177,7 +179,11 @@ def _plain(message_id: bytes) -> str:
 
 def _failed(request_id: bytes, failure: SidecarError, call: Call) -> pb.ServerFrame:
     """A failure of one call as a JSON-RPC error: the status of the stream belongs to all of them."""
-    data: dict[str, object] = {"reason": failure.reason, "execution": failure.execution.value, "requestId": call.request_id}
+    data: dict[str, object] = {
+        "reason": failure.reason,
+        "execution": failure.execution.value,
+        "requestId": call.request_id,
+    }
     if failure.retry_after is not None:
         data["retryAfterMs"] = int(failure.retry_after * 1000)
     error = jsonrpc.encode_error(status_of(failure).jsonrpc, failure.message, data)

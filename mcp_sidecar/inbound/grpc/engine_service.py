@@ -129,7 +129,9 @@ class EngineService:
         try:
             failed = _tool_result.decode(result).isError
         except msgspec.DecodeError as error:
-            raise UpstreamProtocolError("the MCP server's tool result cannot be read", execution=Execution.DONE) from error
+            raise UpstreamProtocolError(
+                "the MCP server's tool result cannot be read", execution=Execution.DONE
+            ) from error
         return pb.CallToolResponse(is_error=failed, result_json=result, info=info(call))
 
 

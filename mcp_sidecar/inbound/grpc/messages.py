@@ -48,7 +48,9 @@ def complete(request: Request, *, events: bool = False) -> Request:
     """The request with an id and with the `_meta` that 2026-07-28 requires; what is there stays."""
     if not request.id:
         if request.method.startswith("notifications/"):
-            raise InvalidCall(f"{request.method} is a notification, not a call", violations=(("method", "is no request"),))
+            raise InvalidCall(
+                f"{request.method} is a notification, not a call", violations=(("method", "is no request"),)
+            )
         request.id = _DEFAULT_ID
     if not request.meta:
         request.meta = modern_meta() | (_CALLED_WITH_EVENTS if events else {})

@@ -92,7 +92,9 @@ class Registrar:
     `pick` chooses what a handler gets besides its request: the call, or its gRPC context.
     """
 
-    def __init__(self, servers: Sequence[grpc.aio.Server], steps: Sequence[Step], pick: Callable[[RpcCall], object]) -> None:
+    def __init__(
+        self, servers: Sequence[grpc.aio.Server], steps: Sequence[Step], pick: Callable[[RpcCall], object]
+    ) -> None:
         self._servers = servers
         self._steps = steps
         self._pick = pick
@@ -108,9 +110,7 @@ class Registrar:
             server.add_generic_rpc_handlers((generic,))
 
     def _compose(self, rpc: str, handler: Any) -> Any:
-        behaviour = (
-            handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-        )
+        behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         read = _reader(handler.request_deserializer, streaming=handler.request_streaming)
         run = compose(self._steps, _leaf(behaviour, self._pick, read))
 

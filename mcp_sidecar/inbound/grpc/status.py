@@ -23,7 +23,9 @@ DOMAIN = "mcp-sidecar"
 MAX_DETAILS = 4096
 _MAX_MESSAGE = 1024
 _MAX_TEXT = 256
+_MAX_FACT = 128
 _MAX_VIOLATIONS = 8
+_PACKING = 64  # bytes that the name of its type takes, and some for lengths
 _ABORT_SECONDS = 1.0
 
 
@@ -40,14 +42,14 @@ async def recovery(call: Call, request: Any, inner: Next) -> Any:
             raise  # by the client, its deadline or the server's stop: gRPC sends the status
         # Somebody else's cancellation leaked into this task: gRPC would send nothing and the client would hang.
         await _abort(call, named(error, call))
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
     except BaseException as error:  # also a group with a cancellation in it: gRPC would send nothing
+        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+            raise
         await _abort(call, named(error, call))
-        raise
     else:
         call.context.set_trailing_metadata(((REQUEST_ID, call.request_id), (EXECUTION, "done")))
         return answer
+    return None  # the status is decided, and waits for a client that does not read
 
 
 async def _abort(call: RpcCall, failure: SidecarError) -> None:
@@ -57,24 +59,29 @@ async def _abort(call: RpcCall, failure: SidecarError) -> None:
     if isinstance(failure, UpstreamRefused):
         trailing.append((ERROR_CODE, str(failure.code)))
     trailing.append(("grpc-status-details-bin", details(failure, call, code.name, message)))
-    # An abort waits for a write that nobody reads; by then the status is decided and the stream is given up.
-    await asyncio.wait_for(call.context.abort(code, message, tuple(trailing)), _ABORT_SECONDS)
+    try:
+        # An abort waits for a write that nobody reads; by then the status is decided and the stream is given up.
+        await asyncio.wait_for(call.context.abort(code, message, tuple(trailing)), _ABORT_SECONDS)
+    except TimeoutError:
+        return  # raised, it would make gRPC log a stack for each client that does not read
 
 
 def details(failure: SidecarError, call: Call, code: str, message: str) -> bytes:
     """A serialised `google.rpc.Status`: `ErrorInfo` always, `BadRequest` and `RetryInfo` where they say something."""
-    facts = {key: shorten(value, _MAX_TEXT) for key, value in list(failure.metadata.items())[:_MAX_VIOLATIONS]}
+    facts = {key: shorten(value, _MAX_FACT) for key, value in list(failure.metadata.items())[:_MAX_VIOLATIONS]}
     facts["request_id"] = call.request_id
     packed = [_pack(ErrorInfo(reason=failure.reason, domain=DOMAIN, metadata=facts))]
     if failure.retry_after is not None:
         retry = RetryInfo()
         retry.retry_delay.FromMilliseconds(int(failure.retry_after * 1000))
         packed.append(_pack(retry))
-    if failure.violations:
-        packed.append(_pack(_bad_request(failure)))
     status = Status(code=Code.Value(code), message=message, details=packed)
-    while status.ByteSize() > MAX_DETAILS and status.details:
-        del status.details[-1]
+    bad = _bad_request(failure)
+    # The rest always fits, together with one violation of the longest kind.
+    while bad.field_violations and status.ByteSize() + bad.ByteSize() + _PACKING > MAX_DETAILS:
+        del bad.field_violations[-1]
+    if bad.field_violations:
+        status.details.append(_pack(bad))
     return status.SerializeToString()
 
 

@@ -7,52 +7,54 @@ from mcp_sidecar.protocol import eras, headers
 from mcp_sidecar.protocol.jsonrpc import Request, as_string
 from mcp_sidecar.wire.http_server import Headers
 
+_MODERN = frozenset(version.encode() for version in eras.MODERN_VERSIONS)
+_PREFIX_LENGTH = len(headers.PARAM_PREFIX)
+
 
 def check(request: Request, given: Headers) -> None:
     """Raises `HeaderMismatch`, `InvalidParams` for missing metadata, or `UnsupportedVersion`."""
     version = _one(given, headers.PROTOCOL_VERSION)
-    if version not in eras.MODERN_VERSIONS:
-        raise UnsupportedVersion(version, eras.MODERN_VERSIONS)
-    _check_meta(request, version)
-    if not request.id and given.get(headers.METHOD) is None:
+    if version not in _MODERN:
+        raise UnsupportedVersion(version.decode("latin-1"), eras.MODERN_VERSIONS)
+    if request.id:
+        _check_meta(request, version)
+    elif given.get(headers.METHOD) is None:
         return  # notifications need not name their method
-    if (said := _one(given, headers.METHOD)) != request.method:
-        raise HeaderMismatch(f"Mcp-Method says {said[:128]!r}, the body {request.method!r}")
-    if request.method in headers.NAMED_BY:
-        _check_name(request, given)
+    if (said := _one(given, headers.METHOD)) != request.method.encode():
+        raise HeaderMismatch(f"Mcp-Method says {said[:128].decode('latin-1')!r}, the body {request.method!r}")
+    if (field := headers.NAMED_BY.get(request.method)) is not None:
+        _check_name(request, field, given)
 
 
-def _check_meta(request: Request, version: str) -> None:
-    if not request.id:
-        return
+def _check_meta(request: Request, version: bytes) -> None:
+    meta = request.meta
     for key in (eras.META_VERSION, eras.META_CAPABILITIES):
-        if key not in request.meta:
+        if key not in meta:
             field = f"params._meta.{key}"
             raise InvalidParams(f'"{field}" is required', violations=((field, "is required"),))
-    if request.meta[eras.META_CAPABILITIES][:1] != b"{":
+    if meta[eras.META_CAPABILITIES][:1] != b"{":
         field = f"params._meta.{eras.META_CAPABILITIES}"
         raise InvalidParams(f'"{field}" must be an object', violations=((field, "must be an object"),))
-    if as_string(request.meta[eras.META_VERSION]) != version:
+    if meta[eras.META_VERSION] != b'"%b"' % version and as_string(meta[eras.META_VERSION]) != version.decode():
         raise HeaderMismatch("MCP-Protocol-Version and the version in params._meta differ")
 
 
-def _check_name(request: Request, given: Headers) -> None:
-    field = headers.NAMED_BY[request.method]
+def _check_name(request: Request, field: str, given: Headers) -> None:
     name = request.text(field)
     if name is None:
         raise InvalidParams(f'"params.{field}" must be a string', violations=((f"params.{field}", "must be a string"),))
-    if headers.decode(_one(given, headers.NAME).encode("latin-1")) != name:
+    if headers.decode(_one(given, headers.NAME)) != name:
         raise HeaderMismatch(f"Mcp-Name and params.{field} differ")
 
 
-def _one(given: Headers, name: bytes) -> str:
+def _one(given: Headers, name: bytes) -> bytes:
     """The value of a header that must be there once."""
     value = given.get(name)
     if value is None:
         raise HeaderMismatch(f"the header {name.decode()} is missing")
     if given.repeated and len(given.all(name)) > 1:
         raise HeaderMismatch(f"the header {name.decode()} is there twice")
-    return value.decode("latin-1").strip(" \t")
+    return value
 
 
 def mirrored(given: Headers) -> tuple[tuple[bytes, bytes], ...]:
@@ -60,7 +62,7 @@ def mirrored(given: Headers) -> tuple[tuple[bytes, bytes], ...]:
 
     Raises `HeaderMismatch` for one that is there twice: servers may read either.
     """
-    pairs = tuple(pair for pair in given.pairs if pair[0].startswith(headers.PARAM_PREFIX))
-    if given.repeated and len(dict(pairs)) < len(pairs):
+    pairs = [pair for pair in given.pairs if pair[0][:_PREFIX_LENGTH] == headers.PARAM_PREFIX]
+    if pairs and given.repeated and len(dict(pairs)) < len(pairs):
         raise HeaderMismatch("an Mcp-Param header is there twice")
-    return pairs
+    return tuple(pairs)

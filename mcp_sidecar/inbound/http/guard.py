@@ -10,6 +10,7 @@ from mcp_sidecar.wire.http_server import Headers, Request
 
 JSON = b"application/json"
 EVENTS = b"text/event-stream"
+_MAX_SEEN = 64
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
 
@@ -30,24 +31,34 @@ class Guard:
     def __init__(self, settings: HttpSettings, bound: tuple[str, ...]) -> None:
         self._hosts = _LOOPBACK | {host.lower() for host in (*bound, *settings.allowed_hosts)}
         self._origins = frozenset(origin.lower() for origin in settings.allowed_origins)
+        self._seen: set[bytes] = set()  # Host values that passed, as they were spelt
         self._any_host = "*" in settings.allowed_hosts
         self._any_origin = "*" in settings.allowed_origins
 
     def check_source(self, headers: Headers) -> None:
         """Host and Origin are ours. Raises `Refused`."""
-        host = (headers.get(b"host") or b"").decode("latin-1").lower()
-        if not self._any_host and _name(host) not in self._hosts and host not in self._hosts:
-            raise Refused(403, "this Host is not served here (http.allowed_hosts)")
+        host = headers.get(b"host") or b""
+        if host not in self._seen:
+            self._check_host(host)
         if b"origin" in headers and not all(self._knows(one.decode("latin-1")) for one in headers.all(b"origin")):
             raise Refused(403, "this Origin may not call here (http.allowed_origins)")
+
+    def _check_host(self, raw: bytes) -> None:
+        host = raw.decode("latin-1").lower()
+        if not self._any_host and _name(host) not in self._hosts and host not in self._hosts:
+            raise Refused(403, "this Host is not served here (http.allowed_hosts)")
+        if len(self._seen) < _MAX_SEEN:
+            self._seen.add(raw)
 
     def _knows(self, origin: str) -> bool:
         if self._any_origin or origin.lower() in self._origins:
             return True
         try:
             parts = urlsplit(origin)
-            return parts.scheme in ("http", "https") and parts.netloc == origin.partition("://")[2] and (
-                _name(parts.netloc) in _LOOPBACK
+            return (
+                parts.scheme in ("http", "https")
+                and parts.netloc == origin.partition("://")[2]
+                and (_name(parts.netloc) in _LOOPBACK)
             )
         except ValueError:
             return False

@@ -87,7 +87,7 @@ class Outcome:
 
     code: str
     details: str
-    trailers: dict[str, str | bytes]
+    trailers: dict[str, Any]
     messages: list[bytes]
     call: Any
 
@@ -97,7 +97,7 @@ class Served:
     """The server's side (`lines`, `metrics`) and a client's (`call`)."""
 
     metrics: Metrics
-    channel: grpc.aio.Channel
+    channel: Any
     lines: list[dict[str, Any]] = field(default_factory=list)
 
     def start(self, kind: str, *, timeout: float | None = None, metadata: Metadata = (), rpc: str = "") -> Any:
@@ -139,7 +139,7 @@ async def ended(call: Any, kind: str) -> Outcome:
             messages.append(await call)
     except (grpc.aio.AioRpcError, asyncio.CancelledError):
         pass  # the status says it all
-    trailers = {key: value for key, value in await call.trailing_metadata() or ()}
+    trailers = dict(await call.trailing_metadata() or ())
     return Outcome((await call.code()).name, await call.details() or "", trailers, messages, call)
 
 
@@ -156,7 +156,9 @@ def samples(metrics: Metrics) -> dict[str, list[str]]:
 
 
 @asynccontextmanager
-async def served(act: Act, *, auth: AuthSettings | None = None, client: Metadata = ()) -> AsyncIterator[Served]:
+async def served(
+    act: Act, *, auth: AuthSettings | None = None, client: Sequence[tuple[str, Any]] = ()
+) -> AsyncIterator[Served]:
     """The service on loopback behind recovery, logging, authentication and metrics, as the sidecar's own."""
     metrics = Metrics()
     lines: list[dict[str, Any]] = []
@@ -169,9 +171,7 @@ async def served(act: Act, *, auth: AuthSettings | None = None, client: Metadata
     server.add_generic_rpc_handlers((Unknown(steps),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    channel = grpc.aio.insecure_channel(
-        f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1), *client]
-    )
+    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1), *client])
     try:
         async with asyncio.timeout(20):
             yield Served(metrics, channel, lines)

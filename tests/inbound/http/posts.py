@@ -1,4 +1,4 @@
-"""POSTs to the HTTP face written out byte by byte, so that a header can be missing, doubled or wrong; judges nothing."""
+"""POSTs to the HTTP face written out byte by byte: a header can be missing, doubled or wrong. Judges nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Headers have to say what the body says, else no server hears of the request (reliability reference, HB-1 to HB-14)."""
+"""Headers have to say what the body says, else no server hears of it (reliability reference, HB-1 to HB-14)."""
 
 from __future__ import annotations
 

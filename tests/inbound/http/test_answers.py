@@ -13,6 +13,7 @@ from mcp.shared.exceptions import MCPError
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.inbound.http.modern import Answer
+from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.protocol.jsonrpc import Response
 from mcp_sidecar.wire.http_server import Reply, Request
 from tests.inbound.http.posts import headers_of, message, post, written
@@ -126,7 +127,7 @@ async def test_results_with_line_breaks_between_their_members_stay_one_event():
     result = b'{"resultType":"complete",\r\n "content":\n[{"type":"text","text":"a\\nb"}]\r}'
 
     async def handle(request: Request, reply: Reply) -> None:
-        answer = Answer(reply, Call(rpc="", request_id="r"), keep_alive=10)
+        answer = Answer(reply, Call(rpc="", request_id="r"), Silence(10))
         answer.expect(b"1")
         await answer.notify("notifications/progress", b'{"jsonrpc":"2.0",\n"method":"notifications/progress"}')
         await answer.finish(Response(b"1", result=result))
@@ -142,7 +143,7 @@ async def silent(keep_alive: float, end: asyncio.Event, *, told: bool = False):
     """A peer that has posted a call, at a face that says nothing until `end`."""
 
     async def handle(request: Request, reply: Reply) -> None:
-        answer = Answer(reply, Call(rpc="", request_id="r"), keep_alive)
+        answer = Answer(reply, Call(rpc="", request_id="r"), Silence(keep_alive))
         try:
             answer.expect(b"1")
             if told:

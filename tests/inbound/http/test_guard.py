@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 import pytest
@@ -115,10 +116,25 @@ async def test_the_settings_can_allow_more_hosts_and_origins(allowed, status):
 
 
 @pytest.mark.covers("B-43")
-async def test_over_a_unix_socket_the_same_rules_hold(tmp_path):
+@pytest.mark.parametrize(
+    ("host", "origin", "line"),
+    [
+        ("localhost", None, b"HTTP/1.1 200 OK"),
+        ("evil.example", None, b"HTTP/1.1 403 Forbidden"),
+        ("localhost", "http://evil.example", b"HTTP/1.1 403 Forbidden"),
+    ],
+)
+async def test_over_a_unix_socket_the_same_rules_hold(tmp_path, host, origin, line):
     listen = dataclasses.replace(ON_ANY_PORT, http=f"unix://{tmp_path}/http")
     async with FakeServer() as up, Sidecar({"up": up.url}, listen=listen) as sidecar:
         assert sidecar.address("http") == f"unix://{tmp_path}/http"
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "http")
+        sent = written("http://x/mcp", CALL, [*headers_of(CALL, origin=origin), ("Connection", "close")], host=host)
+        writer.write(sent)
+        async with asyncio.timeout(5):
+            assert (await reader.read()).startswith(line)
+        writer.close()
+        await writer.wait_closed()
 
 
 @pytest.mark.covers("B-42", "B-43")

@@ -1,0 +1,108 @@
+"""Every gRPC server of the process: local, network and the kubelet's. Knows which service goes where, and no call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import grpc.aio
+from grpc_health.v1 import health_pb2_grpc
+
+from mcp_sidecar.inbound.chain import Logging, Step
+from mcp_sidecar.inbound.grpc import server as rpc
+from mcp_sidecar.inbound.grpc.connections_service import ConnectionService
+from mcp_sidecar.inbound.grpc.engine_service import EngineService
+from mcp_sidecar.inbound.grpc.health import HealthService
+from mcp_sidecar.inbound.grpc.status import recovery
+from mcp_sidecar.inbound.parts import Parts
+from mcp_sidecar.settings import GrpcSettings
+from mcp_sidecar.v1 import connections_pb2_grpc, engine_pb2_grpc
+
+HEALTH = "/grpc.health.v1.Health/"
+_PROBES = frozenset((HEALTH + "Check", HEALTH + "Watch", HEALTH + "List"))
+
+
+class GrpcFaces:
+    """Servers with their ports and services. `steps` is the chain behind recovery, `inner` that of a conversation's
+    requests.
+    """
+
+    def __init__(self, settings: GrpcSettings, parts: Parts, steps: Sequence[Step], inner: Sequence[Step]) -> None:
+        self._settings = settings
+        self._parts = parts
+        self._chain = (recovery, *steps)
+        self._inner = inner
+        self._servers: list[grpc.aio.Server] = []
+
+    def bind(self, addresses: Sequence[str]) -> list[str]:
+        """Take ports for the API; the bound addresses, in order. Raises `OSError`.
+
+        One server for what only this machine reaches and one for the rest: their connections live differently.
+        """
+        bound: dict[str, str] = {}
+        for local in (True, False):
+            group = [address for address in addresses if rpc.is_local(address) is local]
+            if group:
+                server = self._api(local=local)
+                bound |= {address: _take(server, address) for address in group}
+        return [bound[address] for address in addresses]
+
+    def _api(self, *, local: bool) -> grpc.aio.Server:
+        server = self._server(local=local)
+        parts = self._parts
+        ours = rpc.Registrar([server], self._chain, rpc.the_call)
+        engine = EngineService(
+            parts.engine, parts.dialer.pool, self._settings, parts.lifecycle, self._inner, parts.tasks
+        )
+        connections = ConnectionService(parts.directory, parts.dialer, parts.engine, parts.lifecycle)
+        # Their handlers get our call where generated code expects a context.
+        engine_pb2_grpc.add_MCPEngineServicer_to_server(engine, ours)  # type: ignore[arg-type]
+        connections_pb2_grpc.add_ConnectionManagerServicer_to_server(connections, ours)  # type: ignore[arg-type]
+        plain = rpc.Registrar([server], self._chain, rpc.the_context)
+        health_pb2_grpc.add_HealthServicer_to_server(HealthService(parts.board), plain)  # type: ignore[no-untyped-call]
+        if self._settings.reflection:
+            _reflect(plain)
+        server.add_generic_rpc_handlers((rpc.Unknown(self._chain),))
+        return server
+
+    def bind_health(self, address: str) -> str:
+        """Take the kubelet's port, which serves health and nothing else. Raises `OSError`."""
+        # No age or idle limit: the kubelet opens a connection for each probe anyway.
+        server = self._server(local=True)
+        steps = (recovery, Logging(self._parts.log, quiet=_PROBES), self._inner[-1])
+        plain = rpc.Registrar([server], steps, rpc.the_context)
+        health_pb2_grpc.add_HealthServicer_to_server(HealthService(self._parts.board), plain)  # type: ignore[no-untyped-call]
+        server.add_generic_rpc_handlers((rpc.Unknown(steps),))
+        return _take(server, address)
+
+    def _server(self, *, local: bool) -> grpc.aio.Server:
+        server = grpc.aio.server(options=rpc.options(self._settings, local=local))
+        self._servers.append(server)
+        return server
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        for server in self._servers:
+            await server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Accept nothing any more, end what is left after `grace` seconds."""
+        await asyncio.gather(*(server.stop(grace) for server in self._servers))
+
+
+def _take(server: grpc.aio.Server, address: str) -> str:
+    target = address.replace("unix://", "unix:", 1)
+    try:
+        port = server.add_insecure_port(target)
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {address}: the address is taken or not of this machine") from error
+    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+
+
+def _reflect(server: rpc.Registrar) -> None:
+    from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+    names = ("mcp_sidecar.v1.MCPEngine", "mcp_sidecar.v1.ConnectionManager", "grpc.health.v1.Health")
+    # `enable_server_reflection` looks at the server's class and would take the one for threads.
+    service = reflection.aio.ReflectionServicer((*names, reflection.SERVICE_NAME))  # type: ignore[no-untyped-call]
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(service, server)  # type: ignore[no-untyped-call]
