@@ -33,6 +33,12 @@ class Alarm:
     def discard(self, limit: Limit) -> None:
         self._limits.discard(limit)
 
+    def end(self) -> None:
+        """Every deadline passes now."""
+        for limit in tuple(self._limits):
+            self._limits.discard(limit)
+            limit.expire()
+
     def _ring(self) -> None:
         now = time.monotonic()
         for limit in [limit for limit in self._limits if limit.at <= now]:

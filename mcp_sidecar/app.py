@@ -50,7 +50,7 @@ def run(settings: Settings, *, ready_file: Path | None = None, pod_grace: float 
         text = settings.log.format == "text" or (settings.log.format == "auto" and sys.stdout.isatty())
         log = Log(writer, settings.log.level, text=text)
         try:
-            runner.run(_main(settings, log, ready_file, pod_grace))
+            runner.run(_main(settings, log, writer.flush, ready_file, pod_grace))
             return 0
         except Exception as failure:  # noqa: BLE001  # the last line of defence of the process
             _report(log, failure)
@@ -59,8 +59,10 @@ def run(settings: Settings, *, ready_file: Path | None = None, pod_grace: float 
             writer.close()
 
 
-async def _main(settings: Settings, log: Log, ready_file: Path | None, pod_grace: float | None) -> None:
-    stop = _on_signals(log)
+async def _main(
+    settings: Settings, log: Log, flush: Callable[[], None], ready_file: Path | None, pod_grace: float | None
+) -> None:
+    stop = _on_signals(log, flush)
 
     def started(bound: Bound) -> None:
         gc.collect()
@@ -110,12 +112,23 @@ async def serve(
         log.info("draining", lame_duck=steps.lame_duck, grace=steps.grace, in_flight=lifecycle.in_flight)
         await drain.begin()
         log.info("stopping", in_flight=lifecycle.in_flight)
+        await _end_calls(engine, lifecycle, steps.closing / 4)
         await faces.stop(steps.closing / 2)
         await pool.shut()
         lifecycle.advance(Phase.STOPPED)
         for task in running:
             task.cancel()
     log.info("stopped")
+
+
+async def _end_calls(engine: Engine, lifecycle: Lifecycle, seconds: float) -> None:
+    """Give every call that still runs its status while there are listeners to tell it."""
+    engine.cut()
+    try:
+        async with asyncio.timeout(seconds):
+            await lifecycle.quiet()
+    except TimeoutError:
+        pass  # the listeners cut off who is stuck
 
 
 def _upstream(settings: UpstreamSettings) -> Upstream:
@@ -147,13 +160,14 @@ async def _tick(board: HealthBoard) -> None:
         await asyncio.sleep(_TICK_SECONDS)
 
 
-def _on_signals(log: Log) -> asyncio.Event:
+def _on_signals(log: Log, flush: Callable[[], None]) -> asyncio.Event:
     """Set by the first SIGTERM or SIGINT; the second one ends the process on the spot."""
     stop = asyncio.Event()
 
     def heard(name: str) -> None:
         if stop.is_set():
             log.warning("leaving", reason=f"second signal, {name}")
+            flush()
             time.sleep(0.05)  # the log's thread gets its chance; nothing else matters any more
             os._exit(1)
         log.info("signal", signal=name)

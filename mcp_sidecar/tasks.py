@@ -14,15 +14,13 @@ class Job(Generic[T]):
 
     def __init__(self, tasks: asyncio.TaskGroup, work: Coroutine[Any, Any, T], name: str) -> None:
         self.task = tasks.create_task(self._run(work), name=name)
+        self.task.add_done_callback(lambda _: work.close())  # cancelled before it began, it would complain
         self._value: T | None = None
         self._error: BaseException | None = None
 
     async def _run(self, work: Coroutine[Any, Any, T]) -> None:
         try:
             self._value = await work
-        except asyncio.CancelledError as error:
-            self._error = error
-            raise
         except Exception as error:  # noqa: BLE001  # kept for `result`
             self._error = error
 
@@ -32,6 +30,8 @@ class Job(Generic[T]):
 
     def result(self) -> T:
         """What the work returned; raises what it raised."""
+        if self.task.cancelled():
+            raise asyncio.CancelledError
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[return-value]  # done and without an error

@@ -56,6 +56,12 @@ class Engine:
         self._attempts = retry.attempts
         self._alarm = Alarm()
         self._listening = 0
+        self._stopping = False
+
+    def cut(self) -> None:
+        """End every call that still runs: it gets a status, and is cancelled at the server."""
+        self._stopping = True
+        self._alarm.end()
 
     async def run(self, call: Call, request: Request, server: str, sink: Sink) -> Response:
         """One request of a modern client to its response, whose id is the request's.
@@ -88,10 +94,14 @@ class Engine:
         deadline = Deadline.after(upstream.settings.timeout.call)
         if call.deadline is not None and call.deadline.at - _HEADROOM_SECONDS < deadline.at:
             deadline = Deadline(call.deadline.at - _HEADROOM_SECONDS)
+        if call.deadline is not None and not call.deadline.remaining():
+            raise DeadlineExceeded("the deadline has passed before the call was sent", metadata={"server": upstream.name})
         try:
             with self._alarm.until(deadline.at):
                 return await self._attempt_all(call, request, upstream, sink, deadline)
         except TimeoutError as error:
+            if self._stopping:
+                raise Draining("the sidecar stopped before the call ended", execution=call.execution) from error
             message = f"the MCP server {upstream.name!r} did not answer in time"
             raise DeadlineExceeded(message, execution=call.execution, metadata={"server": upstream.name}) from error
 
@@ -129,7 +139,8 @@ class Engine:
         failure: SidecarError | None = _CUT_SHORT
         try:
             response = await bridge.exchange(connection.link, request, call, sink)
-            failure = None
+            if call.execution is not Execution.NONE:  # else the bridge answered it, and the server was not asked
+                failure = None
         except SidecarError as error:
             failure = error
             raise
@@ -146,6 +157,17 @@ class Engine:
         self._dialer.release(upstream, connection, None)
         return connection.link.era is not eras.Era.MODERN
 
+    async def _hear(
+        self, call: Call, request: Request, upstream: Upstream, sink: Sink, deadline: Deadline
+    ) -> Response:
+        try:
+            return await self._attempt(call, request, upstream, sink, deadline)
+        except EraChanged as change:
+            if await self._speaks_other_era(upstream, deadline):
+                return await self._attempt(call, request, upstream, sink, deadline)
+            call.execution = Execution.DONE
+            return Response(request.id, error=change.answer.error)
+
     async def _listen(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Response:
         """A subscription lasts until its caller or the server ends it, or the sidecar drains."""
         self._refuse_when(self._listening)
@@ -156,7 +178,7 @@ class Engine:
                 unsubscribe = self._lifecycle.subscribe(lambda phase: _end_when_draining(scope, phase))
                 try:
                     connected_by = Deadline.after(upstream.settings.timeout.call)
-                    return await self._attempt(call, request, upstream, Restamped(sink, request), connected_by)
+                    return await self._hear(call, request, upstream, Restamped(sink, request), connected_by)
                 finally:
                     unsubscribe()
         except TimeoutError:

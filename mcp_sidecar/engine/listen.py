@@ -60,17 +60,18 @@ async def listen_legacy(link: LegacyLink, request: Request, call: Call, sink: Si
     wanted = _honoured(_read(request), link)
     acknowledgement = Request(ACKNOWLEDGED, params={"notifications": _encode(wanted)})
     await sink.notify(ACKNOWLEDGED, acknowledgement.encode(b""))
-    uris = [msgspec.json.encode(uri) for uri in wanted.resourceSubscriptions]
+    subscribed: list[bytes] = []  # what this listener counts for: others may have subscribed to the rest
     try:
-        for uri in uris:
-            await link.subscribe(uri, call)
+        for uri in wanted.resourceSubscriptions:
+            subscribed.append(msgspec.json.encode(uri))
+            await link.subscribe(subscribed[-1], call)
         if wanted.log_level:
             await link.want_logs(wanted.log_level, call)
         call.execution = Execution.DONE
         await link.listen(_Wanted(sink, wanted))
     finally:
-        for uri in uris:
-            link.unsubscribe(uri)
+        for encoded in subscribed:
+            link.unsubscribe(encoded)
     return graceful_end(request)
 
 

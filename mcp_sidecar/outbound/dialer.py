@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mcp_sidecar.call import Deadline
 from mcp_sidecar.directory import Endpoint, Upstream
-from mcp_sidecar.errors import SidecarError, Unavailable
+from mcp_sidecar.errors import PoolExhausted, SidecarError, Unavailable
 from mcp_sidecar.outbound.connection import Connection, Key
 from mcp_sidecar.outbound.credentials import Credentials
 from mcp_sidecar.outbound.http import Credential
@@ -75,6 +75,9 @@ class Dialer:
                     key, lambda: self._link(upstream, credential, verdict, capabilities, key), deadline
                 )
         except SidecarError as error:
+            if not isinstance(error, PoolExhausted):
+                # Whatever is no modern answer counts as legacy until `initialize` fails: then it is to be asked again.
+                self.prober.forget(endpoint)
             self._note(upstream.name, error)
             raise
         return connection

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 from mcp_sidecar.wire.faults import ConnectionLost, ReplyTooLarge, WireFault
 from mcp_sidecar.wire.headers import Headers
 from mcp_sidecar.wire.limits import ClientLimits
+from mcp_sidecar.wire.outbox import Outbox
 from mcp_sidecar.wire.reply_parser import ReplyParser
 
 _JOIN_BYTES = 64 * 1024
@@ -143,8 +144,9 @@ class ClientSocket(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, home: Home, limits: ClientLimits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, home: Home, limits: ClientLimits, loop: asyncio.AbstractEventLoop, outbox: Outbox) -> None:
         self._loop = loop
+        self._outbox = outbox
         self.limits = limits
         self.idle_since = 0.0
         """When the last exchange ended, in seconds on the event loop's clock."""
@@ -169,7 +171,7 @@ class ClientSocket(asyncio.Protocol):
         self._parser.expect()
         waiter = self._waiter = self._loop.create_future()
         if len(body) < _JOIN_BYTES:
-            self._transport.write(head + body)
+            self._outbox.write(self._transport, head + body)
         else:
             self._transport.write(head)
             self._transport.write(body)
@@ -183,6 +185,7 @@ class ClientSocket(asyncio.Protocol):
     def drop(self) -> None:
         """End the socket at once, whatever it is doing."""
         self._leave()
+        self._outbox.discard(self._transport)
         self._transport.abort()
 
     def fail(self, fault: WireFault) -> None:
@@ -247,7 +250,8 @@ class ClientSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()
         started = self._response is not None or self._parser.started
-        self.fail(ConnectionLost(str(exc or "the server closed the connection"), sent=True, reply_started=started))
+        sent = not self._outbox.holds(self._transport)
+        self.fail(ConnectionLost(str(exc or "the server closed the connection"), sent=sent, reply_started=started))
         self._parser.close()
 
     # The parser's side (`reply_parser.Sink`).

@@ -13,6 +13,7 @@ from mcp_sidecar.wire.client_socket import ClientSocket, Response
 from mcp_sidecar.wire.faults import BadReply, ConnectFailed, ConnectionLost, ReplyTooLarge
 from mcp_sidecar.wire.headers import Headers
 from mcp_sidecar.wire.limits import ClientLimits
+from mcp_sidecar.wire.outbox import Outbox
 
 if TYPE_CHECKING:
     import ssl
@@ -48,6 +49,7 @@ class HttpClient:
         self._host_line = b" HTTP/1.1\r\nhost: %b\r\n" % origin.authority
         self._open: set[ClientSocket] = set()
         self._idle: list[ClientSocket] = []  # the longest idle first
+        self._outbox = Outbox(asyncio.get_running_loop())
         self._closed = False
 
     @property
@@ -109,7 +111,7 @@ class HttpClient:
         try:
             async with asyncio.timeout(limits.connect_seconds + (limits.tls_seconds if origin.tls else 0.0)):
                 _, sock = await loop.create_connection(
-                    lambda: ClientSocket(self, limits, loop),
+                    lambda: ClientSocket(self, limits, loop, self._outbox),
                     origin.host,
                     origin.port,
                     ssl=origin.tls,

@@ -15,6 +15,7 @@ from typing import Final
 from mcp_sidecar.wire.faults import Disconnected
 from mcp_sidecar.wire.headers import Headers
 from mcp_sidecar.wire.limits import ServerLimits
+from mcp_sidecar.wire.outbox import Outbox
 from mcp_sidecar.wire.reply import Reply
 from mcp_sidecar.wire.request_parser import Request
 from mcp_sidecar.wire.server_connection import Handle, ServerConnection, Service
@@ -47,7 +48,9 @@ class Listener:
         self._limits = limits
         self._tasks = tasks
         self._tick = limits.tick_seconds
-        self._service = Service(handle, limits, tasks, on_fault, self._clock() + self._tick)
+        self._service = Service(
+            handle, limits, tasks, on_fault, self._clock() + self._tick, Outbox(asyncio.get_running_loop())
+        )
         self._service.quiet.set()
         self._sockets: list[socket.socket] = []
         self._sweeper: asyncio.Task[None] | None = None

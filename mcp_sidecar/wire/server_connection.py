@@ -10,6 +10,7 @@ from typing import Final, cast
 
 from mcp_sidecar.wire.faults import Disconnected
 from mcp_sidecar.wire.limits import ServerLimits
+from mcp_sidecar.wire.outbox import Outbox
 from mcp_sidecar.wire.reply import Reply, head
 from mcp_sidecar.wire.request_parser import Phase, Refused, Request, RequestParser
 
@@ -34,6 +35,7 @@ class Service:
     tasks: asyncio.TaskGroup
     on_fault: Callable[[BaseException], None]
     now: float
+    outbox: Outbox
     draining: bool = False
     closed: bool = False
     held_bytes: int = 0
@@ -135,6 +137,11 @@ class ServerConnection(asyncio.Protocol):
         if self._task is None and not self._lingering:
             self._next()
 
+    def _close(self) -> None:
+        """End the connection when what was written has left."""
+        self._service.outbox.flush(self._transport)
+        self._transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it ended changes nothing here
         self.lost = True
         self._service.connections.discard(self)
@@ -162,7 +169,7 @@ class ServerConnection(asyncio.Protocol):
     def transmit(self, data: bytes) -> None:
         if not self.lost:
             self._written += len(data)
-            self._transport.write(data)
+            self._service.outbox.write(self._transport, data)
 
     async def writable(self) -> None:
         while self._full and not self.lost:
@@ -180,7 +187,7 @@ class ServerConnection(asyncio.Protocol):
     def drain(self) -> None:
         """Close if nothing is going on; else the answer in progress will be the last."""
         if self._task is None and self._phase is _BETWEEN and not self._ahead and not self._full:
-            self._transport.close()
+            self._close()
 
     def depart(self) -> None:
         """Give the place back; again, nothing happens."""
@@ -203,7 +210,7 @@ class ServerConnection(asyncio.Protocol):
                 self._transport.abort()
         elif self._phase is _BETWEEN:
             if now - self._since > self._service.limits.idle_seconds:
-                self._transport.close()
+                self._close()
         elif self._phase is _HEAD:
             self._sweep_head(now)
         else:
@@ -222,7 +229,7 @@ class ServerConnection(asyncio.Protocol):
             if self._parser.phase is _HEAD:
                 self._refuse(Refused(408, "the head took too long"))
             else:
-                self._transport.close()
+                self._close()
 
     def _sweep_body(self, now: float) -> None:
         limits = self._service.limits
@@ -314,7 +321,7 @@ class ServerConnection(asyncio.Protocol):
         if self.lost:
             return
         if not self._persistent or self._service.draining:
-            self._transport.close()
+            self._close()
         else:
             self._next()
 
@@ -324,6 +331,7 @@ class ServerConnection(asyncio.Protocol):
             fault = fault or RuntimeError("the handler returned without a complete answer")
             if reply.started:
                 # The missing last chunk is how the client learns that the answer is incomplete.
+                self._service.outbox.flush(self._transport)
                 self._transport.abort()
             else:
                 reply.send(500, (), b"")
@@ -357,6 +365,7 @@ class ServerConnection(asyncio.Protocol):
         self._parser.forget()
         self._release_held()
         self.transmit(head(refused.status, (), b"content-length: 0\r\nconnection: close\r\n"))
+        self._service.outbox.flush(self._transport)
         self._transport.write_eof()
         if not self._reading:
             self._resume_reading()

@@ -1,4 +1,4 @@
-"""A sidecar as users run it: `mcp-sidecar serve` in a process of its own. Knows its files and signals, not its insides."""
+"""A sidecar as users run it: `mcp-sidecar serve` in a process of its own. Knows its files and signals only."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from mcp_sidecar.call import Deadline
 from mcp_sidecar.directory import Directory, Upstream
 from mcp_sidecar.engine.catalogue import list_tools
 from mcp_sidecar.engine.engine import Engine
-from mcp_sidecar.errors import Draining, SendQueueFull
+from mcp_sidecar.errors import DeadlineExceeded, Draining, SendQueueFull
 from mcp_sidecar.inbound.grpc.metadata import REQUEST_ID, RpcCall
 from mcp_sidecar.lifecycle import Lifecycle, Phase
 from mcp_sidecar.outbound.connection import Row, State
@@ -64,7 +64,12 @@ class ConnectionService:
         upstream = self._directory.find(request.server)
         call.server = upstream.name
         deadline = Deadline.after(upstream.settings.timeout.call).sooner(call.deadline)
-        connection = await self._dialer.lease(upstream, b"{}", deadline)
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                connection = await self._dialer.lease(upstream, b"{}", deadline)
+        except TimeoutError as error:
+            message = f"the MCP server {upstream.name!r} did not answer in time"
+            raise DeadlineExceeded(message, metadata={"server": upstream.name}) from error
         self._dialer.release(upstream, connection, None)
         return pb.OpenConnectionResponse(connection=_connection(self._pool.row(connection.id)))
 

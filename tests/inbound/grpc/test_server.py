@@ -219,7 +219,7 @@ async def test_what_is_no_protobuf_message_is_refused_behind_the_chain(
 async def test_a_unary_call_to_a_stream_and_back_gets_a_status():
     async with Sidecar(NOWHERE) as sidecar, asyncio.timeout(5):
         unary = sidecar.channel.unary_unary("/mcp_sidecar.v1.MCPEngine/BiDiStream")
-        assert (await ended(unary(b""), "UnaryUnary")).messages in ([], [None])
+        assert (await ended(unary(b""), "UnaryUnary")).code == "OK"  # an empty frame is answered with a JSON-RPC error
         stream: Any = sidecar.channel.stream_stream("/mcp_sidecar.v1.ConnectionManager/ListServers")
         outcome = await ended(stream(iter([b"", b"", b""])), "StreamStream")
         assert outcome.code in ("OK", "UNIMPLEMENTED", "INTERNAL")

@@ -1,0 +1,383 @@
+"""Who gets a connection, who waits, who goes: the pool on fake links."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from mcp_sidecar.call import Deadline
+from mcp_sidecar.errors import PoolExhausted, SidecarError, UnknownConnection, UpstreamUnavailable
+from mcp_sidecar.outbound import pool as pools
+from mcp_sidecar.outbound.connection import Connection, Row, State
+from mcp_sidecar.outbound.pool import Pool
+from mcp_sidecar.settings import PoolSettings
+from tests.outbound.fake_link import Links, key_of
+from tests.outbound.links import family
+
+LONG = 1000.0
+
+
+class Bench:
+    """A pool, its links, its tasks, and every row a watcher was told."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, settings: PoolSettings, *, held: bool) -> None:
+        self.tasks = tasks
+        self.pool = Pool(settings, tasks)
+        self.links = Links(held=held)
+        self.told: list[Row] = []
+        self.pool.watch(self.told.append)
+
+    async def lease(self, name: str, seconds: float = LONG) -> Connection:
+        key = key_of(name)
+        return await self.pool.acquire(key, self.links.opener(key), Deadline.after(seconds))
+
+    def waiting(self, name: str, seconds: float = LONG) -> asyncio.Task[Connection]:
+        return asyncio.ensure_future(self.lease(name, seconds))  # of no family: it may fail
+
+    async def used(self, *names: str) -> list[Connection]:
+        """Leased and given back, one after the other."""
+        connections = []
+        for name in names:
+            connections.append(connection := await self.lease(name))
+            self.pool.release(connection)
+        return connections
+
+    def keys(self) -> set[str]:
+        return {row.server + connection.key.credential for row, connection in self._pairs()}
+
+    def _pairs(self) -> list[tuple[Row, Connection]]:
+        by_id = {connection.id: connection for connection in self.pool.connections()}
+        return [(row, by_id[row.id]) for row in self.pool.rows()]
+
+
+@asynccontextmanager
+async def bench(
+    most: int = 2, per_endpoint: int = 10, *, held: bool = False, session_idle: float = 900.0
+) -> AsyncIterator[Bench]:
+    settings = PoolSettings(max_connections=most, max_per_endpoint=per_endpoint, idle=3.0, session_idle=session_idle)
+    async with family() as tasks:
+        made = Bench(tasks, settings, held=held)
+        yield made
+        await made.pool.shut()
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def refused(waiting: asyncio.Task[Connection]) -> SidecarError:
+    (outcome,) = await asyncio.gather(waiting, return_exceptions=True)
+    assert isinstance(outcome, SidecarError)
+    return outcome
+
+
+async def test_calls_of_one_key_share_its_connection():
+    async with bench() as its:
+        one, two = await asyncio.gather(its.lease("a"), its.lease("a"))
+        assert one is two
+        assert one.in_flight == 2 == one.calls
+        assert len(its.links.made) == 1 == its.links.made[0].opened
+
+
+@pytest.mark.covers("B-51")
+async def test_keys_differ_by_upstream_credential_and_capabilities():
+    async with bench(most=10) as its:
+        base = key_of("a")
+        keys = [base, key_of("b"), key_of("a1"), base._replace(capabilities=b'{"experimental":{}}')]
+        for key in keys * 2:
+            its.pool.release(await its.pool.acquire(key, its.links.opener(key), Deadline.after(LONG)))
+        assert [link.key for link in its.links.made] == keys
+
+
+@pytest.mark.covers("B-50")
+async def test_the_least_recently_used_idle_connection_makes_room():
+    async with bench(most=3) as its:
+        await its.used("a", "b", "c", "a")
+        await its.used("a1")
+        assert its.keys() == {"a", "c", "a1"}
+        assert [link.closed for link in its.links.made] == [0, 1, 0, 0]
+
+
+async def test_recency_counts_from_the_end_of_the_last_call():
+    async with bench(most=2) as its:
+        long = await its.lease("a")
+        await its.used("b")
+        its.pool.release(long)
+        assert [(row.server, row.lru_rank) for row in its.pool.rows()] == [("a", 1), ("b", 0)]
+        await its.used("c")
+        assert its.keys() == {"a", "c"}
+
+
+@pytest.mark.covers("B-50")
+async def test_a_busy_connection_is_never_closed_for_another():
+    async with bench(most=2) as its:
+        busy = [await its.lease("a"), await its.lease("b")]
+        waiting = its.waiting("c")
+        await settle()
+        assert not waiting.done() and its.keys() == {"a", "b"}
+        its.pool.release(busy[1])
+        assert (await waiting).key == key_of("c")
+        assert its.keys() == {"a", "c"}
+        assert busy[1].state is State.CLOSED and busy[0].state is State.CONNECTED
+
+
+async def test_a_full_endpoint_makes_room_among_its_own():
+    async with bench(most=10, per_endpoint=2) as its:
+        await its.used("b", "a1", "a2", "a3")
+        assert its.keys() == {"b", "a2", "a3"}
+        held = [await its.lease("a2"), await its.lease("a3")]
+        with pytest.raises(PoolExhausted):
+            await its.lease("a4", 0.0)
+        assert its.keys() == {"b", "a2", "a3"}  # closing b would have helped nobody
+        for connection in held:
+            its.pool.release(connection)
+
+
+@pytest.mark.covers("B-50")
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.12])
+async def test_a_wait_ends_before_the_deadline_as_exhausted(seconds: float):
+    async with bench(most=1) as its:
+        busy = await its.lease("a")
+        began = time.monotonic()
+        with pytest.raises(PoolExhausted) as caught:
+            await its.lease("b", seconds)
+        assert time.monotonic() - began < seconds + 0.5
+        assert caught.value.metadata == {"server": "b"} and caught.value.retry_after
+        its.pool.release(busy)
+        await its.used("b")
+
+
+async def test_a_wait_for_a_connection_that_does_not_come_about_ends_as_unavailable():
+    async with bench(held=True) as its:
+        with pytest.raises(UpstreamUnavailable, match="in time"):
+            await its.lease("a", 0.0)
+        its.links.made[0].finish()
+        assert await its.lease("a") is its.pool.connections()[0]
+
+
+async def test_waiters_are_served_in_the_order_they_came():
+    async with bench(most=1) as its:
+        busy = await its.lease("a")
+        order: list[str] = []
+
+        async def wait(name: str) -> None:
+            connection = await its.lease(name)
+            order.append(name)
+            await asyncio.sleep(0)
+            its.pool.release(connection)
+
+        running = [its.tasks.create_task(wait(name)) for name in ("b", "c", "a1", "b1")]
+        await settle()
+        its.pool.release(busy)
+        await asyncio.gather(*running)
+        assert order == ["b", "c", "a1", "b1"]
+
+
+async def test_a_cancelled_wait_leaves_no_lease_and_no_place_in_the_queue():
+    async with bench(most=1, held=True) as its:
+        waiting = [its.waiting("a") for _ in range(3)]
+        await settle()
+        waiting[0].cancel()
+        its.links.made[0].finish()
+        waiting[1].cancel()  # in the same turn as the lease is granted
+        connection = await waiting[2]
+        await settle()
+        assert connection.in_flight == 1
+        its.pool.release(connection)
+        assert its.pool._waiting == []
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_wait_cancelled_at_any_moment_of_the_opening_leaks_nothing(turns: int):
+    async with bench(most=1, held=True) as its:
+        waiting = its.waiting("a")
+        await settle()
+        its.links.made[0].finish()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        (outcome,) = await asyncio.gather(waiting, return_exceptions=True)
+        if isinstance(outcome, Connection):  # it was over before
+            its.pool.release(outcome)
+        await settle()
+        assert [row.in_flight for row in its.pool.rows()] == [0]
+        its.links.held = False
+        await its.used("b")
+
+
+async def test_a_failed_opening_is_told_to_all_who_wait_for_it_and_to_nobody_else():
+    async with bench(most=1, held=True) as its:
+        waiting, other = [its.waiting("a"), its.waiting("a")], its.waiting("b")
+        await settle()
+        its.links.made[0].finish(UpstreamUnavailable("no way"))
+        for one in waiting:
+            assert (await refused(one)).message == "no way"
+        await settle()
+        its.links.made[1].finish()
+        assert (await other).key == key_of("b")
+        assert [row.state for row in its.told if row.server == "a"] == [State.CONNECTING, State.CLOSED]
+        assert its.links.made[0].closed == 1
+
+
+async def test_closing_without_wait_closes_at_once_and_the_lease_may_still_be_given_back():
+    async with bench() as its:
+        busy = await its.lease("a")
+        assert its.pool.close(busy.id, wait=False).state is State.CLOSED
+        await settle()
+        assert its.links.made[0].closed == 1
+        fresh = await its.lease("a")
+        assert fresh is not busy
+        its.pool.release(busy)
+        assert fresh.state is State.CONNECTED and fresh.in_flight == 1
+
+
+async def test_closing_with_wait_lets_calls_end_and_new_ones_go_to_a_successor():
+    async with bench() as its:
+        busy = await its.lease("a")
+        assert its.pool.close(busy.id, wait=True).state is State.CONNECTED
+        waiting = its.waiting("a")
+        await settle()
+        assert not waiting.done() and its.links.made[0].closed == 0
+        its.pool.release(busy)
+        assert busy.state is State.CLOSED
+        assert (await waiting) is not busy
+
+
+async def test_closing_with_wait_closes_an_idle_connection_at_once():
+    async with bench() as its:
+        (idle,) = await its.used("a")
+        assert its.pool.close(idle.id, wait=True).state is State.CLOSED
+        assert its.pool.rows() == ()
+
+
+async def test_closing_what_is_being_opened_gives_those_who_wait_for_it_a_successor():
+    async with bench(held=True) as its:
+        waiting = its.waiting("a")
+        await settle()
+        its.pool.close("c1", wait=False)
+        its.links.made[0].finish(UpstreamUnavailable("closed under it"))
+        await settle()
+        its.links.made[1].finish()
+        assert (await waiting).id == "c2"
+
+
+async def test_closing_an_upstream_spares_the_others_and_the_calls_that_run():
+    async with bench(most=5) as its:
+        await its.used("a1", "b")
+        busy = await its.lease("a2")
+        its.pool.close_upstream("a")
+        assert its.keys() == {"a2", "b"}
+        assert busy.state is State.CONNECTED
+        its.pool.release(busy)
+        assert its.keys() == {"b"}
+
+
+async def test_a_connection_nobody_has_is_unknown():
+    async with bench() as its:
+        for name in ("c99", "", "x" * 1000):
+            with pytest.raises(UnknownConnection) as caught:
+                its.pool.close(name, wait=False)
+            assert len(caught.value.metadata["connection"]) <= 64
+            with pytest.raises(UnknownConnection):
+                its.pool.row(name)
+
+
+@pytest.mark.covers("B-52")
+async def test_idle_sockets_and_idle_sessions_are_closed_and_busy_ones_are_not():
+    async with bench(session_idle=900.0) as its:
+        (idle,) = await its.used("a")
+        busy = await its.lease("b")
+        now = time.monotonic()
+        its.pool.tick(now + 899)
+        assert its.keys() == {"a", "b"}
+        assert [link.idle_limits for link in its.links.made] == [[3.0], [3.0]]
+        its.pool.tick(now + 901)
+        assert its.keys() == {"b"} and idle.state is State.CLOSED
+        its.pool.release(busy)
+        its.pool.tick(now + 899)
+        assert its.keys() == {"b"}
+
+
+async def test_the_pool_ticks_by_itself(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pools, "_TICK_SECONDS", 0.001)
+    async with bench(session_idle=0.0) as its:
+        await its.used("a")
+        running = its.tasks.create_task(its.pool.run())
+        while its.pool.rows():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        running.cancel()
+
+
+@pytest.mark.covers("B-54")
+async def test_watchers_are_told_every_change_until_they_leave():
+    async with bench(most=1) as its:
+        later: list[Row] = []
+        unwatch = its.pool.watch(later.append)
+        (first,) = await its.used("a")
+        its.pool.report(first, UpstreamUnavailable("broken"))
+        its.pool.report(first, UpstreamUnavailable("still"))
+        its.pool.report(first, None)
+        unwatch()
+        await its.used("b")
+        assert [(row.server, row.state) for row in its.told] == [
+            ("a", State.CONNECTING),
+            ("a", State.CONNECTED),
+            ("a", State.DISCONNECTED),
+            ("a", State.CONNECTED),
+            ("a", State.CLOSED),
+            ("b", State.CONNECTING),
+            ("b", State.CONNECTED),
+        ]
+        assert its.told[2].last_error == "broken"
+        assert [row.state for row in later] == [row.state for row in its.told[:4]]
+
+
+async def test_a_disconnected_connection_is_kept_leased_and_evicted_like_any_idle_one():
+    async with bench(most=1) as its:
+        (broken,) = await its.used("a")
+        its.pool.report(broken, UpstreamUnavailable("broken"))
+        assert await its.lease("a") is broken
+        its.pool.release(broken)
+        await its.used("b")
+        assert broken.state is State.CLOSED
+
+
+async def test_a_closed_connection_stays_closed_whatever_is_reported_of_it():
+    async with bench() as its:
+        busy = await its.lease("a")
+        its.pool.close(busy.id, wait=False)
+        its.pool.report(busy, None)
+        its.pool.report(busy, UpstreamUnavailable("broken"))
+        assert busy.state is State.CLOSED
+
+
+async def test_rows_tell_what_users_are_shown():
+    async with bench() as its:
+        before = time.time()
+        (idle,) = await its.used("a")
+        busy = await its.lease("b")
+        first, second = its.pool.rows()
+        assert (first.id, first.server, first.endpoint, first.transport, first.era) == (
+            "c1", "a", "127.0.0.1:80", "http", "legacy",
+        )  # fmt: skip
+        assert (first.in_flight, first.lru_rank, first.calls, first.last_error) == (0, 0, 1, "")
+        assert (second.in_flight, second.lru_rank) == (1, -1)
+        assert before - 1 <= first.since <= time.time() and before - 1 <= first.last_used <= time.time()
+        assert its.pool.row(idle.id).id == "c1"
+        its.pool.release(busy)
+
+
+async def test_shutting_closes_everything_at_once():
+    async with bench(most=5) as its:
+        busy = await its.lease("a")
+        await its.used("b", "c")
+        await its.pool.shut()
+        assert its.pool.rows() == ()
+        assert [link.closed for link in its.links.made] == [1, 1, 1]
+        assert {row.state for row in its.told[-3:]} == {State.CLOSED}
+        its.pool.release(busy)
