@@ -16,7 +16,7 @@ class Alarm:
     """The deadlines of one event loop."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._limits: set[Limit] = set()
         self._ringing = False
 
@@ -28,7 +28,7 @@ class Alarm:
         self._limits.add(limit)
         if not self._ringing:
             self._ringing = True
-            self._loop.call_later(RESOLUTION, self._ring)
+            self.loop.call_later(RESOLUTION, self._ring)
 
     def discard(self, limit: Limit) -> None:
         self._limits.discard(limit)
@@ -46,7 +46,7 @@ class Alarm:
             limit.expire()
         self._ringing = bool(self._limits)
         if self._ringing:
-            self._loop.call_later(RESOLUTION, self._ring)
+            self.loop.call_later(RESOLUTION, self._ring)
 
 
 class Limit:
@@ -60,7 +60,8 @@ class Limit:
         self._expired = False
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
+        # With its loop given: to find out the loop costs a system call (CPython before 3.12 asks for the process id).
+        task = asyncio.current_task(self._alarm.loop)
         assert task is not None  # noqa: S101  # only tasks wait
         self._task = task
         self._cancelling = task.cancelling()

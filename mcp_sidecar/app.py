@@ -114,6 +114,7 @@ async def serve(
         log.info("stopping", in_flight=lifecycle.in_flight)
         await _end_calls(engine, lifecycle, steps.closing / 4)
         await faces.stop(steps.closing / 2)
+        dialer.prober.shut()
         await pool.shut()
         lifecycle.advance(Phase.STOPPED)
         for task in running:

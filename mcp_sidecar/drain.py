@@ -11,6 +11,9 @@ from mcp_sidecar.settings import DrainSettings
 
 # What is left for stopping listeners, ending upstream sessions and writing the last log lines.
 _CLOSING_SECONDS = 2.0
+# Between two looks whether callers still come, and how many of them at most.
+_SETTLE_SECONDS = 0.05
+_SETTLE_LOOKS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ def plan(settings: DrainSettings, pod_grace: float | None) -> Plan:
     if pod_grace is None or wanted.total <= pod_grace:
         return wanted
     closing = min(_CLOSING_SECONDS, pod_grace / 4)
-    share = (pod_grace - closing) / (wanted.lame_duck + wanted.grace or 1.0)
+    share = min(1.0, (pod_grace - closing) / (wanted.lame_duck + wanted.grace or 1.0))
     return Plan(wanted.lame_duck * share, wanted.grace * share, closing)
 
 
@@ -62,5 +65,17 @@ class Drain:
         try:
             async with asyncio.timeout(self._lifecycle.drain_deadline.remaining()):
                 await self._lifecycle.quiet()
+                await self._settle()
         except TimeoutError:
             return  # what is still in flight is ended by those who close
+
+    async def _settle(self) -> None:
+        """Let the calls on their way here hear that they are refused.
+
+        A server that stops tells those it has not looked at yet CANCELLED, which says nothing of whether they ran.
+        """
+        for _ in range(_SETTLE_LOOKS):
+            refused = self._lifecycle.refused
+            await asyncio.sleep(_SETTLE_SECONDS)
+            if refused == self._lifecycle.refused:
+                return

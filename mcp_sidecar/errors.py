@@ -196,12 +196,6 @@ class UpstreamRefused(SidecarError):
         self.data = data
 
 
-class ToolRefused(UpstreamRefused):
-    """The server knows no such tool."""
-
-    reason = "UNKNOWN_TOOL"
-
-
 class DeadlineExceeded(SidecarError):
     reason = "DEADLINE_EXCEEDED"
 

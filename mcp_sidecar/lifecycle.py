@@ -33,6 +33,7 @@ class Lifecycle:
         self._phase = Phase.STARTING
         self._waiting = set(latches)
         self._in_flight = 0
+        self._refused = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._subscribers: list[Callable[[Phase], None]] = []
@@ -62,6 +63,15 @@ class Lifecycle:
     @property
     def in_flight(self) -> int:
         return self._in_flight
+
+    @property
+    def refused(self) -> int:
+        """How many calls were turned away because the process is leaving."""
+        return self._refused
+
+    def refuse(self) -> None:
+        """A call was turned away because the process is leaving."""
+        self._refused += 1
 
     def release(self, latch: str) -> None:
         """Give up one reason not to be started; the last one starts the process."""

@@ -240,14 +240,19 @@ class SidecarClient:
         if on_notification is not None:
             # Servers report progress only to those who name a token.
             meta.setdefault("progressToken", next(self._progress_tokens))
-        message = dump({"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}})
-        request = engine.CallRequest(server=server, message_json=message)
+        body = dump({"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}})
+        request = engine.CallRequest(server=server, message_json=body)
+        response: engine.CallResponse | None = None
         async with self._stream(self._engine.CallStream, request, self._limit(timeout)) as events:
+            # To the end, though nothing follows the response: a stream left early is a cancelled call to the sidecar.
             async for event in events:
                 if event.HasField("response"):
-                    return event.response
-                if on_notification is not None:
+                    response = event.response
+                elif on_notification is not None:
                     done = on_notification(load(event.notification_json))
                     if inspect.isawaitable(done):
                         await done
-        raise errors.UpstreamProtocolError("the sidecar ended the call without a response", execution=Execution.UNKNOWN)
+        if response is None:
+            message = "the sidecar ended the call without a response"
+            raise errors.UpstreamProtocolError(message, execution=Execution.UNKNOWN)
+        return response

@@ -6,7 +6,7 @@ import msgspec
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine.engine import Engine
-from mcp_sidecar.errors import Execution, InvalidCall, ToolRefused, UpstreamProtocolError, UpstreamRefused
+from mcp_sidecar.errors import Execution, InvalidCall, UnknownTool, UpstreamProtocolError, UpstreamRefused
 from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.handshake import modern_meta
@@ -39,7 +39,7 @@ async def list_tools(engine: Engine, call: Call, server: str) -> list[bytes]:
 
 
 def result_of(response: Response, *, server: str = "", tool: str = "") -> bytes:
-    """The result of a response. Raises `UpstreamRefused` for an error, `ToolRefused` for one about a missing `tool`."""
+    """The result of a response. Raises `UpstreamRefused` for an error, `UnknownTool` for one about a missing `tool`."""
     if response.result is not None:
         return response.result
     said = jsonrpc.read_error(response)
@@ -47,9 +47,10 @@ def result_of(response: Response, *, server: str = "", tool: str = "") -> bytes:
         raise UpstreamProtocolError("the MCP server's error cannot be read", execution=Execution.DONE)
     code, message = said
     if code == eras.METHOD_NOT_FOUND and tool:
-        refused = ToolRefused(code, message)
-        refused.metadata |= {"server": server, "tool": tool}
-        raise refused
+        # In our words, which the log may hold too; those of the server may repeat arguments.
+        unknown = f"the MCP server {server!r} has no tool {tool[:128]!r}"
+        facts = {"server": server, "tool": tool, "jsonrpc_code": str(code)}
+        raise UnknownTool(unknown, execution=Execution.DONE, metadata=facts)
     raise UpstreamRefused(code, message)
 
 

@@ -85,6 +85,7 @@ class Engine:
 
     def _refuse_when(self, busy: int) -> None:
         if not self._lifecycle.admitting:
+            self._lifecycle.refuse()
             raise Draining("the sidecar is shutting down", retry_after=1.0)
         if busy >= self._admission.in_flight:
             raise Overloaded(f"{busy} calls are running, the most allowed (admission.in_flight)", retry_after=1.0)
@@ -157,9 +158,7 @@ class Engine:
         self._dialer.release(upstream, connection, None)
         return connection.link.era is not eras.Era.MODERN
 
-    async def _hear(
-        self, call: Call, request: Request, upstream: Upstream, sink: Sink, deadline: Deadline
-    ) -> Response:
+    async def _hear(self, call: Call, request: Request, upstream: Upstream, sink: Sink, deadline: Deadline) -> Response:
         try:
             return await self._attempt(call, request, upstream, sink, deadline)
         except EraChanged as change:

@@ -44,7 +44,6 @@ TABLE: dict[type[SidecarError], Status] = {
     errors.UpstreamUnavailable: Status("UNAVAILABLE", 502, _OWN - 14),
     errors.UpstreamLost: Status("UNAVAILABLE", 502, _OWN - 14),
     errors.UpstreamProtocolError: Status("INTERNAL", 502, eras.INTERNAL_ERROR),
-    errors.ToolRefused: Status("NOT_FOUND", 404, eras.INVALID_PARAMS),
     errors.UpstreamRefused: Status("INTERNAL", 502, eras.INTERNAL_ERROR),
     errors.SidecarError: Status("INTERNAL", 500, eras.INTERNAL_ERROR),
 }
@@ -78,7 +77,7 @@ def status_of(error: SidecarError) -> Status:
         if kind in TABLE:
             row = TABLE[kind]
             break
-    if type(error) is errors.UpstreamRefused and error.code in _REFUSALS:
+    if isinstance(error, errors.UpstreamRefused) and error.code in _REFUSALS:
         return Status(_REFUSALS[error.code], row.http, row.jsonrpc)
     return row
 

@@ -14,7 +14,7 @@ from mcp_sidecar.protocol.eras import INVALID_REQUEST, LATEST_MODERN, UNSUPPORTE
 from mcp_sidecar.protocol.handshake import ServerProfile, discover_request
 from mcp_sidecar.wire.http_client import HttpClient, Response
 
-_TOKEN = "progressToken"
+_PROGRESS = "progressToken"
 _VERSION_HEADER = b"mcp-protocol-version: %b\r\n" % LATEST_MODERN.encode()
 
 
@@ -63,10 +63,10 @@ class ModernLink:
     async def exchange(self, request: jsonrpc.Request, call: Call, sink: Sink) -> jsonrpc.Response:
         """See `Link.exchange`. The notifications of the reply go to `sink` as they come."""
         request_id = b"%d" % next(self._ids)
-        token = request.meta.get(_TOKEN)
+        token = request.meta.get(_PROGRESS)
         if token is not None:
             # Tokens are unique among the requests of one client, which to the server is the sidecar.
-            request = jsonrpc.Request(request.method, request.id, request.params, request.meta | {_TOKEN: request_id})
+            request = jsonrpc.Request(request.method, request.id, request.params, request.meta | {_PROGRESS: request_id})
         response = await http.send(
             self._client, b"POST", self._endpoint, self._headers(request, call), request.encode(request_id), call
         )
@@ -99,9 +99,9 @@ class ModernLink:
             if message.id:
                 raise http.nonsense(self._endpoint, "it sent a request on a stream of 2026-07-28")
             if message.method == "notifications/progress":
-                if token is None or message.params.get(_TOKEN) != request_id:
+                if token is None or message.params.get(_PROGRESS) != request_id:
                     continue  # progress of no request, or of another
-                message.params[_TOKEN] = token
+                message.params[_PROGRESS] = token
             await sink.notify(message.method, message.encode(b""))
         raise http.lost(self._endpoint, call)
 

@@ -74,4 +74,6 @@ class Monitor:
     def _failed(self, connection: Connection, error: Exception) -> None:
         failure = error if isinstance(error, SidecarError) else SidecarError(f"no answer within {_CHECK_SECONDS:g} s")
         self._pool.report(connection, failure)
-        connection.retry_at = time.monotonic() + self._backoff.delay(max(1, connection.failures))
+        # Checks are counted and not calls: a hundred calls lost at once are one failure of the server.
+        connection.failures += 1
+        connection.retry_at = time.monotonic() + self._backoff.delay(connection.failures)

@@ -180,7 +180,6 @@ class Pool:
             connection.failures, connection.last_error = 0, ""
             self._change(connection, State.CONNECTED)
         else:
-            connection.failures += 1
             connection.last_error = error.message
             if connection.state is not State.DISCONNECTED:
                 connection.retry_at = now

@@ -56,6 +56,10 @@ class Prober:
         for probed in [probed for probed in self._verdicts if probed[0] == endpoint]:
             del self._verdicts[probed]
 
+    def shut(self) -> None:
+        """End every probe: a server that does not answer must not hold up the end of the process."""
+        self._flights.cancel()
+
     async def verdict(
         self, endpoint: Endpoint, credential: http.Credential, open_client: Callable[[], HttpClient], protocol: str
     ) -> Verdict:

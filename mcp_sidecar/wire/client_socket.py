@@ -99,7 +99,7 @@ class Response:
         """A segment has been taken apart: wake the reader or hold the sender back, as its reading asks for."""
         limits = self._socket.limits
         if not self._whole:
-            if self._waiting > limits.buffer_bytes:
+            if self._waiting > limits.buffer_bytes and not self._complete:  # else the socket is somebody else's by now
                 self._socket.pause()
             if self._parts:
                 self._wake()

@@ -108,19 +108,26 @@ class HttpClient:
         loop = asyncio.get_running_loop()
         where = f"{origin.host}:{origin.port}"
         name = origin.host if origin.tls else None
+        sock = ClientSocket(self, limits, loop, self._outbox)
+        connected = False
         try:
             async with asyncio.timeout(limits.connect_seconds + (limits.tls_seconds if origin.tls else 0.0)):
-                _, sock = await loop.create_connection(
-                    lambda: ClientSocket(self, limits, loop, self._outbox),
+                await loop.create_connection(
+                    lambda: sock,
                     origin.host,
                     origin.port,
                     ssl=origin.tls,
                     server_hostname=name,
                 )
+            connected = True
         except TimeoutError as error:
             raise ConnectFailed(f"no connection to {where} in time") from error
         except OSError as error:  # ssl.SSLError is one
             raise ConnectFailed(f"no connection to {where}: {error}") from error
+        finally:
+            # Cancelled in the turn in which it was connected: uvloop tells the protocol nothing of its end then.
+            if sock in self._open and not connected:
+                sock.drop()
         if not sock.usable:
             sock.drop()
             raise ConnectFailed(f"{where} closed the connection at once")

@@ -17,7 +17,7 @@ SECONDS = 10.0
 
 
 def message(method: str, params: dict[str, Any] | None = None, **meta: Any) -> bytes:
-    whole = {"jsonrpc": "2.0", "id": "mine", "method": method, "params": dict(params or {})}
+    whole: dict[str, Any] = {"jsonrpc": "2.0", "id": "mine", "method": method, "params": dict(params or {})}
     if meta:
         whole["params"]["_meta"] = meta
     return json.dumps(whole).encode()

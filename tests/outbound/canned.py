@@ -27,7 +27,7 @@ class Canned:
         await self._tasks.__aenter__()
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(lambda: Wire(self._opened), "127.0.0.1", 0)
-        self.url = "http://127.0.0.1:{}/mcp".format(self._listener.sockets[0].getsockname()[1])
+        self.url = f"http://127.0.0.1:{self._listener.sockets[0].getsockname()[1]}/mcp"
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -94,9 +94,7 @@ async def test_a_client_of_http_that_hangs_up_has_its_call_cancelled(era: Any, h
 @eras
 async def test_a_hundred_cancelled_calls_leave_nothing_behind(era: Any, how: str):
     async with FakeServer(era) as up, Sidecar({"up": up.url}) as sidecar:
-        running = [
-            sidecar.engine.Call(engine_pb2.CallRequest(message_json=HELD), timeout=SECONDS) for _ in range(100)
-        ]
+        running = [sidecar.engine.Call(engine_pb2.CallRequest(message_json=HELD), timeout=SECONDS) for _ in range(100)]
         await up.until(lambda s: len(s.executions) == 100)
         for one in running:
             one.cancel()
@@ -185,7 +183,7 @@ async def test_a_call_is_not_sent_again_after_the_caller_has_heard_of_it():
         await tool(sidecar, "echo", {"text": "hi"})
         up.next_reply("closes_mid_sse", on="tools/list")
         request = engine_pb2.CallRequest(message_json=message("tools/list", progressToken="p"))
-        stream = sidecar.engine.CallStream(request, timeout=SECONDS)
+        stream: Any = sidecar.engine.CallStream(request, timeout=SECONDS)
         assert b"progress" in (await stream.read()).notification_json
         assert (await failure(stream.read())).code == "UNAVAILABLE"
         assert up.count("tools/list") == 1

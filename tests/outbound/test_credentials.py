@@ -55,7 +55,9 @@ def test_a_token_swapped_by_a_symbolic_link_is_seen(tmp_path: Path):
     assert b"token-b" in credentials.of(upstream(link)).header
 
 
-@pytest.mark.parametrize("unfit", [b"", b" \n", b"two\nlines", b"a\r\nx: y", b"gr\xfc\xdfe", "größe".encode(), b"nul\0"])
+@pytest.mark.parametrize(
+    "unfit", [b"", b" \n", b"two\nlines", b"a\r\nx: y", b"gr\xfc\xdfe", "größe".encode(), b"nul\0"]
+)
 def test_the_last_good_token_stays_while_the_file_is_unfit_and_the_next_good_one_counts(tmp_path: Path, unfit: bytes):
     clock = Clock()
     (file := tmp_path / "token").write_text("good")

@@ -86,16 +86,18 @@ async def test_a_failure_nobody_waits_for_any_more_ends_nothing():
 
 
 async def test_callers_are_released_when_the_family_ends():
-    flights: Flights[int]
-    waiting: asyncio.Task[int] | None = None
-    with pytest.raises(KeyError):
+    waiting: list[asyncio.Task[int]] = []
+
+    async def fall_out() -> None:
         async with family() as tasks:
             flights = Flights[int](tasks)
-            waiting = asyncio.ensure_future(flights.join("a", Work()))  # of no family: it has to be told
+            waiting.append(asyncio.ensure_future(flights.join("a", Work())))  # of no family: it has to be told
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             raise KeyError
-    assert waiting is not None
+
+    with pytest.raises(KeyError):
+        await fall_out()
     async with asyncio.timeout(1):
-        await asyncio.wait({waiting})
-    assert waiting.cancelled()
+        await asyncio.wait(waiting)
+    assert waiting[0].cancelled()

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from mcp_sidecar.errors import Execution, SidecarError, Unavailable, UpstreamProtocolError, UpstreamUnavailable
+from mcp_sidecar.outbound import http_legacy
 from mcp_sidecar.outbound.http import Credential
 from mcp_sidecar.outbound.http_legacy import LegacyLink, SessionLost
 from mcp_sidecar.protocol.jsonrpc import Request
@@ -178,7 +179,7 @@ async def test_a_call_whose_handshake_failed_has_not_run(on: str, rudeness: str)
 
 async def test_a_refused_handshake_tells_the_code_and_not_the_words():
     async with Canned(400, error(-32022)) as server, legacy(server.url) as link:
-        with pytest.raises(UpstreamUnavailable, match="refused to initialize.*-32022") as caught:
+        with pytest.raises(UpstreamUnavailable, match=r"refused to initialize.*-32022") as caught:
             await link.open()
         assert "secret" not in str(caught.value)
 
@@ -294,7 +295,8 @@ async def test_a_wish_for_logs_that_failed_is_asked_for_again():
         assert [session.log_level for session in server.sessions.values()] == ["info"]
 
 
-async def test_closing_ends_what_runs_and_the_session_within_a_second_even_if_the_server_is_silent():
+async def test_closing_ends_what_runs_and_waits_for_a_silent_server_only_so_long(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(http_legacy, "_COURTESY_SECONDS", 0.05)
     async with FakeServer("legacy", script={"DELETE": "never_answers"}) as server, asyncio.TaskGroup() as tasks:
         async with legacy(server.url) as link:
             await link.open()

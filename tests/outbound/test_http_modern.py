@@ -28,8 +28,8 @@ async def test_requests_carry_the_headers_of_the_revision_and_nothing_the_caller
         await ask(link, "regional", {"region": "eu"}, call=call)
         (received,) = server.requests
     assert set(received.headers) == {
-        "host", "content-type", "accept", "content-length", "authorization", "x-request-id", "traceparent", "tracestate",
-        "baggage", "mcp-protocol-version", "mcp-method", "mcp-name", "mcp-param-region",
+        "host", "content-type", "accept", "content-length", "authorization", "x-request-id", "traceparent",
+        "tracestate", "baggage", "mcp-protocol-version", "mcp-method", "mcp-name", "mcp-param-region",
     }  # fmt: skip
     assert received.headers["mcp-protocol-version"] == "2026-07-28"
     assert received.headers["mcp-method"] == "tools/call"
@@ -190,7 +190,9 @@ async def test_redirects_are_not_followed():
         assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize(("value", "seconds"), [("7", 7.0), ("999999", 3600.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None)])
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("7", 7.0), ("999999", 3600.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None)]
+)
 async def test_a_busy_server_tells_when_to_come_again(value: str, seconds: float | None):
     async def busy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -198,7 +200,7 @@ async def test_a_busy_server_tells_when_to_come_again(value: str, seconds: float
         writer.close()
 
     listener = await asyncio.start_server(busy, "127.0.0.1", 0)
-    async with listener, modern("http://127.0.0.1:{}/mcp".format(listener.sockets[0].getsockname()[1])) as link:
+    async with listener, modern(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/mcp") as link:
         with pytest.raises(UpstreamUnavailable) as caught:
             await ask(link, "echo")
         assert caught.value.retry_after == seconds

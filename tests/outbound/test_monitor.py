@@ -196,7 +196,7 @@ async def test_on_a_real_session_it_pings_reconnects_and_opens_none_to_look():
         assert connection.state is State.DISCONNECTED
         await server.start()
         await its.look(120)
-        assert connection.state is State.CONNECTED
+        assert [(row.id, row.state) for row in its.pool.rows()] == [(connection.id, State.CONNECTED)]
         assert server.count("initialize") == 2  # the first one, and one for the session in use that was lost
         assert server.violations == []
         await its.pool.shut()

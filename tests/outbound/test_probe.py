@@ -73,7 +73,9 @@ async def test_an_answer_on_a_stream_counts_like_one_in_json():
     ("status", "body", "era"),
     [
         pytest.param(200, answer(result=DISCOVERED), Era.MODERN, id="discovered"),
-        pytest.param(200, answer(result={**DISCOVERED, "supportedVersions": ["2025-11-25"]}), Era.LEGACY, id="old only"),
+        pytest.param(
+            200, answer(result={**DISCOVERED, "supportedVersions": ["2025-11-25"]}), Era.LEGACY, id="old only"
+        ),
         pytest.param(200, answer(result={**DISCOVERED, "supportedVersions": ["2031-01-01"]}), Era.LEGACY, id="future"),
         pytest.param(200, error(-32601), Era.LEGACY, id="unknown method"),
         pytest.param(200, error(-32602), Era.LEGACY, id="invalid params"),
@@ -183,9 +185,7 @@ async def test_a_caller_that_gives_up_does_not_spoil_the_probe_for_the_others():
     async with Canned(200, answer(result=DISCOVERED), wait=release) as server, asyncio.TaskGroup() as tasks:
         asking = Prober(tasks)
         endpoint = endpoint_of(server.url)
-        waiting = [
-            tasks.create_task(asking.verdict(endpoint, NOBODY, Clients(server.url), "auto")) for _ in range(3)
-        ]
+        waiting = [tasks.create_task(asking.verdict(endpoint, NOBODY, Clients(server.url), "auto")) for _ in range(3)]
         async with asyncio.timeout(SECONDS):
             while not server.requests:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)

@@ -87,7 +87,9 @@ async def test_a_call_whose_stream_cannot_be_resumed_may_have_run():
         assert len(server.executions) == 1
 
 
-@pytest.mark.parametrize("rudeness", ["404_once", "status_401", "status_500", "html200", "reset", "closes_before_reply"])
+@pytest.mark.parametrize(
+    "rudeness", ["404_once", "status_401", "status_500", "html200", "reset", "closes_before_reply"]
+)
 async def test_a_refused_resumption_leaves_it_open_whether_the_call_ran(rudeness: str):
     async with FakeServer("legacy", priming=True, retry_ms=1, script={"GET": rudeness}) as server:
         async with legacy(server.url) as link:

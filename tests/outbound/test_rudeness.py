@@ -50,7 +50,18 @@ ENDLESS = ("endless_sse_comments", "endless_progress", "never_answers", "slow_dr
 HARMLESS = ("unasked_notifications", "unknown_result_type")
 # Each era has a test of its own for these.
 ELSEWHERE = ("404_once", "request_on_modern_stream", "two_finals")
-LEAKS = ("Welcome", "secret", "Traceback", "rude", "somebody", "xxxx", "elsewhere", "resource_metadata", '"ok"', "filler")
+LEAKS = (
+    "Welcome",
+    "secret",
+    "Traceback",
+    "rude",
+    "somebody",
+    "xxxx",
+    "elsewhere",
+    "resource_metadata",
+    '"ok"',
+    "filler",
+)
 
 
 def test_every_rudeness_has_its_place():
@@ -126,7 +137,9 @@ async def test_404_with_a_json_rpc_error_is_an_answer_of_a_modern_server():
 
 
 @pytest.mark.parametrize("code", [400, 404, 405, 406, 413, 415, 422])
-@pytest.mark.parametrize("body", [b"<html>secret</html>", b'{"jsonrpc":"2.0","id":1,"result":{}}', b'{"secret":1}', b"{"])
+@pytest.mark.parametrize(
+    "body", [b"<html>secret</html>", b'{"jsonrpc":"2.0","id":1,"result":{}}', b'{"secret":1}', b"{"]
+)
 async def test_a_client_error_without_a_json_rpc_error_was_refused_before_it_ran(code: int, body: bytes):
     async with Canned(code, body) as server, modern(server.url) as link:
         call = a_call()
@@ -173,7 +186,9 @@ async def test_the_media_type_is_read_as_http_has_it(kind: str):
 
 
 async def test_events_of_other_names_are_not_messages():
-    body = b"event: ping\ndata: 2026-11-23\n\n" + event({"jsonrpc": "2.0", "id": 1, "result": {"content": [{"text": "x"}]}})
+    body = b"event: ping\ndata: 2026-11-23\n\n" + event(
+        {"jsonrpc": "2.0", "id": 1, "result": {"content": [{"text": "x"}]}}
+    )
     async with Canned(200, body, "text/event-stream") as server, modern(server.url) as link:
         assert await ask(link, "echo") == "x"
 

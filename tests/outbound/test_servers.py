@@ -10,7 +10,7 @@ import pytest
 
 from mcp_sidecar.outbound import credentials, probe
 from mcp_sidecar.settings import UpstreamAuthSettings, UpstreamSettings
-from mcp_sidecar.v1 import connections_pb2, engine_pb2
+from mcp_sidecar.v1 import engine_pb2
 from tests.outbound.calling import SECONDS, call, events, failure, message, tool
 from tests.outbound.canned import Canned, error
 from tests.support.fake_rude import RUDE
@@ -39,13 +39,10 @@ async def test_a_server_that_does_not_answer_the_probe_is_asked_again_by_the_nex
     async with FakeServer(script={"server/discover": [rudeness] * 2}) as up, Sidecar({"up": up.url}) as sidecar:
         refused = await failure(tool(sidecar, "echo", {"text": "hi"}))
         assert refused.code in ("UNAVAILABLE", "INTERNAL") and refused.execution == "none"
-        up.next_reply("status_401", on="server/discover", times=0)
-        async with asyncio.timeout(SECONDS):
-            while (await sidecar.connections.ListServers(connections_pb2.ListServersRequest())).servers[0].state != 2:
-                try:
-                    assert await tool(sidecar, "echo", {"text": "hi"}) == "hi"
-                except Exception as refusal:
-                    assert "UNAVAILABLE" in str(refusal) or "INTERNAL" in str(refusal)
+        if up.count("server/discover") == 1:  # not worth a second attempt of the same call
+            await failure(tool(sidecar, "echo", {"text": "hi"}))
+        assert await tool(sidecar, "echo", {"text": "hi"}) == "hi"
+        assert up.count("server/discover") == 3
         assert len(up.executions) == 1
 
 
@@ -73,7 +70,7 @@ async def test_a_listener_too_finds_out_that_the_era_changed():
     async with FakeServer("modern") as up, Sidecar({"up": up.url}) as sidecar:
         await tool(sidecar, "echo", {"text": "new"})
         up.era = "legacy"
-        stream = sidecar.engine.Stream(engine_pb2.StreamRequest(), timeout=SECONDS)
+        stream: Any = sidecar.engine.Stream(engine_pb2.StreamRequest(), timeout=SECONDS)
         assert b"acknowledged" in (await stream.read()).notification_json
         await up.until(lambda s: s.streams == 1)
         stream.cancel()
@@ -114,7 +111,9 @@ async def test_a_stream_that_breaks_off_is_resumed_for_the_caller():
         got = [event async for event in events(sidecar, "reconnect", {}, progressToken="p")]
         assert [event["params"]["message"] for event in got[:-1]] == ["before", "after"]
         assert got[-1]["result"]["content"][0]["text"] == "reconnected"
-        assert [received.headers.get("last-event-id") for received in up.requests if received.method == "GET"] == ["s2-2"]
+        assert [received.headers.get("last-event-id") for received in up.requests if received.method == "GET"] == [
+            "s2-2"
+        ]
         assert len(up.executions) == 1
         assert up.violations == []
 
@@ -136,7 +135,9 @@ async def test_a_call_whose_stream_broke_and_whose_server_died_is_not_sent_again
 @both_eras
 async def test_requests_carry_the_headers_of_their_era_and_nothing_of_the_callers(era: Any):
     async with FakeServer(era) as up, Sidecar({"up": up.url}) as sidecar:
-        request = engine_pb2.CallRequest(message_json=message("tools/call", {"name": "echo", "arguments": {"text": "x"}}))
+        request = engine_pb2.CallRequest(
+            message_json=message("tools/call", {"name": "echo", "arguments": {"text": "x"}})
+        )
         metadata = (("authorization", "Bearer callers"), ("x-mine", "1"), ("cookie", "a=b"), ("x-request-id", "req-7"))
         await sidecar.engine.Call(request, timeout=SECONDS, metadata=metadata)
         received = up.requests[-1]
@@ -162,17 +163,30 @@ async def test_callers_with_equal_ids_and_tokens_never_hear_of_each_other(era: A
         assert answers == [(steps, f"{steps} steps") for steps in range(1, 13)]
         calls = [received for received in up.requests if received.tool]
         assert len({call.id for call in calls}) == len({call.meta["progressToken"] for call in calls}) == 12
-        assert "mine" not in {call.id for call in calls} and "same" not in {call.meta["progressToken"] for call in calls}
+        assert "mine" not in {call.id for call in calls} and "same" not in {
+            call.meta["progressToken"] for call in calls
+        }
         assert up.violations == []
 
 
 INTERNAL = ("html200", "truncated_json", "endless_body", "oversized", "oversized_event", "endless_sse_line", "wrong_id",
             "missing_id", "result_and_error", "not_jsonrpc", "batch_array", "bad_sse", "garbage", "huge_headers",
             "1xx_storm", "status_500", "status_307")  # fmt: skip
-UNAVAILABLE = ("truncated_body", "closes_before_reply", "closes_mid_sse", "ends_without_final", "reset", "reset_mid_sse",
-               "status_503", "status_401")  # fmt: skip
+UNAVAILABLE = ("truncated_body", "closes_before_reply", "closes_mid_sse", "ends_without_final", "reset",
+               "reset_mid_sse", "status_503", "status_401")  # fmt: skip
 PATIENCE = ("endless_sse_comments", "endless_progress", "never_answers", "slow_drip")
-LEAKS = ("Welcome", "secret", "Traceback", "rude", "somebody", "xxxx", "elsewhere", "resource_metadata", "filler", "127.")
+LEAKS = (
+    "Welcome",
+    "secret",
+    "Traceback",
+    "rude",
+    "somebody",
+    "xxxx",
+    "elsewhere",
+    "resource_metadata",
+    "filler",
+    "127.",
+)
 
 
 @pytest.mark.covers("B-15", "B-22", "B-23")
@@ -185,7 +199,9 @@ async def test_every_rude_answer_fails_its_call_once_and_says_no_word_of_the_ser
             before = len(up.executions)
             timeout = 0.12 if rudeness in PATIENCE else SECONDS
             refused = await failure(tool(sidecar, "echo", {"text": "hi"}, timeout=timeout))
-            code = "DEADLINE_EXCEEDED" if rudeness in PATIENCE else "INTERNAL" if rudeness in INTERNAL else "UNAVAILABLE"
+            code = (
+                "DEADLINE_EXCEEDED" if rudeness in PATIENCE else "INTERNAL" if rudeness in INTERNAL else "UNAVAILABLE"
+            )
             assert (rudeness, refused.code) == (rudeness, code)
             assert not [leak for leak in LEAKS if leak in refused.message], rudeness
             never_ran = rudeness in ("status_307", "status_401")

@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from mcp_sidecar.v1 import engine_pb2, engine_pb2_grpc
+from mcp_sidecar.v1 import connections_pb2, connections_pb2_grpc, engine_pb2, engine_pb2_grpc
 from tests.inbound.http.posts import META, message
 from tests.support.raw_mcp import Modern
 from tests.support.sidecar_process import run, sidecar_process
@@ -71,13 +71,25 @@ async def test_a_server_killed_in_mid_call_is_told_at_once_and_found_again_later
             assert code == 69
             assert "up" in err
 
+            connections = connections_pb2_grpc.ConnectionManagerStub(channel)
+            assert await _state(connections) == "CONNECTION_STATE_DISCONNECTED"
             with server(era, port):
+                async with asyncio.timeout(10):
+                    while await _state(connections) != "CONNECTION_STATE_CONNECTED":  # noqa: ASYNC110 - in another process
+                        await asyncio.sleep(0.02)
                 reply = await Modern(sidecar.url("up")).call("echo", {"text": "back"})
                 assert reply.status == 200
                 answer = await engine.CallTool(
                     engine_pb2.CallToolRequest(server="up", tool="add", arguments_json=b'{"a":1,"b":2}')
                 )
                 assert b'"3"' in answer.result_json
+
+
+async def _state(connections: connections_pb2_grpc.ConnectionManagerAsyncStub) -> str:
+    """Of the one connection there is."""
+    answer = await connections.ListConnections(connections_pb2.ListConnectionsRequest())
+    (connection,) = answer.connections
+    return connections_pb2.ConnectionState.Name(connection.state)
 
 
 async def _failure(waiting: object) -> str:

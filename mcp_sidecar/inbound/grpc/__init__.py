@@ -1,1 +1,1 @@
-"""The gRPC face: our two services, health, and the chain in front of them. The only part of `inbound` that sees grpc."""
+"""The gRPC face: our two services, health, and the chain in front of them. Nothing else in `inbound` sees grpc."""

@@ -110,6 +110,7 @@ class ConnectionService:
         if request.server:
             self._directory.find(request.server)
         if not self._lifecycle.admitting:
+            self._lifecycle.refuse()
             raise Draining("the sidecar is shutting down", retry_after=1.0)
         await call.context.send_initial_metadata(((REQUEST_ID, call.request_id),))
         changes: asyncio.Queue[Row | None] = asyncio.Queue(_MAX_UNREAD)

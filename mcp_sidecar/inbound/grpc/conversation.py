@@ -1,7 +1,7 @@
 """`BiDiStream`: one MCP conversation on one gRPC stream, many calls in flight. Knows no upstream.
 
-Three parties: a reader (this task), one task a call, one writer. gRPC breaks when two tasks write to one stream, so every
-frame goes through the send queue.
+Three parties: a reader, one task a call, one writer. gRPC breaks when two tasks write to one stream, so every frame
+goes through the send queue.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _UNFIT = re.compile(r'[^!-~]|"')
 
 
 class Conversation:
-    """One BiDiStream. `run_call` is the chain (log line, sample) around each request inside it; `tasks` owns the tasks."""
+    """One BiDiStream. `run_call` is the chain (log line, sample) around each request in it; `tasks` owns the tasks."""
 
     def __init__(
         self, call: RpcCall, settings: GrpcSettings, lifecycle: Lifecycle, run_call: Next, tasks: asyncio.TaskGroup
@@ -168,7 +168,7 @@ class _Frames(Ignore):
     def __init__(self, queue: SendQueue[pb.ServerFrame]) -> None:
         self._queue = queue
 
-    async def notify(self, method: str, message: bytes) -> None:
+    async def notify(self, method: str, message: bytes) -> None:  # noqa: ARG002 - every sink is told the method
         self._queue.put(pb.ServerFrame(message_json=message))
 
 

@@ -41,7 +41,7 @@ class _Events(Ignore):
     def __init__(self, call: RpcCall) -> None:
         self._call = call
 
-    async def notify(self, method: str, message: bytes) -> None:
+    async def notify(self, method: str, message: bytes) -> None:  # noqa: ARG002 - every sink is told the method
         await self._call.context.write(pb.CallEvent(notification_json=message))
 
 
@@ -51,7 +51,7 @@ class _Notifications(Ignore):
     def __init__(self, call: RpcCall) -> None:
         self._call = call
 
-    async def notify(self, method: str, message: bytes) -> None:
+    async def notify(self, method: str, message: bytes) -> None:  # noqa: ARG002 - every sink is told the method
         await self._call.context.write(pb.StreamResponse(notification_json=message, info=info(self._call)))
 
 

@@ -186,7 +186,7 @@ class Unknown(grpc.GenericRpcHandler):
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         rpc = str(details.method)
 
-        async def refuse(call: Call, _request: Any) -> None:
+        async def refuse(_call: Call, _request: Any) -> None:
             raise UnknownMethod(f"there is no RPC {rpc[:128]}")
 
         run = compose(self._steps, refuse)

@@ -13,7 +13,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import SidecarError, UpstreamRefused
+from mcp_sidecar.errors import SidecarError
 from mcp_sidecar.inbound.chain import Next
 from mcp_sidecar.inbound.grpc.metadata import ERROR_CODE, EXECUTION, REQUEST_ID, RpcCall
 from mcp_sidecar.inbound.status import named, status_of
@@ -56,8 +56,8 @@ async def _abort(call: RpcCall, failure: SidecarError) -> None:
     code = grpc.StatusCode[status_of(failure).grpc]
     message = shorten(failure.message, _MAX_MESSAGE)
     trailing: list[tuple[str, str | bytes]] = [(REQUEST_ID, call.request_id), (EXECUTION, failure.execution.value)]
-    if isinstance(failure, UpstreamRefused):
-        trailing.append((ERROR_CODE, str(failure.code)))
+    if said := failure.metadata.get("jsonrpc_code"):
+        trailing.append((ERROR_CODE, said))
     trailing.append(("grpc-status-details-bin", details(failure, call, code.name, message)))
     try:
         # An abort waits for a write that nobody reads; by then the status is decided and the stream is given up.

@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -80,7 +81,7 @@ async def test_notifications_of_a_call_come_before_its_answer_and_with_its_own_t
             params = {"name": "progress", "arguments": {"steps": 3}, "_meta": meta}
             await stream.write(frame(request("tools/call", id=name, **params)))
         progress: dict[str, list[int]] = {"token-x": [], "token-y": []}
-        answered = []
+        answered: list[str] = []
         while len(answered) < 2:
             message = await said(stream)
             if "id" in message:
@@ -281,8 +282,7 @@ async def test_the_streams_deadline_is_that_of_its_calls():
 
 
 def _memory() -> int:
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 @pytest.mark.covers("B-07")

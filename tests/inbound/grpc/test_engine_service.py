@@ -12,8 +12,9 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 
 from mcp_sidecar.settings import TimeoutSettings, UpstreamSettings
 from mcp_sidecar.v1 import engine_pb2 as pb
+from mcp_sidecar.v1 import engine_pb2_grpc
 from tests.inbound.grpc.asking import asked, details, failed, request, text_of, tool, trailers
-from tests.inbound.grpc.kinds import ended
+from tests.inbound.grpc.kinds import SMALL_WINDOW, ended
 from tests.inbound.waiting import eventually
 from tests.support.fake_server import FakeServer
 from tests.support.sidecar import Sidecar
@@ -126,7 +127,8 @@ async def test_a_servers_error_is_a_message_on_calls_and_a_status_on_typed_ones(
         arguments = json.dumps({"code": code}).encode()
         refused = await failed(sidecar.engine.CallTool(pb.CallToolRequest(tool="crash", arguments_json=arguments)))
         expected = {-32602: "INVALID_ARGUMENT", -32601: "NOT_FOUND"}.get(code, "INTERNAL")
-        assert (refused.code().name, refused.details()) == (expected, "the tool crashed")
+        said = "the MCP server 'up' has no tool 'crash'" if code == -32601 else "the tool crashed"
+        assert (refused.code().name, refused.details()) == (expected, said)
         assert trailers(refused)["mcp-sidecar-execution"] == "done"
         assert trailers(refused)["mcp-error-code"] == str(code)
         assert [line["code"] for line in sidecar.calls()] == ["OK", "OK", expected]
@@ -301,3 +303,38 @@ async def test_a_call_to_a_server_that_is_not_there_has_not_run():
         error = await failed(sidecar.engine.Call(asked(tool("echo", text="hi")), timeout=5))
         assert (error.code().name, trailers(error)["mcp-sidecar-execution"]) == ("UNAVAILABLE", "none")
         assert "127.0.0.1" not in str(error.details())
+
+
+@pytest.mark.covers("B-20", "B-30")
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_streams_cancelled_at_any_moment_are_cancelled_and_no_bug(era: Any):
+    async with FakeServer(era=era, script={"tools/call": "endless_progress"}) as up, Sidecar({"up": up.url}) as sidecar:
+        async with asyncio.timeout(20):
+
+            async def leave_after(reads: int) -> None:
+                stream: Any = sidecar.engine.CallStream(asked(tool("echo", text="hi")))
+                for _ in range(reads):
+                    await stream.read()
+                stream.cancel()
+
+            await asyncio.gather(*(leave_after(number % 7) for number in range(50)))
+            rpc = PREFIX + "CallStream"
+            begun = up.count("tools/call")
+            await up.until(lambda s: len(s.cancelled) >= begun - 10)
+            await eventually(lambda: all(line["code"] == "CANCELLED" for line in sidecar.calls(rpc=rpc)))
+            assert len(sidecar.calls(rpc=rpc)) >= 40
+
+
+@pytest.mark.covers("B-21", "B-31")
+async def test_a_client_that_does_not_read_its_events_cannot_hold_a_call_beyond_its_timeout():
+    async with FakeServer(script={"tools/call": "endless_progress"}) as up:
+        limit = UpstreamSettings(name="up", url=up.url, timeout=TimeoutSettings(call=0.3))
+        async with Sidecar({"up": limit}) as sidecar, asyncio.timeout(10):
+            await sidecar.engine.Call(asked(request("tools/list")))
+            options = [("grpc.use_local_subchannel_pool", 1), *SMALL_WINDOW]
+            async with grpc.aio.insecure_channel(sidecar.address("grpc"), options=options) as channel:
+                stream: Any = engine_pb2_grpc.MCPEngineStub(channel).CallStream(asked(tool("echo", text="hi")))
+                await up.until(lambda s: s.cancelled)
+                await eventually(lambda: sidecar.calls(rpc=PREFIX + "CallStream"))
+                assert (await ended(stream, "UnaryStream")).code == "DEADLINE_EXCEEDED"
+                assert [line["code"] for line in sidecar.calls(rpc=PREFIX + "CallStream")] == ["DEADLINE_EXCEEDED"]

@@ -158,8 +158,7 @@ async def test_nothing_else_of_the_metadata_goes_upstream(rpc: str):
 
 async def _list(sidecar: Sidecar, *metadata: tuple[str, str]) -> str:
     call = sidecar.connections.ListServers(connections.ListServersRequest(), metadata=metadata, timeout=5)
-    code = (await ended(call, "UnaryUnary")).code
-    return code
+    return (await ended(call, "UnaryUnary")).code
 
 
 @pytest.mark.covers("B-33")
@@ -183,7 +182,7 @@ async def test_only_callers_with_a_token_of_the_file_are_let_in_and_health_asks_
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
         )
         assert (await ended(reflection(iter([b""])), "StreamStream")).code == "UNAUTHENTICATED"
-        unknown = sidecar.channel.unary_unary("/grpc.health.v1.HealthX/Check")
+        unknown: Any = sidecar.channel.unary_unary("/grpc.health.v1.HealthX/Check")
         assert (await ended(unknown(b""), "UnaryUnary")).code == "UNAUTHENTICATED"
         assert "-token" not in repr(sidecar.lines)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
+from mcp_types import ElicitResult
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.inbound.http.modern import Answer
@@ -244,6 +246,23 @@ async def test_the_official_client_is_served(era):
         assert up.violations == []
 
 
+@pytest.mark.covers("B-40")
+@pytest.mark.parametrize("name", ["Bo", None])
+async def test_a_question_to_the_user_goes_there_and_back(name):
+    async def ask(_: Any, params: Any) -> ElicitResult:
+        assert params.message == "What is your name?"
+        return ElicitResult(action="accept", content={"name": name}) if name else ElicitResult(action="decline")
+
+    async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
+        async with (
+            asyncio.timeout(20),
+            Client(sidecar.url("up"), mode="2026-07-28", elicitation_callback=ask) as client,
+        ):
+            result = await client.call_tool("ask_elicitation", {})
+            assert result.content[0].text == (f"accept: {name}" if name else "decline: None")  # type: ignore[union-attr]
+        assert up.violations == []
+
+
 @pytest.mark.covers("B-14")
 @ERAS
 async def test_callers_with_equal_ids_and_tokens_get_what_is_theirs(era):
@@ -259,3 +278,16 @@ async def test_callers_with_equal_ids_and_tokens_get_what_is_theirs(era):
                 callers.create_task(one(number))
         assert sorted(int(run.arguments["text"]) for run in up.executions) == list(range(200))
         assert up.violations == []
+
+
+@pytest.mark.covers("B-15", "B-40")
+@ERAS
+@pytest.mark.parametrize("answers", ["json", "sse"])
+async def test_a_call_behind_a_big_answer_on_the_same_connection_is_answered(era, answers):
+    async with FakeServer(era, answers) as up, Sidecar({"up": up.url}) as sidecar:
+        client = Modern(sidecar.url("up"))
+        for size in (100_000, 1_000_000, 4_000_000):
+            async with asyncio.timeout(10):
+                reply = await client.call("big", {"bytes": size})
+                assert len(reply.messages[0]["result"]["content"][0]["text"]) == size
+                assert (await client.call("echo", {"text": "next"})).status == 200

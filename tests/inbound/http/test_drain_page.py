@@ -183,3 +183,24 @@ async def test_a_client_that_leaves_does_not_stop_the_drain_it_began():
             refused: Answer = await post(sidecar.url("up"), CALL)
             assert refused.status == 503
             up.release("g")
+
+
+@pytest.mark.covers("B-20", "B-22", "B-30", "B-62")
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_calls_that_outlast_the_grace_are_told_so_and_cancelled_at_the_server(era):
+    brief = DrainSettings(lame_duck=0, grace=0.05)
+    async with FakeServer(era) as up, Sidecar({"up": up.url}, drain=brief) as sidecar, asyncio.TaskGroup() as tasks:
+        held = {"name": "hold", "arguments": {"gate": "never"}}
+        plain = tasks.create_task(post(sidecar.url("up"), message(params=held)))
+        async with Modern(sidecar.url("up")).opened("tools/call", held, progressToken=1) as stream:
+            await anext(stream.messages())
+            await up.until(lambda up: len(up.executions) == 2)
+            sidecar.stop()
+            last = [one async for one in stream.messages()][-1]
+            assert last["error"]["data"]["execution"] == "unknown"
+        answer = await plain
+        assert answer.facts == (503, -31014)
+        assert answer.headers["mcp-sidecar-execution"] == "unknown"
+        await sidecar.stopped()
+        await up.until(lambda up: len(up.cancelled) == 2)
+        assert [line["code"] for line in sidecar.calls()] == ["UNAVAILABLE"] * 2
