@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mcp_sidecar.errors import Execution
 
@@ -16,8 +17,7 @@ _MAX_REQUEST_ID = 128
 _random = random.Random(os.urandom(16))  # noqa: S311
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """A point on the monotonic clock, in seconds."""
 
     at: float

@@ -31,6 +31,7 @@ class Lifecycle:
 
     def __init__(self, latches: tuple[str, ...] = ()) -> None:
         self._phase = Phase.STARTING
+        self._admitting = True
         self._waiting = set(latches)
         self._in_flight = 0
         self._refused = 0
@@ -58,7 +59,7 @@ class Lifecycle:
     @property
     def admitting(self) -> bool:
         """New calls are served. True in the lame-duck phase: callers have not heard of the end yet."""
-        return self._phase in (Phase.SERVING, Phase.LAME_DUCK, Phase.STARTING)
+        return self._admitting
 
     @property
     def in_flight(self) -> int:
@@ -84,6 +85,7 @@ class Lifecycle:
         if _ORDER.index(phase) <= _ORDER.index(self._phase):
             return
         self._phase = phase
+        self._admitting = phase in (Phase.SERVING, Phase.LAME_DUCK)
         for notify in tuple(self._subscribers):
             notify(phase)
 

@@ -26,6 +26,7 @@ _COURTESY_SECONDS = 1.0  # for messages nobody waits for: cancellations, answers
 _DEFAULT_RETRY = 1.0
 _MIN_RETRY = 0.01
 _MAX_RESUMES = 1000
+_NO_SESSION = -32000
 
 
 class SessionLost(UpstreamUnavailable):
@@ -177,6 +178,9 @@ class LegacyLink:
                 failure = http.status_error(response, self._endpoint)
                 call.execution = failure.execution
                 raise failure
+            if session.id and response.status == 400 and _is_about_session(error):
+                call.execution = Execution.NONE
+                raise SessionLost(f"the MCP server {self._endpoint.upstream!r} lost its session")
             call.execution = Execution.DONE
             return error
         return await self._final(response, session, request_id, call, sink)
@@ -187,13 +191,13 @@ class LegacyLink:
         """The response, over as many connections as the server needs (2025-11-25, basic/transports, "Polling")."""
         parser = sse.Parser()
         try:
-            for _ in range(_MAX_RESUMES):
+            for resumes in range(_MAX_RESUMES):
                 replies = http.replies(response, self._endpoint, parser)
-                answer = await self._read(replies, session, request_id, call, sink)
+                answer = await self._read(replies, session, request_id, sink, resumed=resumes > 0)
                 if answer is not None:
                     call.execution = Execution.DONE
                     return answer
-                if not parser.last_id:
+                if not (parser.last_id.isascii() and parser.last_id.isprintable() and parser.last_id):
                     raise http.lost(self._endpoint, call)
                 response.close()
                 await asyncio.sleep(_DEFAULT_RETRY if parser.retry is None else max(_MIN_RETRY, parser.retry / 1000))
@@ -204,15 +208,16 @@ class LegacyLink:
         raise http.nonsense(self._endpoint, "it ended its stream again and again without an answer")
 
     async def _read(
-        self, replies: http.Reply | http.Replies, session: Session, request_id: bytes, call: Call, sink: Sink
+        self, replies: http.Reply | http.Replies, session: Session, request_id: bytes, sink: Sink, *, resumed: bool
     ) -> jsonrpc.Response | None:
         """Pass on what comes until the response; None when the stream ends before it."""
         while (message := await self._next(replies)) is not None:
             if isinstance(message, jsonrpc.Response):
-                if message.id != request_id:
+                if message.id == request_id:
+                    return message
+                if not resumed:  # some servers replay what belonged to other streams
                     raise http.nonsense(self._endpoint, "it answered another request than the one it was sent")
-                return message
-            if message.id:
+            elif message.id:
                 self._answer(session, message, await _reply(message, sink))
             else:
                 await self._notify(session, message, request_id, sink)
@@ -386,3 +391,9 @@ async def _reply(request: jsonrpc.Request, sink: Sink) -> jsonrpc.Response:
     if request.method == "ping":
         return jsonrpc.Response(request.id, result=b"{}")
     return await sink.ask(request)
+
+
+def _is_about_session(error: jsonrpc.Response) -> bool:
+    """A refusal in the words of servers that answer 400 where the specification has 404 (TypeScript SDK v1)."""
+    said = jsonrpc.read_error(error)
+    return said is not None and said[0] == _NO_SESSION and "session" in said[1].lower()

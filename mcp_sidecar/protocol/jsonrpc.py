@@ -168,7 +168,8 @@ def _response(envelope: Members) -> Response:
 
 
 def _id(raw: bytes) -> bytes:
-    if len(raw) <= MAX_ID_BYTES and (raw[:1] == b'"' or _INTEGER.match(raw)):
+    # The decoder has seen to it that it is JSON: digits alone are an integer.
+    if len(raw) <= MAX_ID_BYTES and (raw.isdigit() or raw[:1] == b'"' or _INTEGER.match(raw)):
         return raw
     raise InvalidCall(
         f'"id" must be a string or an integer of at most {MAX_ID_BYTES} bytes',

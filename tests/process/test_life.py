@@ -13,17 +13,12 @@ import pytest
 from mcp_sidecar.v1 import engine_pb2, engine_pb2_grpc
 from tests.inbound.http.posts import message
 from tests.inbound.waiting import eventually
-from tests.support import raw_http
 from tests.support.fake_server import FakeServer
 from tests.support.raw_mcp import Modern
 from tests.support.sidecar_process import LISTENERS, NotServing, run, sidecar_process
 
 NOBODY = "http://127.0.0.1:9/mcp"
 ON_ANY_PORT = [word for name in LISTENERS for word in (f"--{name}", "127.0.0.1:0")]
-
-
-async def status(url: str) -> int:
-    return (await raw_http.request("GET", url)).status
 
 
 @pytest.mark.covers("B-62")
@@ -101,32 +96,6 @@ async def test_a_second_signal_ends_it_at_once(second):
                 assert time.monotonic() - began < 2
             assert sidecar.lines[-1]["event"] == "leaving"
             await up.until(lambda up: up.cancelled)
-
-
-@pytest.mark.covers("B-61")
-async def test_the_probes_say_yes_while_it_serves_and_know_readiness_from_life():
-    async with FakeServer() as up:
-        with sidecar_process({"up": up.url}, environ={"MCP_SIDECAR_DRAIN_LAME_DUCK": "300ms"}) as sidecar:
-            for path in ("/livez", "/readyz", "/startupz"):
-                assert await status(sidecar.probe(path)) == 200, path
-            sidecar.signal(signal.SIGTERM)
-            async with asyncio.timeout(5):
-                while await status(sidecar.probe("/readyz")) != 503:
-                    pass
-            # Still serving: whoever has not heard yet is not turned away.
-            assert (await Modern(sidecar.url("up")).call("echo", {"text": "hi"})).status == 200
-            assert await status(sidecar.probe("/livez")) == 200
-            assert await status(sidecar.probe("/startupz")) == 200
-            assert await sidecar.ended() == 0
-
-
-@pytest.mark.covers("B-61")
-async def test_a_server_that_is_down_does_not_make_it_unready():
-    with sidecar_process({"up": NOBODY}) as sidecar:
-        reply = await Modern(sidecar.url("up")).call("echo", {"text": "hi"})
-        assert reply.status == 502
-        for path in ("/livez", "/readyz", "/startupz"):
-            assert await status(sidecar.probe(path)) == 200, path
 
 
 @pytest.mark.covers("B-62", "B-63")
