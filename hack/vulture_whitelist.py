@@ -51,3 +51,7 @@ _.__cause__
 
 # Vocabulary: complete, whether or not somebody asks yet.
 _.blame
+
+# What tests look at to see that nothing is left open.
+_.open_sockets
+_.busy_sockets

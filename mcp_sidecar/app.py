@@ -26,6 +26,7 @@ from mcp_sidecar.inbound.parts import Parts
 from mcp_sidecar.inbound.process import watch_process
 from mcp_sidecar.lifecycle import Lifecycle, Phase
 from mcp_sidecar.logs import Log, Writer
+from mcp_sidecar.outbound.connection import Row, State
 from mcp_sidecar.outbound.credentials import Credentials
 from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.outbound.monitor import Monitor
@@ -48,7 +49,7 @@ def run(settings: Settings, *, ready_file: Path | None = None, pod_grace: float 
         loop = runner.get_loop()
         writer = Writer(sys.stdout.fileno(), loop.call_later)
         text = settings.log.format == "text" or (settings.log.format == "auto" and sys.stdout.isatty())
-        log = Log(writer, settings.log.level, text=text)
+        log = Log(writer, settings.log.level, text=text, dropped=lambda: writer.dropped)
         try:
             runner.run(_main(settings, log, writer.flush, ready_file, pod_grace))
             return 0
@@ -95,7 +96,8 @@ async def serve(
         dialer = Dialer(pool, Prober(tasks), Credentials(), tasks)
         engine = Engine(directory, dialer, lifecycle, settings.admission, settings.retry)
         board = HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer))
-        metrics = _metrics(lifecycle, pool)
+        metrics = _metrics(lifecycle, pool, log)
+        pool.watch(lambda row: _note(log, row))
         drain = Drain(lifecycle, steps := plan(settings.drain, pod_grace), tasks)
         faces = Faces(settings, Parts(engine, dialer, directory, lifecycle, drain, board, metrics, log, tasks))
         bound = await faces.bind()
@@ -146,10 +148,27 @@ def _up(directory: Directory, dialer: Dialer) -> Mapping[str, bool]:
     return {name: dialer.health(name).up is not False for name in directory.snapshot}
 
 
-def _metrics(lifecycle: Lifecycle, pool: Pool) -> Metrics:
+def _note(log: Log, row: Row) -> None:
+    """A line for a change of a connection; what breaks is worth more than what comes and goes."""
+    level = "warning" if row.state is State.DISCONNECTED else "debug"
+    log.event(
+        level,
+        "connection",
+        {
+            "id": row.id,
+            "server": row.server,
+            "state": row.state.value,
+            "endpoint": row.endpoint,
+            "error": row.last_error,
+        },
+    )
+
+
+def _metrics(lifecycle: Lifecycle, pool: Pool, log: Log) -> Metrics:
     metrics = Metrics()
     watch_process(metrics)
     metrics.gauge("mcp_sidecar_inflight", lambda: float(lifecycle.in_flight))
+    metrics.gauge("mcp_sidecar_log_lines_dropped", lambda: float(log.dropped()))
     metrics.gauge("mcp_sidecar_connections", lambda: float(len(pool.connections())))
     return metrics
 

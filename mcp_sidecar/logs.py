@@ -79,8 +79,16 @@ class Writer:
 class Log:
     """Events with fields, from `level` up."""
 
-    def __init__(self, write: Callable[[bytes], None], level: str = "info", *, text: bool = False) -> None:
+    def __init__(
+        self,
+        write: Callable[[bytes], None],
+        level: str = "info",
+        *,
+        text: bool = False,
+        dropped: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._write = write
+        self.dropped = dropped  # how many lines nobody took
         self._threshold = LEVELS[level]
         self._format = _text if text else _json
         self._second = 0
@@ -122,7 +130,8 @@ class Log:
 
 def _json(at: str, level: str, event: str, fields: dict[str, Field]) -> bytes:
     try:
-        return b'{"time":"%b","level":"%b","event":"%b"%b' % (at.encode(), level.encode(), event.encode(), _rest(fields))
+        start = f'{{"time":"{at}","level":"{level}","event":"{event}"'
+        return start.encode() + _rest(fields)
     except UnicodeEncodeError:  # half a surrogate pair, such as in the name of a file
         fit = {key: _fit(value) if isinstance(value, str) else value for key, value in fields.items()}
         return _json(at, level, event, fit)
@@ -144,6 +153,6 @@ def _text(at: str, level: str, event: str, fields: dict[str, Field]) -> bytes:
 
 def _shown(value: Field) -> str:
     if isinstance(value, str):
-        text = value if value.isprintable() else repr(value)[1:-1]  # no line ends and nothing that steers a terminal
+        text = value if value.isprintable() else repr(value)[1:-1]  # no line ends, nothing that steers a terminal
         return f'"{text}"' if " " in text else text
     return _encode(value).decode()

@@ -114,12 +114,13 @@ async def test_every_answer_is_the_one_the_server_itself_would_give(sidecar, url
 @pytest.mark.covers("B-04", "B-14", "B-40")
 @ALL
 async def test_progress_arrives_in_order_and_before_the_result(sidecar, server):
-    tool, arguments, last = ("progress", {"steps": 20}, 20.0)
+    arguments: dict[str, Any] = {"steps": 20}
+    tool, last = "progress", 20.0
     if server == "everything":
         tool, arguments, last = ("trigger-long-running-operation", {"duration": 0.2, "steps": 4}, 4.0)
     heard: list[float] = []
 
-    async def note(progress: float, total: float | None, _: str | None) -> None:
+    async def note(progress: float, total: float | None, message: str | None) -> None:
         assert total == last
         heard.append(progress)
 
@@ -153,7 +154,8 @@ async def test_logs_come_when_they_are_asked_for_and_only_then(sidecar, server):
 @pytest.mark.covers("B-04", "B-05")
 @ALL
 async def test_over_grpc_a_call_streams_its_notifications_and_then_one_response(sidecar, server):
-    name, arguments, told = ("progress", {"steps": 5}, "notifications/progress")
+    arguments: dict[str, Any] = {"steps": 5}
+    name, told = "progress", "notifications/progress"
     if server == "everything":
         name, arguments = "trigger-long-running-operation", {"duration": 0.1, "steps": 5}
     # Without `_meta`, so that the sidecar asks for progress and logs by itself.
@@ -221,7 +223,7 @@ async def test_a_call_given_up_is_cancelled_at_the_server(sidecar, server, face)
                 await client.call_tool(server, "slow", arguments, on_notification=lambda _: begun.set())
                 return
 
-            async def note(*_: Any) -> None:
+            async def note(progress: float, total: float | None, message: str | None) -> None:
                 begun.set()
 
             async with modern(sidecar.url(server)) as official:

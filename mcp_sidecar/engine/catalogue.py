@@ -19,9 +19,10 @@ _tools = msgspec.json.Decoder(list[msgspec.Raw])
 async def list_tools(engine: Engine, call: Call, server: str) -> list[bytes]:
     """Every tool of a server as JSON text, in the server's order.
 
-    Raises `UpstreamRefused` for the server's own error, `UpstreamProtocolError` for a list that cannot be read or has no
-    end.
+    Raises `UpstreamRefused` for the server's own error, `UpstreamProtocolError` for a list that cannot be read
+    or has no end.
     """
+    call.deadline = engine.deadline(call, server)  # one for all pages
     tools: list[bytes] = []
     cursor: bytes | None = None
     seen: set[bytes] = set()

@@ -126,10 +126,11 @@ class Logs:
         self._level = level
 
     async def notify(self, method: str, message: bytes) -> None:
-        if method == "notifications/message":
-            if not self._level or not loud_enough(jsonrpc.parse_request(message), self._level):
-                return
-        await self._sink.notify(method, message)
+        if method != "notifications/message" or self._wants(message):
+            await self._sink.notify(method, message)
+
+    def _wants(self, message: bytes) -> bool:
+        return bool(self._level) and loud_enough(jsonrpc.parse_request(message), self._level)
 
     async def ask(self, request: jsonrpc.Request) -> jsonrpc.Response:
         return await self._sink.ask(request)

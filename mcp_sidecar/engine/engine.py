@@ -90,13 +90,15 @@ class Engine:
         if busy >= self._admission.in_flight:
             raise Overloaded(f"{busy} calls are running, the most allowed (admission.in_flight)", retry_after=1.0)
 
+    def deadline(self, call: Call, server: str) -> Deadline:
+        """When a call to `server` that begins now has to end. Raises `UnknownUpstream`."""
+        return _sooner(call, self._directory.find(server))
+
     async def _bounded(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Response:
         """Until the caller's deadline or the upstream's timeout, whichever is sooner."""
-        deadline = Deadline.after(upstream.settings.timeout.call)
-        if call.deadline is not None and call.deadline.at - _HEADROOM_SECONDS < deadline.at:
-            deadline = Deadline(call.deadline.at - _HEADROOM_SECONDS)
+        deadline = _sooner(call, upstream)
         if call.deadline is not None and not call.deadline.remaining():
-            raise DeadlineExceeded("the deadline has passed before the call was sent", metadata={"server": upstream.name})
+            raise DeadlineExceeded("the deadline passed before the call was sent", metadata={"server": upstream.name})
         try:
             with self._alarm.until(deadline.at):
                 return await self._attempt_all(call, request, upstream, sink, deadline)
@@ -185,6 +187,14 @@ class Engine:
             return graceful_end(request)
         finally:
             self._listening -= 1
+
+
+def _sooner(call: Call, upstream: Upstream) -> Deadline:
+    """The caller's deadline, less what the answer needs, or the upstream's timeout from now on."""
+    deadline = Deadline.after(upstream.settings.timeout.call)
+    if call.deadline is not None and call.deadline.at - _HEADROOM_SECONDS < deadline.at:
+        return Deadline(call.deadline.at - _HEADROOM_SECONDS)
+    return deadline
 
 
 def _end_when_draining(scope: asyncio.Timeout, phase: Phase) -> None:

@@ -21,8 +21,8 @@ class State(enum.Enum):
 
 
 class Key(NamedTuple):
-    """What makes two exchanges share a connection. `capabilities` (JSON text) is empty in the modern era, whose requests
-    carry their own.
+    """What makes two exchanges share a connection. `capabilities` (JSON text) is empty in the modern era, whose
+    requests carry their own.
     """
 
     endpoint: Endpoint
@@ -62,8 +62,8 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What users are told of a connection. `since` and `last_used` are wall clock seconds; `lru_rank` 0 is evicted first,
-    -1 is busy.
+    """What users are told of a connection. `since` and `last_used` are wall clock seconds; `lru_rank` 0 is evicted
+    first, -1 is busy.
     """
 
     id: str

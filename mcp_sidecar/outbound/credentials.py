@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from mcp_sidecar.errors import UpstreamUnavailable
 from mcp_sidecar.outbound.http import Credential
@@ -54,7 +55,7 @@ class _TokenFile:
     def _refresh(self) -> None:
         """Keep the last good token while the file is missing, empty or unfit to be a header."""
         try:
-            with open(self._path, "rb") as file:
+            with Path(self._path).open("rb") as file:
                 stat = os.fstat(file.fileno())
                 stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
                 if stamp == self._stamp:

@@ -35,7 +35,7 @@ class Flights(Generic[T]):
     async def _fly(self, key: Hashable, work: Callable[[], Awaitable[T]], outcome: asyncio.Future[T]) -> None:
         try:
             outcome.set_result(await work())
-        except Exception as error:  # every failure is handed to those who wait; none may end the task group
+        except Exception as error:  # noqa: BLE001 - handed to those who wait; none may end the task group
             outcome.set_exception(error)
             outcome.exception()  # counts as seen: all who asked may have gone
         finally:

@@ -18,6 +18,7 @@ from mcp_sidecar.outbound.link import Ignore, Sink
 from mcp_sidecar.protocol import jsonrpc, sse
 from mcp_sidecar.protocol.eras import LATEST_LEGACY, Era
 from mcp_sidecar.protocol.handshake import ServerProfile, initialize_request, initialized
+from mcp_sidecar.protocol.headers import SESSION
 from mcp_sidecar.protocol.session import Session
 from mcp_sidecar.wire.http_client import HttpClient, Response
 
@@ -129,7 +130,7 @@ class LegacyLink:
             if answer.error is not None:
                 raise self._refused_handshake(answer)
             # Only the answer to `initialize` names a session that counts: SDKs put fresh ids into refusals too.
-            session.id = response.headers.get(b"mcp-session-id") or b""
+            session.id = response.headers.get(SESSION) or b""
             return session, answer
         finally:
             response.close()
@@ -383,7 +384,7 @@ class LegacyLink:
             extra,
         )
         if session.id:
-            headers = b"%bmcp-session-id: %b\r\n" % (headers, session.id)
+            headers = b"%b%b: %b\r\n" % (headers, SESSION, session.id)
         return await http.send(self._client, method, self._endpoint, headers, body, call)
 
 

@@ -66,7 +66,9 @@ class ModernLink:
         token = request.meta.get(_PROGRESS)
         if token is not None:
             # Tokens are unique among the requests of one client, which to the server is the sidecar.
-            request = jsonrpc.Request(request.method, request.id, request.params, request.meta | {_PROGRESS: request_id})
+            request = jsonrpc.Request(
+                request.method, request.id, request.params, request.meta | {_PROGRESS: request_id}
+            )
         response = await http.send(
             self._client, b"POST", self._endpoint, self._headers(request, call), request.encode(request_id), call
         )

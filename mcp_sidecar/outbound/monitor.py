@@ -63,7 +63,7 @@ class Monitor:
             self._checking.discard(connection.id)
 
     async def _revive(self, connection: Connection) -> None:
-        """A connection that was in use is brought back: the old session if the server still has it, else a fresh one."""
+        """Bring back a connection that was in use: its session if the server still has it, else a fresh one."""
         try:
             await connection.link.check()
         except SidecarError:

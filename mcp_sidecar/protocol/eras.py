@@ -39,8 +39,16 @@ CACHEABLE = frozenset(
 )
 # Requests of a modern client that a legacy server knows by the same name.
 SHARED_METHODS = frozenset(
-    (LIST_TOOLS, CALL_TOOL, "prompts/list", "prompts/get", "resources/list", "resources/read")
-    + ("resources/templates/list", "completion/complete")
+    (
+        LIST_TOOLS,
+        CALL_TOOL,
+        "prompts/list",
+        "prompts/get",
+        "resources/list",
+        "resources/read",
+        "resources/templates/list",
+        "completion/complete",
+    )
 )
 # Safe to run twice: a lost answer may be asked for again (docs/architecture.md, "Execution certainty").
 REPEATABLE = SHARED_METHODS - {CALL_TOOL} | {DISCOVER, "ping", "initialize", "tasks/get"}

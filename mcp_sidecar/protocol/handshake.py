@@ -16,8 +16,8 @@ CLIENT_INFO = b'{"name":"mcp-sidecar","version":"%b"}' % VERSION.encode()
 
 @dataclass(frozen=True, slots=True)
 class ServerProfile:
-    """What a server says of itself, as JSON text: `capabilities` and `info` are objects, `instructions` a string; any but
-    `version` may be empty.
+    """What a server says of itself, as JSON text: `capabilities` and `info` are objects, `instructions` a string;
+    any but `version` may be empty.
     """
 
     version: str

@@ -58,7 +58,10 @@ _no_brackets = bytes(set(range(256)) - set(b"[]{}"))
 
 @dataclass(slots=True)
 class Request:
-    """A request, or a notification when `id` is empty. `id` is JSON text; `meta` holds the members of `params._meta`."""
+    """A request, or a notification when `id` is empty.
+
+    `id` is JSON text; `meta` holds the members of `params._meta`.
+    """
 
     method: str
     id: bytes = b""
@@ -112,8 +115,9 @@ def parse(data: bytes) -> Message:
         shortest += len(found.method) + 12 + (len(params) + 10 if params else 0)
         if shortest == len(data) and found.jsonrpc == "2.0":
             return _request(found.method, request_id, params)
-    elif request_id and (result := bytes(found.result)):
-        if shortest + len(result) + 10 == len(data) and found.jsonrpc == "2.0":
+    elif request_id and found.jsonrpc == "2.0":
+        result = bytes(found.result)
+        if result and shortest + len(result) + 10 == len(data):
             return Response(_id(request_id), result)
     return _parse_carefully(data)
 

@@ -16,8 +16,8 @@ LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert"
 class Session:
     """What a link has to remember between two requests of a 2025-era server.
 
-    `id` is the value of `Mcp-Session-Id`, empty for servers that keep no sessions; `subscribers` counts who wants to hear
-    of each resource (URIs as JSON text).
+    `id` is the value of `Mcp-Session-Id`, empty for servers that keep no sessions; `subscribers` counts who wants to
+    hear of each resource (URIs as JSON text).
     """
 
     version: str

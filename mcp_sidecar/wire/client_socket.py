@@ -163,10 +163,8 @@ class ClientSocket(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Idle, and nothing has arrived that the event loop has not seen: an idle socket that can be read is closed or
-        holds bytes nobody asked for. One that came back in this very turn of the loop need not be asked."""
-        if self._dead or self._transport.is_closing():
-            return False
-        return self.idle_since == self._loop.time() or not self._poll.poll(0)
+        holds bytes nobody asked for."""
+        return not self._dead and not self._transport.is_closing() and not self._poll.poll(0)
 
     def exchange(self, head: bytes, body: bytes) -> asyncio.Future[Response]:
         """Send a request; the result is its reply. Whoever gives up on the result has to `drop` the socket."""

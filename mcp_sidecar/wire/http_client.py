@@ -73,7 +73,12 @@ class HttpClient:
         try:
             return await waiter
         except asyncio.CancelledError:
-            sock.drop()
+            if waiter.done() and not waiter.cancelled():
+                # The reply came in the same moment: complete, it has released the socket, which may serve another.
+                if waiter.exception() is None:
+                    waiter.result().close()
+            else:
+                sock.drop()
             raise
 
     def close_idle(self, unused_for: float) -> int:

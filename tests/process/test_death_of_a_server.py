@@ -52,7 +52,7 @@ async def test_a_server_killed_in_mid_call_is_told_at_once_and_found_again_later
                 messages = posted.messages()
                 assert (await anext(messages))["method"] == "notifications/progress"
                 stream = engine.CallStream(hold)
-                assert (await stream.read()).WhichOneof("event") == "notification_json"
+                assert (await stream.read()).WhichOneof("event") == "notification_json"  # type: ignore[attr-defined]
                 plain = tasks.create_task(_failure(engine.Call(hold)))
                 await asyncio.sleep(0.03)
 

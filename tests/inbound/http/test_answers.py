@@ -90,7 +90,7 @@ async def test_logs_nobody_asked_for_do_not_begin_a_stream(era):
 @ERAS
 @pytest.mark.parametrize("rudeness", ["closes_mid_sse", "reset_mid_sse"])
 async def test_a_failure_after_the_stream_has_begun_is_its_last_event(era, rudeness):
-    ways = {"script": {"tools/call": rudeness}}
+    ways: dict[str, Any] = {"script": {"tools/call": rudeness}}
     if era == "legacy":
         ways["versions"] = ("2025-06-18",)  # without the resuming of 2025-11-25
     async with FakeServer(era, **ways) as up, Sidecar({"up": up.url}) as sidecar:
@@ -249,7 +249,7 @@ async def test_the_official_client_is_served(era):
 @pytest.mark.covers("B-40")
 @pytest.mark.parametrize("name", ["Bo", None])
 async def test_a_question_to_the_user_goes_there_and_back(name):
-    async def ask(_: Any, params: Any) -> ElicitResult:
+    async def ask(context: Any, params: Any) -> ElicitResult:
         assert params.message == "What is your name?"
         return ElicitResult(action="accept", content={"name": name}) if name else ElicitResult(action="decline")
 
