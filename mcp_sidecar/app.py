@@ -150,17 +150,14 @@ def _up(directory: Directory, dialer: Dialer) -> Mapping[str, bool]:
 
 def _note(log: Log, row: Row) -> None:
     """A line for a change of a connection; what breaks is worth more than what comes and goes."""
-    level = "warning" if row.state is State.DISCONNECTED else "debug"
-    log.event(
-        level,
+    tell = log.warning if row.state is State.DISCONNECTED else log.debug
+    tell(
         "connection",
-        {
-            "id": row.id,
-            "server": row.server,
-            "state": row.state.value,
-            "endpoint": row.endpoint,
-            "error": row.last_error,
-        },
+        id=row.id,
+        server=row.server,
+        state=row.state.value,
+        endpoint=row.endpoint,
+        error=row.last_error,
     )
 
 
