@@ -6,6 +6,8 @@ BIN  := $(VENV)/bin
 OURS := mcp_sidecar tests hack bench
 # Pass more words to pytest: make test ARGS="-k drain -x"
 ARGS ?=
+# Tests run side by side in so many processes.
+JOBS ?= 2
 # `make demo ONCE=1` ends after the calls.
 ONCE ?=
 IMAGE ?= mcp-sidecar:dev
@@ -73,7 +75,7 @@ static: lint types
 
 test: $(VENV)/.dev servers  ## run the tests (ARGS="-k drain" picks some)
 	$(call say,running the tests)
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) $(ARGS)
 
 check: static test  ## everything CI runs except the slow suites: lint, types, generated files, tests
 	$(call say,all checks passed)

@@ -17,9 +17,10 @@ import msgspec
 import uvloop
 
 from mcp_sidecar.directory import Directory, Endpoint, Upstream
-from mcp_sidecar.drain import Drain, plan
+from mcp_sidecar.drain import Drain, Plan, plan
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.inbound.faces import Faces
+from mcp_sidecar.inbound.grpc.servers import RPCS
 from mcp_sidecar.inbound.health import HealthBoard
 from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.inbound.parts import Parts
@@ -32,6 +33,7 @@ from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.outbound.monitor import Monitor
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
+from mcp_sidecar.protocol.eras import MODERN_METHODS
 from mcp_sidecar.settings import Settings, UpstreamSettings
 
 _LISTENERS = "listeners"
@@ -90,21 +92,15 @@ async def serve(
     a part that dies ends all others (an `ExceptionGroup`).
     """
     lifecycle = Lifecycle((_LISTENERS,))
+    steps = plan(settings.drain, pod_grace)
     async with asyncio.TaskGroup() as tasks:
-        directory = Directory(tuple(_upstream(one) for one in settings.upstreams))
-        pool = Pool(settings.pool, tasks)
-        dialer = Dialer(pool, Prober(tasks), Credentials(), tasks)
-        engine = Engine(directory, dialer, lifecycle, settings.admission, settings.retry)
-        board = HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer))
-        metrics = _metrics(lifecycle, pool, log)
-        pool.watch(lambda row: _note(log, row))
-        drain = Drain(lifecycle, steps := plan(settings.drain, pod_grace), tasks)
-        faces = Faces(settings, Parts(engine, dialer, directory, lifecycle, drain, board, metrics, log, tasks))
+        parts = _build(settings, lifecycle, steps, log, tasks)
+        faces = Faces(settings, parts)
         bound = await faces.bind()
         running = [
-            tasks.create_task(pool.run(), name="pool"),
-            tasks.create_task(Monitor(settings.monitor, pool, tasks).run(), name="monitor"),
-            tasks.create_task(_tick(board), name="tick"),
+            tasks.create_task(parts.dialer.pool.run(), name="pool"),
+            tasks.create_task(Monitor(settings.monitor, parts.dialer.pool, tasks).run(), name="monitor"),
+            tasks.create_task(_tick(parts.board), name="tick"),
         ]
         await faces.start()
         log.info("listening", **bound)
@@ -112,16 +108,40 @@ async def serve(
         started(bound)
         await stop.wait()
         log.info("draining", lame_duck=steps.lame_duck, grace=steps.grace, in_flight=lifecycle.in_flight)
-        await drain.begin()
-        log.info("stopping", in_flight=lifecycle.in_flight)
-        await _end_calls(engine, lifecycle, steps.closing / 4)
-        await faces.stop(steps.closing / 2)
-        dialer.prober.shut()
-        await pool.shut()
-        lifecycle.advance(Phase.STOPPED)
+        await parts.drain.begin()
+        await _close(parts, faces, steps)
         for task in running:
             task.cancel()
     log.info("stopped")
+
+
+def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, tasks: asyncio.TaskGroup) -> Parts:
+    """Everything but the listeners, joined."""
+    directory = Directory(tuple(_upstream(one) for one in settings.upstreams))
+    pool = Pool(settings.pool, tasks)
+    pool.watch(lambda row: _note(log, row))
+    dialer = Dialer(pool, Prober(tasks), Credentials(), tasks)
+    return Parts(
+        engine=Engine(directory, dialer, lifecycle, settings.admission, settings.retry),
+        dialer=dialer,
+        directory=directory,
+        lifecycle=lifecycle,
+        drain=Drain(lifecycle, steps, tasks),
+        board=HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer)),
+        metrics=_metrics(lifecycle, pool, log),
+        log=log,
+        tasks=tasks,
+    )
+
+
+async def _close(parts: Parts, faces: Faces, steps: Plan) -> None:
+    """What comes after the drain: calls that outlast it are told, then listeners and connections end."""
+    parts.log.info("stopping", in_flight=parts.lifecycle.in_flight)
+    await _end_calls(parts.engine, parts.lifecycle, steps.closing / 4)
+    await faces.stop(steps.closing / 2)
+    parts.dialer.prober.shut()
+    await parts.dialer.pool.shut()
+    parts.lifecycle.advance(Phase.STOPPED)
 
 
 async def _end_calls(engine: Engine, lifecycle: Lifecycle, seconds: float) -> None:
@@ -162,7 +182,7 @@ def _note(log: Log, row: Row) -> None:
 
 
 def _metrics(lifecycle: Lifecycle, pool: Pool, log: Log) -> Metrics:
-    metrics = Metrics()
+    metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS)
     watch_process(metrics)
     metrics.gauge("mcp_sidecar_inflight", lambda: float(lifecycle.in_flight))
     metrics.gauge("mcp_sidecar_log_lines_dropped", lambda: float(log.dropped()))

@@ -51,10 +51,14 @@ class SidecarError(Exception):
 
 
 class InvalidCall(SidecarError):
-    """The message breaks a rule of JSON-RPC, MCP or our API."""
+    """The message breaks a rule of JSON-RPC, MCP or our API.
+
+    `message_id` is its id as JSON text, where that could be read.
+    """
 
     reason = "INVALID_CALL"
     blame = Blame.CLIENT
+    message_id: bytes = b""
 
 
 class MalformedMessage(InvalidCall):

@@ -157,7 +157,7 @@ class Engine:
         endpoint = upstream.endpoints[0]
         self._dialer.prober.forget(endpoint)
         connection = await self._dialer.lease(upstream, b"{}", deadline)
-        self._dialer.release(upstream, connection, None)
+        self._dialer.give_back(upstream, connection)
         return connection.link.era is not eras.Era.MODERN
 
     async def _hear(self, call: Call, request: Request, upstream: Upstream, sink: Sink, deadline: Deadline) -> Response:

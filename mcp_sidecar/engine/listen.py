@@ -58,8 +58,12 @@ class Restamped:
 async def listen_legacy(link: LegacyLink, request: Request, call: Call, sink: Sink) -> Response:
     """Acknowledge what the session can tell of, then tell it, until the stream is lost."""
     wanted = _honoured(_read(request), link)
-    acknowledgement = Request(ACKNOWLEDGED, params={"notifications": _encode(wanted)})
-    await sink.notify(ACKNOWLEDGED, acknowledgement.encode(b""))
+
+    async def acknowledge() -> None:
+        call.execution = Execution.DONE
+        acknowledgement = Request(ACKNOWLEDGED, params={"notifications": _encode(wanted)})
+        await sink.notify(ACKNOWLEDGED, acknowledgement.encode(b""))
+
     subscribed: list[bytes] = []  # what this listener counts for: others may have subscribed to the rest
     try:
         for uri in wanted.resourceSubscriptions:
@@ -67,8 +71,7 @@ async def listen_legacy(link: LegacyLink, request: Request, call: Call, sink: Si
             await link.subscribe(subscribed[-1], call)
         if wanted.log_level:
             await link.want_logs(wanted.log_level, call)
-        call.execution = Execution.DONE
-        await link.listen(_Wanted(sink, wanted))
+        await link.listen(_Wanted(sink, wanted), acknowledge)
     finally:
         for encoded in subscribed:
             link.unsubscribe(encoded)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mcp_sidecar.call import Deadline
 from mcp_sidecar.directory import Endpoint, Upstream
 from mcp_sidecar.errors import PoolExhausted, SidecarError, Unavailable
-from mcp_sidecar.outbound.connection import Connection, Key
+from mcp_sidecar.outbound.connection import Connection, Key, State
 from mcp_sidecar.outbound.credentials import Credentials
 from mcp_sidecar.outbound.http import Credential
 from mcp_sidecar.outbound.http_legacy import LegacyLink
@@ -89,6 +89,12 @@ class Dialer:
         elif isinstance(error, Unavailable):
             self.pool.report(connection, error)
         self._note(upstream.name, error)
+        self.pool.release(connection)
+
+    def give_back(self, upstream: Upstream, connection: Connection) -> None:
+        """Give a connection back that was not used: its state stays what it was."""
+        if connection.state is State.CONNECTED:
+            self._note(upstream.name, None)
         self.pool.release(connection)
 
     def _note(self, name: str, error: SidecarError | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from mcp_sidecar.errors import Execution, SendQueueFull, SidecarError, UpstreamLost, UpstreamUnavailable
@@ -11,6 +11,7 @@ from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol.jsonrpc import Request
 
 _BACKLOG = 100  # messages a listener may be behind before it is dropped
+_OPEN_SECONDS = 2.0  # for servers that send no headers before the first message
 _REOPEN_SECONDS = 1.0
 
 
@@ -23,8 +24,10 @@ class NoStream(UpstreamUnavailable):
 class Source(Protocol):
     """Whose stream is heard."""
 
-    async def hear(self, deliver: Callable[[Request], None]) -> None:
-        """Deliver every message until the stream ends; raises `SidecarError` when it cannot be had."""
+    async def hear(self, deliver: Callable[[Request], None], opened: Callable[[], None]) -> None:
+        """Say when the stream is open, then deliver every message until it ends; raises `SidecarError` when it cannot
+        be had.
+        """
 
 
 class Hearing:
@@ -35,14 +38,22 @@ class Hearing:
         self._tasks = tasks
         self._listeners: set[_Listener] = set()
         self._pump: asyncio.Task[None] | None = None
+        self._open: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def listen(self, sink: Sink) -> None:
-        """Pass on to `sink` until the stream is lost. Raises why, or `SendQueueFull` when `sink` is too slow."""
+    async def listen(self, sink: Sink, begun: Callable[[], Awaitable[None]]) -> None:
+        """Pass on to `sink` until the stream is lost. Raises why, or `SendQueueFull` when `sink` is too slow.
+
+        `begun` is awaited once the stream is open: nothing the server says after that is missed.
+        """
         listener = _Listener()
         self._listeners.add(listener)
         if self._pump is None:
+            self._open = asyncio.get_running_loop().create_future()
             self._pump = self._tasks.create_task(self._run(), name="hear a session")
         try:
+            await asyncio.wait({self._open}, timeout=_OPEN_SECONDS)
+            if not listener.lost:
+                await begun()
             while True:
                 message = await listener.next()
                 await sink.notify(message.method, message.encode(b""))
@@ -61,13 +72,18 @@ class Hearing:
         """Servers may end the stream whenever they like (2025-11-25, basic/transports): it is opened again."""
         while True:
             try:
-                await self._source.hear(self.deliver)
+                await self._source.hear(self.deliver, self._opened)
             except NoStream:
+                self._opened()
                 return
             except SidecarError as error:
                 self.lose(error)
                 return
             await asyncio.sleep(_REOPEN_SECONDS)
+
+    def _opened(self) -> None:
+        if not self._open.done():
+            self._open.set_result(None)
 
     def lose(self, error: SidecarError | None = None) -> None:
         """The session is gone, or its stream cannot be had: tell every listener. `error` is the cause."""
@@ -78,6 +94,7 @@ class Hearing:
         lost.__cause__ = error
         for listener in self._listeners:
             listener.end(lost)
+        self._opened()
 
 
 class _Listener:
@@ -85,6 +102,7 @@ class _Listener:
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Request | SidecarError] = asyncio.Queue()
+        self.lost = False
 
     def put(self, message: Request) -> None:
         if self._queue.qsize() < _BACKLOG:
@@ -93,6 +111,7 @@ class _Listener:
             self.end(SendQueueFull(f"the listener is {_BACKLOG} messages behind"))
 
     def end(self, error: SidecarError) -> None:
+        self.lost = True
         self._queue.put_nowait(error)
 
     async def next(self) -> Request:

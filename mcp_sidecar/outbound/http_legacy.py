@@ -6,7 +6,7 @@ Knows no client; its requests come in the legacy shape.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.directory import Endpoint
@@ -14,6 +14,7 @@ from mcp_sidecar.errors import Execution, InvalidCall, SidecarError, UpstreamLos
 from mcp_sidecar.outbound import http
 from mcp_sidecar.outbound.flights import Flights
 from mcp_sidecar.outbound.hearing import Hearing, NoStream
+from mcp_sidecar.outbound.legacy_refusals import SessionLost, is_about_session, no_handshake, refused_handshake
 from mcp_sidecar.outbound.link import Ignore, Sink
 from mcp_sidecar.protocol import jsonrpc, sse
 from mcp_sidecar.protocol.eras import LATEST_LEGACY, Era
@@ -27,13 +28,6 @@ _COURTESY_SECONDS = 1.0  # for messages nobody waits for: cancellations, answers
 _DEFAULT_RETRY = 1.0
 _MIN_RETRY = 0.01
 _MAX_RESUMES = 1000
-_NO_SESSION = -32000
-
-
-class SessionLost(UpstreamUnavailable):
-    """The server no longer knows our session: nothing ran, a fresh session will do."""
-
-    reason = "UPSTREAM_SESSION_LOST"
 
 
 class LegacyLink:
@@ -107,7 +101,7 @@ class LegacyLink:
                 session.version = self._profile.version
                 await self._post(session, jsonrpc.Request("notifications/initialized").encode(b""), call)
         except InvalidCall as error:
-            raise http.nonsense(self._endpoint, error.message, Execution.NONE) from error
+            raise http.nonsense(self._endpoint, "its answer to initialize cannot be used", Execution.NONE) from error
         except TimeoutError as error:
             message = (
                 f"the MCP server {self._endpoint.upstream!r} did not finish initialize in {_HANDSHAKE_SECONDS:g} s"
@@ -125,31 +119,15 @@ class LegacyLink:
         response = await http.send(self._client, b"POST", self._endpoint, headers, request.encode(request_id), call)
         try:
             if response.status != 200:
-                raise await self._no_handshake(response, request_id)
+                raise await no_handshake(response, self._endpoint, request_id)
             answer = await self._final(response, session, request_id, call, Ignore())
             if answer.error is not None:
-                raise self._refused_handshake(answer)
+                raise refused_handshake(self._endpoint, answer)
             # Only the answer to `initialize` names a session that counts: SDKs put fresh ids into refusals too.
             session.id = response.headers.get(SESSION) or b""
             return session, answer
         finally:
             response.close()
-
-    async def _no_handshake(self, response: Response, request_id: bytes) -> SidecarError:
-        answer = await http.error_reply(response, self._endpoint, request_id)
-        if answer is not None:
-            return self._refused_handshake(answer)
-        failure = http.status_error(response, self._endpoint)
-        failure.execution = Execution.NONE
-        return failure
-
-    def _refused_handshake(self, answer: jsonrpc.Response) -> SidecarError:
-        said = jsonrpc.read_error(answer)
-        code = f" (JSON-RPC error {said[0]})" if said else ""
-        return UpstreamUnavailable(
-            f"the MCP server {self._endpoint.upstream!r} refused to initialize{code}",
-            metadata={"server": self._endpoint.upstream},
-        )
 
     async def _attempt(self, session: Session, request: jsonrpc.Request, call: Call, sink: Sink) -> jsonrpc.Response:
         request_id, request = session.register(request)
@@ -179,7 +157,7 @@ class LegacyLink:
                 failure = http.status_error(response, self._endpoint)
                 call.execution = failure.execution
                 raise failure
-            if session.id and response.status == 400 and _is_about_session(error):
+            if session.id and response.status == 400 and is_about_session(error):
                 call.execution = Execution.NONE
                 raise SessionLost(f"the MCP server {self._endpoint.upstream!r} lost its session")
             call.execution = Execution.DONE
@@ -257,15 +235,16 @@ class LegacyLink:
             raise http.lost(self._endpoint, call)
         return response
 
-    async def listen(self, sink: Sink) -> None:
+    async def listen(self, sink: Sink, begun: Callable[[], Awaitable[None]]) -> None:
         """Pass on what the session says by itself, until that is over (then `UpstreamLost`) or nobody wants it.
 
-        Servers put each message on one stream only, so all listeners of a session share it.
+        Servers put each message on one stream only, so all listeners of a session share it. `begun` is awaited when the
+        stream is open.
         """
         await self._current()
-        await self._hearing.listen(sink)
+        await self._hearing.listen(sink, begun)
 
-    async def hear(self, deliver: Callable[[jsonrpc.Request], None]) -> None:
+    async def hear(self, deliver: Callable[[jsonrpc.Request], None], opened: Callable[[], None]) -> None:
         """Read the session's GET stream to its end. Raises `NoStream` when the server offers none."""
         session = await self._current()
         response = await self._send(session, b"GET", b"", Call(rpc="listen", request_id="listen"))
@@ -280,6 +259,7 @@ class LegacyLink:
             if response.status != 200:
                 raise NoStream(f"the MCP server {self._endpoint.upstream!r} offers no stream of its own")
             replies = http.replies(response, self._endpoint)
+            opened()
             while (message := await replies.next()) is not None:
                 if isinstance(message, jsonrpc.Request) and not message.id:
                     deliver(message)
@@ -392,9 +372,3 @@ async def _reply(request: jsonrpc.Request, sink: Sink) -> jsonrpc.Response:
     if request.method == "ping":
         return jsonrpc.Response(request.id, result=b"{}")
     return await sink.ask(request)
-
-
-def _is_about_session(error: jsonrpc.Response) -> bool:
-    """A refusal in the words of servers that answer 400 where the specification has 404 (TypeScript SDK v1)."""
-    said = jsonrpc.read_error(error)
-    return said is not None and said[0] == _NO_SESSION and "session" in said[1].lower()

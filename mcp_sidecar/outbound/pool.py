@@ -41,6 +41,7 @@ class Pool:
         self._settings = settings
         self._tasks = tasks
         self._connections: dict[Key, Connection] = {}
+        self._leaving: list[Connection] = []  # busy ones that take no new calls; those go to a successor
         self._waiting: list[_Waiter] = []
         self._watchers: list[Watcher] = []
         self._names = itertools.count(1)
@@ -128,11 +129,11 @@ class Pool:
         self._tasks.create_task(self._open(connection), name=f"open {connection.id}")
 
     def _at_endpoint(self, key: Key) -> list[Connection]:
-        return [connection for other, connection in self._connections.items() if other.endpoint == key.endpoint]
+        return [connection for connection in self.connections() if connection.key.endpoint == key.endpoint]
 
     def _has_room(self, key: Key) -> bool:
         return (
-            len(self._connections) < self._settings.max_connections
+            len(self.connections()) < self._settings.max_connections
             and len(self._at_endpoint(key)) < self._settings.max_per_endpoint
         )
 
@@ -191,11 +192,17 @@ class Pool:
         self._tell(connection)
 
     def _drop(self, connection: Connection) -> None:
-        if self._connections.get(connection.key) is connection:
-            del self._connections[connection.key]
+        self._withhold(connection)
+        if connection in self._leaving:
+            self._leaving.remove(connection)
         if connection.state is not State.CLOSED:
             self._change(connection, State.CLOSED)
             self._tasks.create_task(self._close(connection), name=f"close {connection.id}")
+
+    def _withhold(self, connection: Connection) -> None:
+        """No call finds it any more."""
+        if self._connections.get(connection.key) is connection:
+            del self._connections[connection.key]
 
     async def _close(self, connection: Connection) -> None:
         await connection.link.close()
@@ -206,11 +213,14 @@ class Pool:
         connection.closing = True
         if not wait or connection.in_flight == 0:
             self._drop(connection)
-            self._assign()
+        elif connection not in self._leaving:
+            self._withhold(connection)
+            self._leaving.append(connection)
+        self._assign()
         return describe(connection)
 
     def _find(self, connection_id: str) -> Connection:
-        for connection in self._connections.values():
+        for connection in self.connections():
             if connection.id == connection_id:
                 return connection
         raise UnknownConnection(
@@ -219,17 +229,17 @@ class Pool:
 
     def close_upstream(self, upstream: str) -> None:
         """Close what is idle of an upstream now and the rest when its calls have ended."""
-        for connection in [one for one in self._connections.values() if one.key.upstream == upstream]:
+        for connection in [one for one in self.connections() if one.key.upstream == upstream]:
             self.close(connection.id, wait=True)
 
     def connections(self) -> tuple[Connection, ...]:
-        return tuple(self._connections.values())
+        return (*self._leaving, *self._connections.values())
 
     def rows(self) -> tuple[Row, ...]:
         """Every connection, in order of age."""
         idle = sorted((one for one in self._connections.values() if one.idle), key=lambda one: one.used_at)
         ranks = {one.id: rank for rank, one in enumerate(idle)}
-        rows = [describe(connection, ranks.get(connection.id, -1)) for connection in self._connections.values()]
+        rows = [describe(connection, ranks.get(connection.id, -1)) for connection in self.connections()]
         return tuple(sorted(rows, key=lambda row: int(row.id[1:])))
 
     def row(self, connection_id: str) -> Row:
@@ -263,6 +273,7 @@ class Pool:
         """Close every connection, in parallel; each takes a second at most."""
         connections = self.connections()
         self._connections.clear()
+        self._leaving.clear()
         for connection in connections:
             self._change(connection, State.CLOSED)
         await asyncio.gather(*(self._close(connection) for connection in connections))

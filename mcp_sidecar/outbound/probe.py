@@ -148,7 +148,7 @@ async def _read_answer(response: Response, endpoint: Endpoint) -> Verdict:
     try:
         profile = discovered(message.result)
     except InvalidCall as error:
-        raise http.nonsense(endpoint, error.message, Execution.NONE) from error
+        raise http.nonsense(endpoint, "its answer to server/discover cannot be read", Execution.NONE) from error
     # A server that answers but offers no modern revision wants `initialize`.
     return _judge(eras.Era.LEGACY, _LEGACY) if profile is None else _judge(eras.Era.MODERN, profile)
 

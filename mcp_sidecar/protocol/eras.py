@@ -50,6 +50,7 @@ SHARED_METHODS = frozenset(
         "completion/complete",
     )
 )
+MODERN_METHODS = SHARED_METHODS | {DISCOVER, LISTEN}
 # Safe to run twice: a lost answer may be asked for again (docs/architecture.md, "Execution certainty").
 REPEATABLE = SHARED_METHODS - {CALL_TOOL} | {DISCOVER, "ping", "initialize", "tasks/get"}
 

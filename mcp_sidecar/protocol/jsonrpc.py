@@ -154,9 +154,13 @@ def _request(method: str | None, request_id: bytes, params: bytes) -> Request:
         _id(request_id)
     if not params:
         return Request(method, request_id)
-    found = _object(params, "params")
-    meta = found.pop("_meta", None)
-    return Request(method, request_id, found, {} if meta is None else _object(meta, "params._meta"))
+    try:
+        found = _object(params, "params")
+        meta = found.pop("_meta", None)
+        return Request(method, request_id, found, {} if meta is None else _object(meta, "params._meta"))
+    except InvalidCall as error:
+        error.message_id = request_id
+        raise
 
 
 def _response(envelope: Members) -> Response:

@@ -11,7 +11,7 @@ from mcp_sidecar import errors
 from mcp_sidecar.call import Call, Deadline
 from mcp_sidecar.errors import Execution, SidecarError, UpstreamRefused
 from mcp_sidecar.inbound import status
-from mcp_sidecar.outbound import hearing, http_legacy, http_modern
+from mcp_sidecar.outbound import hearing, http_modern, legacy_refusals
 from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.jsonrpc import Response
 from mcp_sidecar.wire.faults import Disconnected
@@ -58,7 +58,7 @@ PROMISED = {
     errors.UpstreamUnavailable: ("UNAVAILABLE", 502),
     errors.UpstreamLost: ("UNAVAILABLE", 502),
     http_modern.EraChanged: ("UNAVAILABLE", 502),
-    http_legacy.SessionLost: ("UNAVAILABLE", 502),
+    legacy_refusals.SessionLost: ("UNAVAILABLE", 502),
     hearing.NoStream: ("UNAVAILABLE", 502),
     errors.UpstreamProtocolError: ("INTERNAL", 502),
     errors.UpstreamRefused: ("INTERNAL", 502),

@@ -35,7 +35,7 @@ class Ear(Heard):
 
     async def _listen(self, link: LegacyLink) -> SidecarError | None:
         try:
-            await link.listen(self)
+            await link.listen(self, nothing)
         except SidecarError as error:
             return error
         return None
@@ -186,6 +186,10 @@ async def test_a_resource_is_subscribed_to_once_for_all_and_let_go_by_the_last()
         assert server.violations == []
 
 
+async def nothing() -> None:
+    """What is to be done when the stream is open."""
+
+
 class Said:
     """A source that says what the test wants."""
 
@@ -194,8 +198,9 @@ class Said:
         self.end = end
         self.heard = 0
 
-    async def hear(self, deliver: Callable[[Request], None]) -> None:
+    async def hear(self, deliver: Callable[[Request], None], opened: Callable[[], None]) -> None:
         self.heard += 1
+        opened()
         for number in range(self.messages):
             deliver(Request(CHANGED, params={"n": b"%d" % number}))
         if self.end is not None:
@@ -211,7 +216,7 @@ async def test_a_slow_listener_is_dropped_and_a_quick_one_is_not():
 
     async with family() as tasks:
         heard, quick, slow = Hearing(Said(), tasks), Heard(), Slow()
-        running = [tasks.create_task(heard.listen(sink)) for sink in (quick, slow)]
+        running = [tasks.create_task(heard.listen(sink, nothing)) for sink in (quick, slow)]
         for number in range(300):
             await asyncio.sleep(0)
             heard.deliver(Request(CHANGED, params={"n": b"%d" % number}))
@@ -228,7 +233,7 @@ async def test_a_listener_that_fell_behind_learns_of_it_after_what_it_had_missed
     async with family() as tasks:
         heard, sink = Hearing(Said(messages=250), tasks), Heard()
         with pytest.raises(SendQueueFull):
-            await heard.listen(sink)
+            await heard.listen(sink, nothing)
         assert [params["n"] for params in sink.of(CHANGED)] == list(range(hearing._BACKLOG))
 
 
@@ -236,7 +241,7 @@ async def test_without_a_stream_listeners_stay_and_the_source_is_not_asked_again
     async with family() as tasks:
         source = Said(end=NoStream("none"))
         heard, sink = Hearing(source, tasks), Heard()
-        running = tasks.create_task(heard.listen(sink))
+        running = tasks.create_task(heard.listen(sink, nothing))
         for _ in range(5):
             await asyncio.sleep(0)
         heard.deliver(Request(CHANGED))
@@ -250,11 +255,11 @@ async def test_a_listener_that_comes_while_the_others_are_told_of_the_end_starts
     async with family() as tasks:
         source = Said()
         heard, late = Hearing(source, tasks), Heard()
-        first = asyncio.gather(heard.listen(Heard()), return_exceptions=True)
+        first = asyncio.gather(heard.listen(Heard(), nothing), return_exceptions=True)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         heard.lose()
-        second = tasks.create_task(heard.listen(late))
+        second = tasks.create_task(heard.listen(late, nothing))
         (outcome,) = await first
         assert isinstance(outcome, UpstreamLost)
         heard.deliver(Request(CHANGED))
@@ -262,3 +267,38 @@ async def test_a_listener_that_comes_while_the_others_are_told_of_the_end_starts
             await asyncio.sleep(0)
         assert source.heard == 2
         second.cancel()
+
+
+async def test_a_listener_is_told_that_it_began_when_the_stream_is_open_and_not_before():
+    class Late(Said):
+        async def hear(self, deliver: Callable[[Request], None], opened: Callable[[], None]) -> None:
+            await gate.wait()
+            await super().hear(deliver, opened)
+
+    gate, began = asyncio.Event(), asyncio.Event()
+
+    async def begin() -> None:
+        began.set()
+
+    async with family() as tasks:
+        running = tasks.create_task(Hearing(Late(), tasks).listen(Heard(), begin))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not began.is_set()
+        gate.set()
+        async with asyncio.timeout(1):
+            await began.wait()
+        running.cancel()
+
+
+async def test_a_listener_whose_stream_cannot_be_had_is_never_told_that_it_began():
+    async def begin() -> None:
+        raise AssertionError("it never began")
+
+    class Refused(Said):
+        async def hear(self, deliver: Callable[[Request], None], opened: Callable[[], None]) -> None:
+            raise UpstreamLost("no")
+
+    async with family() as tasks:
+        with pytest.raises(UpstreamLost):
+            await Hearing(Refused(), tasks).listen(Heard(), begin)

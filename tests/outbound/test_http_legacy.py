@@ -10,7 +10,8 @@ import pytest
 from mcp_sidecar.errors import Execution, SidecarError, Unavailable, UpstreamProtocolError, UpstreamUnavailable
 from mcp_sidecar.outbound import http_legacy
 from mcp_sidecar.outbound.http import Credential
-from mcp_sidecar.outbound.http_legacy import LegacyLink, SessionLost
+from mcp_sidecar.outbound.http_legacy import LegacyLink
+from mcp_sidecar.outbound.legacy_refusals import SessionLost
 from mcp_sidecar.protocol.jsonrpc import Request
 from tests.outbound.canned import Canned, error
 from tests.outbound.links import Heard, a_call, ask, legacy, listing, text_of, tool

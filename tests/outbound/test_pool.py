@@ -240,12 +240,14 @@ async def test_closing_with_wait_lets_calls_end_and_new_ones_go_to_a_successor()
     async with bench() as its:
         busy = await its.lease("a")
         assert its.pool.close(busy.id, wait=True).state is State.CONNECTED
-        waiting = its.waiting("a")
-        await settle()
-        assert not waiting.done() and its.links.made[0].closed == 0
+        successor = await its.lease("a")
+        assert successor is not busy and its.links.made[0].closed == 0
+        assert [row.id for row in its.pool.rows()] == [busy.id, successor.id]
         its.pool.release(busy)
         assert busy.state is State.CLOSED
-        assert (await waiting) is not busy
+        await settle()
+        assert its.links.made[0].closed == 1
+        assert [row.id for row in its.pool.rows()] == [successor.id]
 
 
 async def test_closing_with_wait_closes_an_idle_connection_at_once():

@@ -175,14 +175,14 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_for_what_could_be_had(self) -> None:
-        connections = {connection.key: connection for connection in self.pool.connections()}
+        connections = self.pool.connections()
         for name, _ in self.waiting:
-            own = connections.get(key_of(name))
-            if own is not None:
-                assert own.state is State.CONNECTING or own.closing
+            own = [one for one in connections if one.key == key_of(name) and not one.closing]
+            if own:
+                assert own[0].state is State.CONNECTING
                 continue
-            at_endpoint = [one for one in connections.values() if one.key.endpoint is key_of(name).endpoint]
-            full = at_endpoint if len(at_endpoint) >= PER_ENDPOINT else list(connections.values())
+            at_endpoint = [one for one in connections if one.key.endpoint is key_of(name).endpoint]
+            full = at_endpoint if len(at_endpoint) >= PER_ENDPOINT else connections
             assert len(connections) >= MOST or len(at_endpoint) >= PER_ENDPOINT
             assert not any(one.idle for one in full)
 

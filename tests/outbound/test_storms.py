@@ -17,8 +17,10 @@ from tests.support.fake_rude import RUDE
 from tests.support.fake_server import FakeServer
 
 CALLS = 120
-# Quick ways to fail; the slow ones would only make the storm long.
-GUSTS = sorted(set(RUDE) - {"oversized", "oversized_event", "endless_body", "endless_sse_line"})
+# Quick ways to fail that break no rule for the client: what answers a request nobody asked is counted as its fault.
+GUSTS = sorted(
+    set(RUDE) - {"oversized", "oversized_event", "endless_body", "endless_sse_line", "request_on_modern_stream"}
+)
 both_eras = pytest.mark.parametrize("era", ["modern", "legacy"])
 
 

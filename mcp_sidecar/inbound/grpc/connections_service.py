@@ -70,7 +70,7 @@ class ConnectionService:
         except TimeoutError as error:
             message = f"the MCP server {upstream.name!r} did not answer in time"
             raise DeadlineExceeded(message, metadata={"server": upstream.name}) from error
-        self._dialer.release(upstream, connection, None)
+        self._dialer.give_back(upstream, connection)
         return pb.OpenConnectionResponse(connection=_connection(self._pool.row(connection.id)))
 
     async def CloseConnection(self, request: pb.CloseConnectionRequest, _call: RpcCall) -> pb.CloseConnectionResponse:  # noqa: N802

@@ -111,7 +111,8 @@ class Conversation:
             if len(self._running) >= _MAX_IN_FLIGHT:
                 raise Overloaded(f"at most {_MAX_IN_FLIGHT} requests can be in flight on one stream")
         except SidecarError as error:
-            self._queue.put(_failed(known, error, self._call))
+            read = error.message_id if isinstance(error, InvalidCall) else b""
+            self._queue.put(_failed(known or read, error, self._call))
             return
         job = self._running[message.id] = Job(self._tasks, self._answer(message), f"bidi {message.method}")
         job.task.add_done_callback(lambda _: self._running.pop(message.id, None))

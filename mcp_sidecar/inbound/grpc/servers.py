@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 import grpc.aio
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mcp_sidecar.inbound.chain import Logging, Step
 from mcp_sidecar.inbound.grpc import server as rpc
@@ -16,9 +16,16 @@ from mcp_sidecar.inbound.grpc.health import HealthService
 from mcp_sidecar.inbound.grpc.status import recovery
 from mcp_sidecar.inbound.parts import Parts
 from mcp_sidecar.settings import GrpcSettings
-from mcp_sidecar.v1 import connections_pb2_grpc, engine_pb2_grpc
+from mcp_sidecar.v1 import connections_pb2, connections_pb2_grpc, engine_pb2, engine_pb2_grpc
 
 HEALTH = "/grpc.health.v1.Health/"
+# Every RPC there is, as `package.Service/Method`: names that clients make up get no series of their own.
+RPCS = frozenset(
+    f"{service.full_name}/{method.name}"
+    for file in (engine_pb2.DESCRIPTOR, connections_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR)
+    for service in file.services_by_name.values()
+    for method in service.methods
+)
 _PROBES = frozenset((HEALTH + "Check", HEALTH + "Watch", HEALTH + "List"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine.engine import Engine
-from mcp_sidecar.errors import SidecarError, UnsupportedVersion
+from mcp_sidecar.errors import InvalidCall, SidecarError, UnsupportedVersion
 from mcp_sidecar.inbound.http import agreement
 from mcp_sidecar.inbound.http.guard import EVENTS, JSON, Refused
 from mcp_sidecar.inbound.http.silence import Silence
@@ -77,7 +77,8 @@ class Answer(Ignore):
             return
         status = status_of(failure)
         error = jsonrpc.encode_error(status.jsonrpc, failure.message, _data(failure, call))
-        message = Response(self.message_id, error=error).encode(self.message_id)
+        message_id = self.message_id or (failure.message_id if isinstance(failure, InvalidCall) else b"")
+        message = Response(message_id, error=error).encode(message_id)
         if self._reply.started:
             await self._end_stream(message)
             return
