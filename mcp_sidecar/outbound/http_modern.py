@@ -80,7 +80,7 @@ class ModernLink:
 
     def _headers(self, request: jsonrpc.Request, call: Call) -> bytes:
         block = b"%b%bmcp-method: %b\r\n" % (self._fixed, http.call_headers(call), request.method.encode())
-        if (name := headers.name_of(request)) is not None:
+        if (name := call.name or headers.name_of(request)) is not None:
             block = b"%bmcp-name: %b\r\n" % (block, headers.encode(name))
         if call.mirrored:
             block += b"".join([b"%b: %b\r\n" % pair for pair in call.mirrored])

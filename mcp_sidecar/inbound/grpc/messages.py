@@ -34,14 +34,17 @@ def read_request(message: pb.CallRequest, limit: int, *, events: bool) -> Reques
     delivered, progress and logs. Raises `InvalidCall`.
     """
     request = parse_request(check_size(message.message_json, limit))
-    for mirror, field, said in (
-        (message.method, "method", request.method),
-        (message.name, "name", headers.name_of(request) or ""),
-    ):
-        if mirror and mirror != said:
-            what = f"says {mirror[:128]!r}, the message {said[:128]!r}"
-            raise InvalidCall(f'the mirror "{field}" {what}', violations=((field, what),))
+    if mirrored := message.method:
+        _check_mirror("method", mirrored, request.method)
+    if mirrored := message.name:
+        _check_mirror("name", mirrored, headers.name_of(request) or "")
     return complete(request, events=events)
+
+
+def _check_mirror(field: str, mirrored: str, said: str) -> None:
+    if mirrored != said:
+        what = f"says {mirrored[:128]!r}, the message {said[:128]!r}"
+        raise InvalidCall(f'the mirror "{field}" {what}', violations=((field, what),))
 
 
 def complete(request: Request, *, events: bool = False) -> Request:
