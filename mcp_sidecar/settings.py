@@ -98,7 +98,7 @@ class GrpcSettings:
     ] = 100
     send_queue_bytes: Annotated[int, Bytes("Bytes a stream holds for a client that reads slowly.")] = 8 * MIB
     max_concurrent_streams: Annotated[int, Doc("Calls open at once on one connection.", low=1)] = 256
-    max_message: Annotated[int, Bytes("Largest message in either direction.")] = 4 * MIB
+    max_message: Annotated[int, Bytes("Largest message taken from a client.")] = 4 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +145,9 @@ class ToolSettings:
     retry: Annotated[
         tuple[str, ...], Doc("Tools that are safe to run twice and may be sent again after a failure.")
     ] = ()
-    trusted: Annotated[bool, Doc("Believe the upstream's own annotations about which tools are safe to repeat.")] = (
-        False
-    )
+    trusted: Annotated[
+        bool, Doc("Believe the upstream's own annotations about which tools are safe to repeat.", only_default=True)
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +250,7 @@ class StartSettings:
         tuple[str, ...],
         Doc("Upstreams that must have listed their tools before startup is SERVING.", only_default=True),
     ] = ()
-    timeout: Annotated[float, Seconds("How long to wait for them.")] = 60.0
+    timeout: Annotated[float, Seconds("How long to wait for them.", only_default=True)] = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +296,7 @@ class TelemetrySettings:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """The log on standard error."""
+    """The log on standard output."""
 
     level: Annotated[str, Doc("Least important level to write.", choices=("debug", "info", "warning", "error"))] = (
         "info"

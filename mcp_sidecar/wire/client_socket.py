@@ -21,6 +21,10 @@ _JOIN_BYTES = 64 * 1024
 class Home(Protocol):
     """Where a socket belongs."""
 
+    @property
+    def alone(self) -> bool:
+        """No more than one exchange is under way."""
+
     def opened(self, sock: ClientSocket) -> None: ...
 
     def released(self, sock: ClientSocket) -> None:
@@ -171,7 +175,7 @@ class ClientSocket(asyncio.Protocol):
         self._parser.expect()
         waiter = self._waiter = self._loop.create_future()
         if len(body) < _JOIN_BYTES:
-            self._outbox.write(self._transport, head + body)
+            self._outbox.write(self._transport, head + body, alone=self._home.alone)
         else:
             self._transport.write(head)
             self._transport.write(body)

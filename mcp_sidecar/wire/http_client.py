@@ -140,6 +140,10 @@ class HttpClient:
 
     # The sockets' side (`client_socket.Home`).
 
+    @property
+    def alone(self) -> bool:
+        return len(self._open) - len(self._idle) <= 1
+
     def opened(self, sock: ClientSocket) -> None:
         self._open.add(sock)
         if self._closed:

@@ -21,10 +21,16 @@ class Outbox:
         self._loop = loop
         self._waiting: dict[asyncio.Transport, bytearray] = {}
 
-    def write(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Send `data` before the loop looks for new events twice; never waits."""
+    def write(self, transport: asyncio.Transport, data: bytes, *, alone: bool) -> None:
+        """Send `data` before the loop looks for new events twice; never waits.
+
+        `alone`: nobody else is likely to write in this turn, so that waiting for them would only cost time.
+        """
         waiting = self._waiting.get(transport)
         if waiting is None:
+            if alone:
+                _send(transport, data)
+                return
             if not self._waiting:
                 self._loop.call_soon(self._flush)
             waiting = self._waiting[transport] = bytearray(data)
@@ -53,6 +59,6 @@ class Outbox:
             _send(transport, data)
 
 
-def _send(transport: asyncio.Transport, data: bytearray) -> None:
+def _send(transport: asyncio.Transport, data: bytes | bytearray) -> None:
     if not transport.is_closing():  # dropped meanwhile; uvloop's transports do not take that lightly
         transport.write(data)

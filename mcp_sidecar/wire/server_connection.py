@@ -38,6 +38,8 @@ class Service:
     outbox: Outbox
     draining: bool = False
     closed: bool = False
+    serving: int = 0
+    """Requests whose handlers are running."""
     held_bytes: int = 0
     """Bodies that have begun and are not complete."""
     connections: set[ServerConnection] = field(default_factory=set)
@@ -169,7 +171,7 @@ class ServerConnection(asyncio.Protocol):
     def transmit(self, data: bytes) -> None:
         if not self.lost:
             self._written += len(data)
-            self._service.outbox.write(self._transport, data)
+            self._service.outbox.write(self._transport, data, alone=self._service.serving <= 1)
 
     async def writable(self) -> None:
         while self._full and not self.lost:
@@ -299,6 +301,7 @@ class ServerConnection(asyncio.Protocol):
 
     async def _serve(self, request: Request, reply: Reply) -> None:
         fault: BaseException | None = None
+        self._service.serving += 1
         try:
             await self._service.handle(request, reply)
         except Disconnected:
@@ -312,6 +315,8 @@ class ServerConnection(asyncio.Protocol):
             fault = error
         except Exception as error:  # noqa: BLE001 - the boundary at which a handler's fault becomes an answer
             fault = error
+        finally:
+            self._service.serving -= 1
         self._finish(reply, fault)
 
     def _finish(self, reply: Reply, fault: BaseException | None) -> None:

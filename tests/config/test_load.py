@@ -89,7 +89,7 @@ def test_a_file_may_say_everything_that_works(write):
         http: {max_body: 1048576, allowed_hosts: sidecar.local}
         upstreams:
         - {name: a-1, url: "https://x.example:8443/mcp?k=v", protocol: 2025-11-25, timeout: {call: 1.5s},
-           tools: {allow: [read_*], deny: [read_all], retry: [read_one], trusted: true}}
+           tools: {allow: [read_*], deny: [read_all], retry: [read_one]}}
         pool: {idle: 0}
         retry: {attempts: 1}
         log: {level: debug, format: json}
@@ -102,7 +102,7 @@ def test_a_file_may_say_everything_that_works(write):
     assert settings.http.allowed_hosts == ("sidecar.local",)
     (upstream,) = settings.upstreams
     assert (upstream.protocol, upstream.timeout.call) == ("2025-11-25", 1.5)
-    assert upstream.tools == ToolSettings(("read_*",), ("read_all",), ("read_one",), trusted=True)
+    assert upstream.tools == ToolSettings(("read_*",), ("read_all",), ("read_one",))
     assert (settings.pool.idle, settings.retry.attempts, settings.log.level) == (0.0, 1, "debug")
 
 
