@@ -12,12 +12,14 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import Bug, Cancelled, Execution, SidecarError, UpstreamRefused
 from mcp_sidecar.inbound.auth import Authenticator
 from mcp_sidecar.inbound.metrics import CALLS, Metrics
 from mcp_sidecar.inbound.status import OK, named, status_of
-from mcp_sidecar.logs import Field, Log
+from mcp_sidecar.logs import Log
 
 Next = Callable[[Call, Any], Awaitable[Any]]
 Step = Callable[[Call, Any, Next], Awaitable[Any]]
@@ -59,10 +61,10 @@ class Logging:
         level = "debug" if failure is None and call.rpc in self._quiet else _level(failure)
         if not self._log.takes(level):
             return
-        fields = describe(call, failure)
+        line = describe(call, failure)
         if isinstance(failure, Bug) and error is not None:
-            fields["stack"] = "".join(traceback.format_exception(error))[-6000:]
-        self._log.event(level, "call", fields)
+            line.stack = "".join(traceback.format_exception(error))[-6000:]
+        self._log.event(level, "call", line)
 
 
 def _level(failure: SidecarError | None) -> str:
@@ -71,26 +73,45 @@ def _level(failure: SidecarError | None) -> str:
     return "error" if isinstance(failure, Bug) else "warning"
 
 
-def describe(call: Call, failure: SidecarError | None) -> dict[str, Field]:
-    """The fields of a call's log line."""
-    fields: dict[str, Field] = {
-        "rpc": call.rpc,
-        "method": call.method,
-        "server": call.server,
-        "name": call.name[:128],
-        "code": OK if failure is None else status_of(failure).grpc,
-        "execution": (call.execution if failure is None else failure.execution).value,
-        "duration_ms": round((time.monotonic() - call.started) * 1000, 2),
-        "request_id": call.request_id,
-        "trace_id": call.trace.trace_id,
-        "peer": call.peer,
-    }
-    if call.principal.subject:
-        fields["subject"] = call.principal.subject[:128]
+class CallLine(msgspec.Struct, omit_defaults=True, gc=False):
+    """A call's log line; the fields without a default are always there."""
+
+    rpc: str
+    method: str
+    server: str
+    name: str
+    code: str
+    execution: str
+    duration_ms: float
+    request_id: str
+    trace_id: str
+    peer: str
+    subject: str = ""
+    error: str = ""
+    stack: str = ""
+
+
+def describe(call: Call, failure: SidecarError | None) -> CallLine:
+    """What the log says of a call."""
+    line = CallLine(
+        call.rpc,
+        call.method,
+        call.server,
+        call.name[:128],
+        OK,
+        call.execution.value,
+        round((time.monotonic() - call.started) * 1000, 2),
+        call.request_id,
+        call.trace.trace_id,
+        call.peer,
+        call.principal.subject[:128],
+    )
     if failure is not None:
+        line.code = status_of(failure).grpc
+        line.execution = failure.execution.value
         # What a server says in an error may repeat arguments: the log gets the code only.
-        fields["error"] = f"JSON-RPC error {failure.code}" if isinstance(failure, UpstreamRefused) else failure.message
-    return fields
+        line.error = f"JSON-RPC error {failure.code}" if isinstance(failure, UpstreamRefused) else failure.message
+    return line
 
 
 class Measuring:

@@ -17,6 +17,8 @@ _EXECUTION: dict[Execution, pb.Execution] = {
     Execution.DONE: pb.EXECUTION_DONE,
 }
 _DEFAULT_ID = b"1"
+_COMPLETE = frozenset(modern_meta())
+_SPOKEN = modern_meta()[eras.META_VERSION]
 _CALLED_WITH_EVENTS = {"progressToken": _DEFAULT_ID, eras.META_LOG_LEVEL: b'"info"'}
 
 
@@ -59,14 +61,15 @@ def complete(request: Request, *, events: bool = False) -> Request:
         request.meta = modern_meta() | (_CALLED_WITH_EVENTS if events else {})
         return request
     check_version(request)
-    request.meta = modern_meta() | request.meta
+    if not _COMPLETE.issubset(request.meta):
+        request.meta = modern_meta() | request.meta
     return request
 
 
 def check_version(request: Request) -> None:
     """The version a request names, if it does, is one that is spoken on this face."""
     version = request.meta.get(eras.META_VERSION)
-    if version is not None and (said := as_string(version)) not in eras.MODERN_VERSIONS:
+    if version is not None and version != _SPOKEN and (said := as_string(version)) not in eras.MODERN_VERSIONS:
         raise UnsupportedVersion(said or "", eras.MODERN_VERSIONS)
     if request.meta.get(eras.META_CAPABILITIES, b"{")[:1] != b"{":
         field = f"params._meta.{eras.META_CAPABILITIES}"
