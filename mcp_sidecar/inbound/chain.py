@@ -7,6 +7,7 @@ sample and answer agree.
 
 from __future__ import annotations
 
+import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
@@ -46,6 +47,7 @@ class Logging:
     def __init__(self, log: Log, *, quiet: frozenset[str] = frozenset()) -> None:
         self._log = log
         self._quiet = quiet
+        self._soon = asyncio.get_running_loop().call_soon
 
     async def __call__(self, call: Call, request: Any, inner: Next) -> Any:
         try:
@@ -54,7 +56,8 @@ class Logging:
             self._ended(call, named(error, call), error)
             raise
         call.execution = Execution.DONE
-        self._ended(call, None, None)
+        # The client gets its answer first; the line is written while that is on its way.
+        self._soon(self._ended, call, None, None)
         return answer
 
     def _ended(self, call: Call, failure: SidecarError | None, error: BaseException | None) -> None:
@@ -119,6 +122,7 @@ class Measuring:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._soon = asyncio.get_running_loop().call_soon
 
     async def __call__(self, call: Call, request: Any, inner: Next) -> Any:
         try:
@@ -126,7 +130,7 @@ class Measuring:
         except BaseException as error:
             self.record(call, named(error, call))
             raise
-        self.record(call, None)
+        self._soon(self.record, call, None)
         return answer
 
     def record(self, call: Call, failure: SidecarError | None) -> None:
