@@ -7,7 +7,6 @@ sample and answer agree.
 
 from __future__ import annotations
 
-import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,6 +23,16 @@ from mcp_sidecar.logs import Log
 
 Next = Callable[[Call, Any], Awaitable[Any]]
 Step = Callable[[Call, Any, Next], Awaitable[Any]]
+
+
+# When to do what nobody waits for. A face whose answers leave after the chain hands in its loop's `call_soon`: the
+# client gets its answer first, and line and sample are made while that is on its way.
+Soon = Callable[..., object]
+
+
+def at_once(work: Callable[..., object], *about: object) -> None:
+    """The answer has left already."""
+    work(*about)
 
 
 def compose(steps: Sequence[Step], leaf: Next) -> Next:
@@ -44,10 +53,10 @@ def _around(step: Step, inner: Next) -> Next:
 class Logging:
     """One line when the call has ended, whatever its end. The stack of a bug goes here and nowhere else."""
 
-    def __init__(self, log: Log, *, quiet: frozenset[str] = frozenset()) -> None:
+    def __init__(self, log: Log, *, quiet: frozenset[str] = frozenset(), soon: Soon = at_once) -> None:
         self._log = log
         self._quiet = quiet
-        self._soon = asyncio.get_running_loop().call_soon
+        self._soon = soon
 
     async def __call__(self, call: Call, request: Any, inner: Next) -> Any:
         try:
@@ -56,7 +65,6 @@ class Logging:
             self._ended(call, named(error, call), error)
             raise
         call.execution = Execution.DONE
-        # The client gets its answer first; the line is written while that is on its way.
         self._soon(self._ended, call, None, None)
         return answer
 
@@ -120,9 +128,9 @@ def describe(call: Call, failure: SidecarError | None) -> CallLine:
 class Measuring:
     """One sample when the call has ended. Calls refused before they get here are recorded by who refuses them."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, *, soon: Soon = at_once) -> None:
         self._metrics = metrics
-        self._soon = asyncio.get_running_loop().call_soon
+        self._soon = soon
 
     async def __call__(self, call: Call, request: Any, inner: Next) -> Any:
         try:
