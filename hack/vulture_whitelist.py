@@ -55,3 +55,9 @@ _.blame
 # What tests look at to see that nothing is left open.
 _.open_sockets
 _.busy_sockets
+
+# Fields of a log line: written by the encoder.
+_.stack
+_.duration_ms
+stack
+duration_ms
