@@ -1,6 +1,6 @@
 """Many deadlines behind one timer: most calls end long before theirs, so setting one must cost next to nothing.
 
-Does what `asyncio.timeout` does, later by up to `RESOLUTION` seconds, at a tenth of the price. Knows no call.
+Does what `asyncio.timeout` does, later by up to `RESOLUTION` seconds, without a timer for each call. Knows no call.
 """
 
 from __future__ import annotations

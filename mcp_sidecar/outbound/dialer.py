@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 from mcp_sidecar.call import Deadline
 from mcp_sidecar.directory import Endpoint, Upstream
@@ -21,9 +21,6 @@ from mcp_sidecar.outbound.probe import Prober, Verdict
 from mcp_sidecar.protocol.eras import Era
 from mcp_sidecar.wire.http_client import HttpClient, Origin
 from mcp_sidecar.wire.limits import ClientLimits
-
-if TYPE_CHECKING:
-    import ssl
 
 
 @dataclass(slots=True)
@@ -139,7 +136,5 @@ def _client(upstream: Upstream, endpoint: Endpoint) -> HttpClient:
 
 @cache
 def _tls_context() -> ssl.SSLContext:
-    # Imported where needed: 13 ms and 6 MB that an upstream in the same pod does not cost.
-    import ssl
-
+    # One for all: it loads every certificate authority of the system, which an upstream in the same pod does not need.
     return ssl.create_default_context()
