@@ -9,6 +9,8 @@ import asyncio
 import time
 from types import TracebackType
 
+import msgspec
+
 RESOLUTION = 0.02
 
 
@@ -17,65 +19,65 @@ class Alarm:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self._limits: set[Limit] = set()
-        self._ringing = False
+        self.limits: set[Limit] = set()
+        self.ringing = False
 
     def until(self, at: float) -> Limit:
         """A context in which the current task is cancelled at `at` (monotonic) and `TimeoutError` raised instead."""
         return Limit(self, at)
 
-    def add(self, limit: Limit) -> None:
-        self._limits.add(limit)
-        if not self._ringing:
-            self._ringing = True
-            self.loop.call_later(RESOLUTION, self._ring)
-
-    def discard(self, limit: Limit) -> None:
-        self._limits.discard(limit)
-
     def end(self) -> None:
         """Every deadline passes now."""
-        for limit in tuple(self._limits):
-            self._limits.discard(limit)
+        for limit in tuple(self.limits):
+            self.limits.discard(limit)
             limit.expire()
+
+    def ring_later(self) -> None:
+        """See to it that the deadlines are looked at."""
+        self.ringing = True
+        self.loop.call_later(RESOLUTION, self._ring)
 
     def _ring(self) -> None:
         now = time.monotonic()
-        for limit in [limit for limit in self._limits if limit.at <= now]:
-            self._limits.discard(limit)
+        for limit in [limit for limit in self.limits if limit.at <= now]:
+            self.limits.discard(limit)
             limit.expire()
-        self._ringing = bool(self._limits)
-        if self._ringing:
-            self.loop.call_later(RESOLUTION, self._ring)
+        self.ringing = bool(self.limits)
+        if self.ringing:
+            self.ring_later()
 
 
-class Limit:
+class Limit(msgspec.Struct, eq=False, gc=False):
     """One deadline of one task; see `Alarm.until`."""
 
-    __slots__ = ("_alarm", "_cancelling", "_expired", "_task", "at")
-
-    def __init__(self, alarm: Alarm, at: float) -> None:
-        self._alarm = alarm
-        self.at = at
-        self._expired = False
+    alarm: Alarm
+    at: float
+    task: asyncio.Task[object] | None = None
+    cancelling: int = 0
+    expired: bool = False
 
     def __enter__(self) -> None:
+        alarm = self.alarm
         # With its loop given: to find out the loop costs a system call (CPython before 3.12 asks for the process id).
-        task = asyncio.current_task(self._alarm.loop)
+        task = self.task = asyncio.current_task(alarm.loop)
         assert task is not None  # noqa: S101  # only tasks wait
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._alarm.add(self)
+        self.cancelling = task.cancelling()
+        alarm.limits.add(self)
+        if not alarm.ringing:
+            alarm.ring_later()
 
     def expire(self) -> None:
         """The deadline has passed."""
-        self._expired = True
-        self._task.cancel()
+        assert self.task is not None  # noqa: S101  # entered
+        self.expired = True
+        self.task.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        self._alarm.discard(self)
+        self.alarm.limits.discard(self)
+        if not self.expired or self.task is None:
+            return
         # The cancellation is ours alone: nobody else asked the task to end meanwhile.
-        if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+        if self.task.uncancel() <= self.cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error

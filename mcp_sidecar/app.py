@@ -51,7 +51,7 @@ def run(settings: Settings, *, ready_file: Path | None = None, pod_grace: float 
         loop = runner.get_loop()
         writer = Writer(sys.stdout.fileno(), loop.call_later)
         text = settings.log.format == "text" or (settings.log.format == "auto" and sys.stdout.isatty())
-        log = Log(writer, settings.log.level, text=text, dropped=lambda: writer.dropped)
+        log = Log(writer, settings.log.level, text=text, dropped=lambda: writer.dropped, later=loop.call_later)
         try:
             runner.run(_main(settings, log, writer.flush, ready_file, pod_grace))
             return 0
@@ -59,6 +59,7 @@ def run(settings: Settings, *, ready_file: Path | None = None, pod_grace: float 
             _report(log, failure)
             return 1
         finally:
+            log.settle()
             writer.close()
 
 
@@ -112,6 +113,7 @@ async def serve(
         await _close(parts, faces, steps)
         for task in running:
             task.cancel()
+    log.settle()
     log.info("stopped")
 
 
@@ -203,6 +205,7 @@ def _on_signals(log: Log, flush: Callable[[], None]) -> asyncio.Event:
 
     def heard(name: str) -> None:
         if stop.is_set():
+            log.settle()
             log.warning("leaving", reason=f"second signal, {name}")
             flush()
             time.sleep(0.05)  # the log's thread gets its chance; nothing else matters any more

@@ -8,7 +8,8 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+
+import msgspec
 
 from mcp_sidecar.errors import Execution
 
@@ -17,10 +18,10 @@ _MAX_REQUEST_ID = 128
 _random = random.Random(os.urandom(16))  # noqa: S311
 
 
-class Deadline(NamedTuple):
+class Deadline(float):
     """A point on the monotonic clock, in seconds."""
 
-    at: float
+    __slots__ = ()
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
@@ -28,10 +29,10 @@ class Deadline(NamedTuple):
 
     def remaining(self) -> float:
         """Seconds left, never negative."""
-        return max(0.0, self.at - time.monotonic())
+        return max(0.0, self - time.monotonic())
 
     def sooner(self, other: Deadline | None) -> Deadline:
-        return self if other is None or self.at <= other.at else other
+        return self if other is None or self <= other else other
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +78,19 @@ def _fit(value: str | None) -> str:
     return value if value and len(value) <= _MAX_TRACE_BYTES and value.isascii() and value.isprintable() else ""
 
 
-def request_id(given: str | None) -> str:
-    """The caller's request id when it is fit to be logged and forwarded, else one of ours (128 random bits, hex)."""
+def fit_request_id(given: str | None) -> str | None:
+    """The caller's request id when it is fit to be logged and forwarded."""
     if given and len(given) <= _MAX_REQUEST_ID and given.isascii() and given.isprintable() and " " not in given:
         return given
+    return None
+
+
+def new_request_id() -> str:
+    """A request id of ours: 128 random bits, hex."""
     return f"{_random.getrandbits(128):032x}"
 
 
-@dataclass(slots=True, eq=False)
-class Call:
+class Call(msgspec.Struct, eq=False):
     """One request to the sidecar, from its arrival to its one log line.
 
     `method`, `server`, `name`, `execution` and what follows `started` are filled in as they become known. `mirrored`
@@ -104,8 +109,12 @@ class Call:
     name: str = ""
     execution: Execution = Execution.NONE
     mirrored: tuple[tuple[bytes, bytes], ...] = ()
-    started: float = field(default_factory=time.monotonic)
-    authorization: str | None = field(default=None, repr=False)
+    started: float = msgspec.field(default_factory=time.monotonic)
+    authorization: str | None = None
     connection_id: str = ""
     protocol_version: str = ""
     from_cache: bool = False
+
+    def __repr__(self) -> str:
+        # Not every field: one of them is a secret.
+        return f"<Call {self.request_id} {self.rpc} {self.method} {self.server}>"

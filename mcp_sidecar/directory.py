@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from mcp_sidecar.errors import UnknownUpstream
@@ -36,6 +36,12 @@ class Upstream:
     name: str
     settings: UpstreamSettings
     endpoints: tuple[Endpoint, ...]
+    restricted: bool = field(init=False)
+    """Not every tool of it exists for callers."""
+
+    def __post_init__(self) -> None:
+        tools = self.settings.tools
+        object.__setattr__(self, "restricted", tools.allow != ("*",) or bool(tools.deny))
 
 
 class Directory:

@@ -31,9 +31,10 @@ class Lifecycle:
 
     def __init__(self, latches: tuple[str, ...] = ()) -> None:
         self._phase = Phase.STARTING
-        self._admitting = True
+        self.admitting = True
+        """New calls are served. True in the lame-duck phase: callers have not heard of the end yet."""
         self._waiting = set(latches)
-        self._in_flight = 0
+        self.in_flight = 0
         self._refused = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -57,15 +58,6 @@ class Lifecycle:
         return self._phase is Phase.SERVING
 
     @property
-    def admitting(self) -> bool:
-        """New calls are served. True in the lame-duck phase: callers have not heard of the end yet."""
-        return self._admitting
-
-    @property
-    def in_flight(self) -> int:
-        return self._in_flight
-
-    @property
     def refused(self) -> int:
         """How many calls were turned away because the process is leaving."""
         return self._refused
@@ -85,7 +77,7 @@ class Lifecycle:
         if _ORDER.index(phase) <= _ORDER.index(self._phase):
             return
         self._phase = phase
-        self._admitting = phase in (Phase.SERVING, Phase.LAME_DUCK)
+        self.admitting = phase in (Phase.SERVING, Phase.LAME_DUCK)
         for notify in tuple(self._subscribers):
             notify(phase)
 
@@ -96,13 +88,14 @@ class Lifecycle:
 
     def enter(self) -> None:
         """A call was admitted."""
-        self._in_flight += 1
-        self._idle.clear()
+        if not self.in_flight:
+            self._idle.clear()
+        self.in_flight += 1
 
     def leave(self) -> None:
         """An admitted call has ended."""
-        self._in_flight -= 1
-        if not self._in_flight:
+        self.in_flight -= 1
+        if not self.in_flight:
             self._idle.set()
 
     async def quiet(self) -> None:

@@ -31,7 +31,7 @@ async def test_what_ends_in_time_hears_nothing():
     with pytest.raises(KeyError), alarm.until(time.monotonic() + 5):
         raise KeyError
     await asyncio.sleep(0.03)
-    assert not alarm._limits and not alarm._ringing
+    assert not alarm.limits and not alarm.ringing
 
 
 async def test_each_of_many_has_its_own_deadline():
@@ -66,8 +66,8 @@ async def test_a_cancellation_from_outside_stays_one_even_at_the_deadline():
         await task
     both = asyncio.create_task(sleep_under(alarm, 5))
     await asyncio.sleep(0.001)
-    (limit,) = alarm._limits
-    alarm.discard(limit)
+    (limit,) = alarm.limits
+    alarm.limits.discard(limit)
     limit.expire()
     both.cancel()
     with pytest.raises(asyncio.CancelledError):

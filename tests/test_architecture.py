@@ -175,7 +175,7 @@ def test_what_nobody_can_name_is_caught_only_at_boundaries(package: dict[str, as
     allowed = {
         "app.py": "the last line of defence of the process: logged, exit code 1",
         "cli/__init__.py": "no traceback ever reaches a user",
-        "inbound/http/server.py": "the boundary of one call over HTTP",
+        "inbound/chain.py": "the boundary of one call",
         "wire/server_connection.py": "a fault of a handler is reported, answered 500, and ends no other connection",
         "inbound/grpc/conversation.py": "the RPC boundary of one request on a stream",
         "tasks.py": "kept for whoever asks for the result",

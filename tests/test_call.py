@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_sidecar.call import ANONYMOUS, NO_TRACE, Call, Deadline, Trace, request_id, trace
+from mcp_sidecar.call import ANONYMOUS, NO_TRACE, Call, Deadline, Trace, fit_request_id, new_request_id, trace
 from mcp_sidecar.errors import Execution
 
 ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -31,23 +31,27 @@ def test_the_sooner_of_two_deadlines_wins_and_none_is_never_sooner():
 @pytest.mark.covers("B-35")
 @pytest.mark.parametrize("given_id", ["a", "x" * 128, "!~", "0b9-…".replace("…", "_"), '"quoted"'])
 def test_a_fit_request_id_is_taken(given_id: str):
-    assert request_id(given_id) == given_id
+    assert fit_request_id(given_id) == given_id
 
 
 @pytest.mark.covers("B-35")
 @pytest.mark.parametrize(
     "given_id", [None, "", "x" * 129, "a b", "é", "a\n", "a\r\nx: y", "\x00", "\x7f", "a\t", "\u2028"]
 )
-def test_an_unfit_request_id_is_replaced_by_one_of_ours(given_id: str | None):
-    made = request_id(given_id)
-    assert made != given_id
+def test_an_unfit_request_id_is_not_taken(given_id: str | None):
+    assert fit_request_id(given_id) is None
+
+
+@pytest.mark.covers("B-35")
+def test_request_ids_of_ours_differ():
+    made = new_request_id()
     assert len(made) == 32 and int(made, 16) >= 0
-    assert made != request_id(given_id)
+    assert made != new_request_id()
 
 
 @given(st.text(max_size=140))
 def test_whatever_is_given_a_request_id_can_be_a_header_and_a_word_in_a_log(text):
-    found = request_id(text)
+    found = fit_request_id(text) or new_request_id()
     assert 1 <= len(found) <= 128
     assert all("!" <= letter <= "~" for letter in found)
 

@@ -23,16 +23,16 @@ from mcp_sidecar.demo.dialogue import (
     unsupported,
 )
 from mcp_sidecar.protocol import sse
-from mcp_sidecar.wire.http_server import Listener, Reply, Request
+from mcp_sidecar.wire.http_server import Listener, Reply, Request, fields
 from mcp_sidecar.wire.limits import ServerLimits
 
 _PARSE_ERROR = -32700
-_JSON = [(b"content-type", b"application/json")]
-_SSE = [
+_JSON = fields((b"content-type", b"application/json"))
+_SSE = fields(
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
-]
+)
 _NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -46,12 +46,12 @@ class DemoServer:
 
     async def handle(self, request: Request, reply: Reply) -> None:
         """Answer one HTTP request."""
-        if request.path != "/mcp":
-            reply.send(404, [], b"")
-        elif not _welcome(request.headers.get(b"origin")):
-            reply.send(403, [], b"")
-        elif request.method != "POST":
-            reply.send(405, [(b"allow", b"POST")], b"")
+        if request.head.path != "/mcp":
+            reply.send(404, b"", b"")
+        elif not _welcome(request.head.headers.get(b"origin")):
+            reply.send(403, b"", b"")
+        elif request.head.method != "POST":
+            reply.send(405, fields((b"allow", b"POST")), b"")
         else:
             await self._message(request, reply)
 
@@ -61,7 +61,7 @@ class DemoServer:
             return _send(reply, 400, None, {"error": {"code": _PARSE_ERROR, "message": "not a JSON object"}})
         if "id" not in message or "method" not in message:
             # A notification or a response: there is nothing to answer, and nothing here waits for either.
-            return reply.send(202, [], b"")
+            return reply.send(202, b"", b"")
         modern = _modern(request)
         try:
             if modern:
@@ -103,12 +103,12 @@ def _parsed(body: bytes) -> JsonObject | None:
 
 def _modern(request: Request) -> bool:
     """Clients of 2025 name one of their revisions or, with `initialize`, none (MCP 2026-07-28, "Versioning")."""
-    version = request.headers.get(b"mcp-protocol-version")
+    version = request.head.headers.get(b"mcp-protocol-version")
     return version is not None and version.decode("latin-1") not in LEGACY
 
 
 def _check_headers(request: Request, message: JsonObject) -> None:
-    version = (request.headers.get(b"mcp-protocol-version") or b"").decode("latin-1")
+    version = (request.head.headers.get(b"mcp-protocol-version") or b"").decode("latin-1")
     if version != MODERN:
         raise unsupported(version)
     params = message.get("params")
@@ -122,7 +122,7 @@ def _check_headers(request: Request, message: JsonObject) -> None:
     if isinstance(meta, dict) and _VERSION_KEY in meta:
         stated.append((b"mcp-protocol-version", meta[_VERSION_KEY]))
     for name, value in stated:
-        if _decoded(request.headers.get(name)) != value:
+        if _decoded(request.head.headers.get(name)) != value:
             raise Refused(HEADER_MISMATCH, f"header {name.decode()} does not match the message")
 
 

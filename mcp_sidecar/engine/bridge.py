@@ -6,6 +6,8 @@ reference, "Modern client, legacy upstream"); requests of the server to the clie
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine import downgrade
 from mcp_sidecar.engine.listen import listen_legacy
@@ -15,10 +17,14 @@ from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 
 
-async def exchange(link: Link, request: Request, call: Call, sink: Sink) -> Response:
+def exchange(link: Link, request: Request, call: Call, sink: Sink) -> Awaitable[Response]:
     """One modern request over a link of either era."""
-    if not isinstance(link, LegacyLink):
-        return await link.exchange(request, call, sink)
+    if isinstance(link, LegacyLink):
+        return _legacy(link, request, call, sink)
+    return link.exchange(request, call, sink)
+
+
+async def _legacy(link: LegacyLink, request: Request, call: Call, sink: Sink) -> Response:
     if request.method == eras.DISCOVER:
         return Response(request.id, result=downgrade.discover_result(link.profile))
     if request.method == eras.LISTEN:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import msgspec
 
 from mcp_sidecar.alarm import RESOLUTION, Alarm
-from mcp_sidecar.call import Call, Deadline, trace
+from mcp_sidecar.call import NO_TRACE, Call, Deadline, Trace, trace
 from mcp_sidecar.directory import Directory, Upstream
 from mcp_sidecar.engine import bridge, downgrade, policy
 from mcp_sidecar.engine.listen import Restamped, graceful_end
@@ -34,6 +35,7 @@ from mcp_sidecar.settings import AdmissionSettings, RetrySettings
 # The answer must be on its way before the caller's own deadline cuts the line.
 _HEADROOM_SECONDS = 0.01 + RESOLUTION
 _PAUSE = Backoff(first=0.05, longest=1.0)
+_TRACE_KEYS = ("traceparent", "tracestate", "baggage")
 # How an exchange did that ended neither well nor badly: that tells nothing about its connection.
 _CUT_SHORT = Cancelled("the exchange was cut short")
 
@@ -71,72 +73,83 @@ class Engine:
         """
         upstream = self._directory.find(server)
         call.server = upstream.name
-        _annotate(call, request)
-        policy.check(upstream.settings.tools, request, upstream.name)
+        request = _annotate(call, request)
+        if upstream.restricted:
+            policy.check(upstream.settings.tools, request, upstream.name)
         if request.method == eras.LISTEN:
             return await self._listen(call, request, upstream, sink)
-        self._refuse_when(self._lifecycle.in_flight)
-        self._lifecycle.enter()
+        lifecycle = self._lifecycle
+        if not lifecycle.admitting or lifecycle.in_flight >= self._admission.in_flight:
+            raise self._refusal(lifecycle.in_flight)
+        deadline, watched = _sooner(call, upstream), _Watched(sink)
+        lifecycle.enter()
         try:
-            response = await self._bounded(call, request, upstream, sink)
+            with self._alarm.until(deadline):
+                try:
+                    response = await self._attempt(call, request, upstream, watched, deadline)
+                except SidecarError as error:
+                    response = await self._again(error, call, request, upstream, watched, deadline)
+        except TimeoutError as error:
+            raise self._too_late(call) from error
         finally:
-            self._lifecycle.leave()
-        return policy.show(upstream.settings.tools, request, response)
+            lifecycle.leave()
+        return policy.show(upstream.settings.tools, request, response) if upstream.restricted else response
 
-    def _refuse_when(self, busy: int) -> None:
+    def _refusal(self, busy: int) -> SidecarError:
+        """Why a call is not admitted."""
         if not self._lifecycle.admitting:
             self._lifecycle.refuse()
-            raise Draining("the sidecar is shutting down", retry_after=1.0)
-        if busy >= self._admission.in_flight:
-            raise Overloaded(f"{busy} calls are running, the most allowed (admission.in_flight)", retry_after=1.0)
+            return Draining("the sidecar is shutting down", retry_after=1.0)
+        return Overloaded(f"{busy} calls are running, the most allowed (admission.in_flight)", retry_after=1.0)
 
     def deadline(self, call: Call, server: str) -> Deadline:
         """When a call to `server` that begins now has to end. Raises `UnknownUpstream`."""
         return _sooner(call, self._directory.find(server))
 
-    async def _bounded(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Response:
-        """Until the caller's deadline or the upstream's timeout, whichever is sooner."""
-        deadline = _sooner(call, upstream)
-        if call.deadline is not None and not call.deadline.remaining():
-            raise DeadlineExceeded("the deadline passed before the call was sent", metadata={"server": upstream.name})
-        try:
-            with self._alarm.until(deadline.at):
-                return await self._attempt_all(call, request, upstream, sink, deadline)
-        except TimeoutError as error:
-            if self._stopping:
-                raise Draining("the sidecar stopped before the call ended", execution=call.execution) from error
-            message = f"the MCP server {upstream.name!r} did not answer in time"
-            raise DeadlineExceeded(message, execution=call.execution, metadata={"server": upstream.name}) from error
+    def _too_late(self, call: Call) -> SidecarError:
+        if self._stopping:
+            return Draining("the sidecar stopped before the call ended", execution=call.execution)
+        message = f"the MCP server {call.server!r} did not answer in time"
+        return DeadlineExceeded(message, execution=call.execution, metadata={"server": call.server})
 
-    async def _attempt_all(
-        self, call: Call, request: Request, upstream: Upstream, sink: Sink, deadline: Deadline
+    async def _again(
+        self,
+        failure: SidecarError,
+        call: Call,
+        request: Request,
+        upstream: Upstream,
+        watched: _Watched,
+        deadline: Deadline,
     ) -> Response:
-        watched = _Watched(sink)
+        """What follows a failed attempt: others, as long as they are allowed."""
         attempt, may_have_run = 1, False
         while True:
-            try:
-                return await self._attempt(call, request, upstream, watched, deadline)
-            except EraChanged as change:
+            if isinstance(failure, EraChanged):
                 if attempt > 1 or not await self._speaks_other_era(upstream, deadline):
                     call.execution = Execution.DONE
-                    return Response(request.id, error=change.answer.error)
+                    return Response(request.id, error=failure.answer.error)
+            elif attempt >= self._attempts or watched.used or not may_repeat(failure, request, upstream.settings.tools):
+                raise _doubted(failure) if may_have_run and failure.execution is Execution.NONE else failure
+            else:
+                may_have_run = may_have_run or failure.execution is Execution.UNKNOWN
+                await asyncio.sleep(max(failure.retry_after or 0.0, _PAUSE.delay(attempt)))
+            attempt += 1
+            try:
+                return await self._attempt(call, request, upstream, watched, deadline)
             except SidecarError as error:
-                if attempt >= self._attempts or watched.used or not may_repeat(error, request, upstream.settings.tools):
-                    if may_have_run and error.execution is Execution.NONE:
-                        raise _doubted(error) from error
-                    raise
-                may_have_run = may_have_run or error.execution is Execution.UNKNOWN
-                await asyncio.sleep(max(error.retry_after or 0.0, _PAUSE.delay(attempt)))
+                failure = error
             finally:
                 if may_have_run and call.execution is Execution.NONE:
                     call.execution = Execution.UNKNOWN
-            attempt += 1
 
     async def _attempt(
         self, call: Call, request: Request, upstream: Upstream, sink: Sink, deadline: Deadline
     ) -> Response:
         call.execution = Execution.NONE
-        connection = await self._dialer.lease(upstream, downgrade.capabilities(request), deadline)
+        capabilities = downgrade.capabilities(request)
+        connection = self._dialer.ready(upstream, capabilities)
+        if connection is None:
+            connection = await self._dialer.lease(upstream, capabilities, deadline)
         call.connection_id = connection.id
         call.protocol_version = connection.link.profile.version
         failure: SidecarError | None = _CUT_SHORT
@@ -160,18 +173,18 @@ class Engine:
         self._dialer.give_back(upstream, connection)
         return connection.link.era is not eras.Era.MODERN
 
-    async def _hear(self, call: Call, request: Request, upstream: Upstream, sink: Sink, deadline: Deadline) -> Response:
+    async def _hear(
+        self, call: Call, request: Request, upstream: Upstream, watched: _Watched, deadline: Deadline
+    ) -> Response:
         try:
-            return await self._attempt(call, request, upstream, sink, deadline)
+            return await self._attempt(call, request, upstream, watched, deadline)
         except EraChanged as change:
-            if await self._speaks_other_era(upstream, deadline):
-                return await self._attempt(call, request, upstream, sink, deadline)
-            call.execution = Execution.DONE
-            return Response(request.id, error=change.answer.error)
+            return await self._again(change, call, request, upstream, watched, deadline)
 
     async def _listen(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Response:
         """A subscription lasts until its caller or the server ends it, or the sidecar drains."""
-        self._refuse_when(self._listening)
+        if not self._lifecycle.admitting or self._listening >= self._admission.in_flight:
+            raise self._refusal(self._listening)
         self._listening += 1
         end = None if call.deadline is None else call.deadline.remaining()
         try:
@@ -179,7 +192,7 @@ class Engine:
                 unsubscribe = self._lifecycle.subscribe(lambda phase: _end_when_draining(scope, phase))
                 try:
                     connected_by = Deadline.after(upstream.settings.timeout.call)
-                    return await self._hear(call, request, upstream, Restamped(sink, request), connected_by)
+                    return await self._hear(call, request, upstream, _Watched(Restamped(sink, request)), connected_by)
                 finally:
                     unsubscribe()
         except TimeoutError:
@@ -190,11 +203,16 @@ class Engine:
 
 
 def _sooner(call: Call, upstream: Upstream) -> Deadline:
-    """The caller's deadline, less what the answer needs, or the upstream's timeout from now on."""
-    deadline = Deadline.after(upstream.settings.timeout.call)
-    if call.deadline is not None and call.deadline.at - _HEADROOM_SECONDS < deadline.at:
-        return Deadline(call.deadline.at - _HEADROOM_SECONDS)
-    return deadline
+    """The caller's deadline, less what the answer needs, or the upstream's timeout from now on.
+
+    Raises `DeadlineExceeded` when the caller's has passed.
+    """
+    deadline = Deadline(time.monotonic() + upstream.settings.timeout.call)
+    if call.deadline is None:
+        return deadline
+    if not call.deadline.remaining():
+        raise DeadlineExceeded("the deadline passed before the call was sent", metadata={"server": upstream.name})
+    return deadline.sooner(Deadline(call.deadline - _HEADROOM_SECONDS))
 
 
 def _end_when_draining(scope: asyncio.Timeout, phase: Phase) -> None:
@@ -209,29 +227,34 @@ def _doubted(error: SidecarError) -> SidecarError:
     )
 
 
-def _annotate(call: Call, request: Request) -> None:
-    """What the log and the trace need to know of the request."""
+def _annotate(call: Call, request: Request) -> Request:
+    """Note what log and trace need to know of a request; returns it with the one trace context it is to carry."""
     call.method = request.method
-    name = headers.name_of(request)
-    if name is None and request.method in headers.NAMED_BY:
-        field = headers.NAMED_BY[request.method]
-        raise InvalidCall(f'"params.{field}" must be a string', violations=((f"params.{field}", "must be a string"),))
-    call.name = name or ""
-    _join_traces(call, request)
+    field = headers.NAMED_BY.get(request.method)
+    if field is not None:
+        name = call.name or request.text(field)
+        if name is None:
+            what = "must be a string"
+            raise InvalidCall(f'"params.{field}" {what}', violations=((f"params.{field}", what),))
+        call.name = name
+    if "traceparent" in request.meta:
+        _read_trace(call, request)
+    elif call.trace is not NO_TRACE and call.trace.traceparent:
+        return request.with_meta(_trace_meta(call.trace))
+    return request
 
 
-def _join_traces(call: Call, request: Request) -> None:
-    """One trace context on both carriers: the message's own wins over the transport's (SEP-414)."""
-    meta = request.meta
-    if "traceparent" in meta:
-        text = {key: jsonrpc.as_string(meta.get(key)) for key in ("traceparent", "tracestate", "baggage")}
-        own = trace(text["traceparent"], text["tracestate"], text["baggage"])
-        if own.traceparent:
-            call.trace = own
-    elif call.trace.traceparent:
-        for key in ("traceparent", "tracestate", "baggage"):
-            if value := getattr(call.trace, key):
-                meta[key] = msgspec.json.encode(value)  # it may hold quotation marks
+def _read_trace(call: Call, request: Request) -> None:
+    """The message's own trace context wins over the transport's (SEP-414)."""
+    text = {key: jsonrpc.as_string(request.meta.get(key)) for key in _TRACE_KEYS}
+    own = trace(text["traceparent"], text["tracestate"], text["baggage"])
+    if own.traceparent:
+        call.trace = own
+
+
+def _trace_meta(context: Trace) -> dict[str, bytes]:
+    found = {key: getattr(context, key) for key in _TRACE_KEYS}
+    return {key: msgspec.json.encode(value) for key, value in found.items() if value}  # it may hold quotation marks
 
 
 class _Watched:

@@ -47,8 +47,7 @@ class Restamped:
         self._id = request.id
 
     async def notify(self, method: str, message: bytes) -> None:
-        notification = jsonrpc.parse_request(message)
-        notification.meta[eras.META_SUBSCRIPTION] = self._id
+        notification = jsonrpc.parse_request(message).with_meta({eras.META_SUBSCRIPTION: self._id})
         await self._sink.notify(method, notification.encode(b""))
 
     async def ask(self, request: Request) -> Response:

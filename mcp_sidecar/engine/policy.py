@@ -29,14 +29,9 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def is_open(settings: ToolSettings) -> bool:
-    """Every tool is allowed: there is nothing to look at."""
-    return settings.allow == ("*",) and not settings.deny
-
-
 def check(settings: ToolSettings, request: Request, server: str) -> None:
     """Refuse a call of a hidden tool in the words for one that does not exist."""
-    if request.method == CALL_TOOL and not is_open(settings):
+    if request.method == CALL_TOOL:
         name = request.text("name") or ""
         if not allows(settings, name):
             raise UnknownTool(f"the MCP server {server!r} has no tool {name[:128]!r}", metadata={"server": server})
@@ -44,7 +39,7 @@ def check(settings: ToolSettings, request: Request, server: str) -> None:
 
 def show(settings: ToolSettings, request: Request, response: Response) -> Response:
     """The response without hidden tools."""
-    if request.method != LIST_TOOLS or response.result is None or is_open(settings):
+    if request.method != LIST_TOOLS or response.result is None:
         return response
     try:
         result = members(response.result, "result")

@@ -1,15 +1,15 @@
-"""The interceptor chain: one coroutine a step, around the whole call, the same for every kind of call and every face.
+"""What goes around every call, on every face: recovery → log and metrics → authentication → the handler.
 
-Order, outermost first: recovery → logging → authentication → metrics → the handler. Each face brings its own recovery,
-which turns what it catches into that face's answer; `status.named` decides what a failure is called, so that log line,
-sample and answer agree.
+One coroutine, joined once per handler, so that a call pays for one frame and not for one an interceptor. Each face
+brings its own recovery, which turns a failure into that face's answer; `status.named` decides what a failure is called,
+so that log line, sample and answer agree (docs/decisions/0003).
 """
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -17,74 +17,100 @@ import msgspec
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import Bug, Cancelled, Execution, SidecarError, UpstreamRefused
 from mcp_sidecar.inbound.auth import Authenticator
-from mcp_sidecar.inbound.metrics import CALLS, Metrics
+from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.inbound.status import OK, named, status_of
 from mcp_sidecar.logs import Log
 
-Next = Callable[[Call, Any], Awaitable[Any]]
-Step = Callable[[Call, Any, Next], Awaitable[Any]]
+Handler = Callable[[Call, Any], Awaitable[Any]]
+Recover = Callable[[Call, Any, SidecarError, BaseException], Awaitable[Any]]
+"""Turns a failure, by our name and as it was raised, into an answer; raises what has to go further."""
 
 
-# When to do what nobody waits for. A face whose answers leave after the chain hands in its loop's `call_soon`: the
-# client gets its answer first, and line and sample are made while that is on its way.
-Soon = Callable[..., object]
+async def pass_on(_call: Call, _request: Any, _failure: SidecarError, error: BaseException) -> Any:
+    """The recovery of those who answer failures themselves."""
+    raise error
 
 
-def at_once(work: Callable[..., object], *about: object) -> None:
-    """The answer has left already."""
-    work(*about)
+class Chain:
+    """Joins handlers with what goes around them. Without an `authenticator` everybody is let in as nobody."""
+
+    def __init__(
+        self, ledger: Ledger, authenticator: Authenticator | None = None, *, exempt: tuple[str, ...] = ()
+    ) -> None:
+        self._ledger = ledger
+        self._authenticator = authenticator
+        self._exempt = exempt
+        """Services that answer everybody, as beginnings of RPC names."""
+
+    def around(self, handler: Handler, recover: Recover = pass_on) -> Handler:
+        """The handler with everything around it; done once, when it is registered."""
+        ended = self._ledger.ended
+        admit = self._admit if self._authenticator is not None else None
+
+        async def run(call: Call, request: Any) -> Any:
+            try:
+                if admit is not None:
+                    await admit(call)
+                answer = await handler(call, request)
+            except BaseException as error:  # noqa: BLE001  # the call's boundary
+                failure = named(error, call)
+                ended(call, failure, error)
+                return await recover(call, request, failure, error)
+            call.execution = Execution.DONE
+            ended(call)
+            return answer
+
+        return run
+
+    async def _admit(self, call: Call) -> None:
+        """Find out who calls; refuse those who cannot be known."""
+        if not (self._exempt and call.rpc.startswith(self._exempt)):
+            assert self._authenticator is not None  # noqa: S101  # narrows the type: `around` has looked
+            try:
+                call.principal = await self._authenticator.authenticate(call.authorization)
+            finally:
+                call.authorization = None
 
 
-def compose(steps: Sequence[Step], leaf: Next) -> Next:
-    """One function from steps and a handler; done once, when the handler is registered."""
-    composed = leaf
-    for step in reversed(steps):
-        composed = _around(step, composed)
-    return composed
+class Ledger:
+    """One line and one sample for each call that has ended, whatever its end.
 
+    The stack of a bug goes into the line and nowhere else. Successes of the `quiet` RPCs are worth a debug line only.
+    """
 
-def _around(step: Step, inner: Next) -> Next:
-    def entered(call: Call, request: Any) -> Awaitable[Any]:
-        return step(call, request, inner)
-
-    return entered
-
-
-class Logging:
-    """One line when the call has ended, whatever its end. The stack of a bug goes here and nowhere else."""
-
-    def __init__(self, log: Log, *, quiet: frozenset[str] = frozenset(), soon: Soon = at_once) -> None:
+    def __init__(self, log: Log, metrics: Metrics, *, quiet: frozenset[str] = frozenset()) -> None:
         self._log = log
+        self._metrics = metrics
         self._quiet = quiet
-        self._soon = soon
+        metrics.before_snapshot(log.settle)
 
-    async def __call__(self, call: Call, request: Any, inner: Next) -> Any:
-        try:
-            answer = await inner(call, request)
-        except BaseException as error:
-            self._ended(call, named(error, call), error)
-            raise
-        call.execution = Execution.DONE
-        self._soon(self._ended, call, None, None)
-        return answer
+    def ended(self, call: Call, failure: SidecarError | None = None, error: BaseException | None = None) -> None:
+        """Take note; the entry is made when there is time for it."""
+        self._log.gather(self._enter, call, time.monotonic(), failure, error)
 
-    def _ended(self, call: Call, failure: SidecarError | None, error: BaseException | None) -> None:
-        level = "debug" if failure is None and call.rpc in self._quiet else _level(failure)
-        if not self._log.takes(level):
-            return
-        line = describe(call, failure)
-        if isinstance(failure, Bug) and error is not None:
-            line.stack = "".join(traceback.format_exception(error))[-6000:]
-        self._log.event(level, "call", line)
+    def _enter(self, call: Call, at: float, failure: SidecarError | None, error: BaseException | None) -> None:
+        code = OK if failure is None else status_of(failure).grpc
+        execution = "done" if failure is None else failure.execution.value
+        seconds = at - call.started
+        self._metrics.record(call.rpc, call.method, call.server, code, execution, seconds)
+        if failure is None:
+            level = "debug" if call.rpc in self._quiet else "info"
+        else:
+            level = _level(failure)
+        if self._log.takes(level):
+            line = _line(call, failure, code, execution, seconds)
+            if isinstance(failure, Bug) and error is not None:
+                line.stack = "".join(traceback.format_exception(error))[-6000:]
+            self._log.event(level, "call", line, ago=time.monotonic() - at)
 
 
-def _level(failure: SidecarError | None) -> str:
-    if failure is None or isinstance(failure, Cancelled):
+def _level(failure: SidecarError) -> str:
+    if isinstance(failure, Cancelled):
         return "info"
     return "error" if isinstance(failure, Bug) else "warning"
 
 
-class CallLine(msgspec.Struct, omit_defaults=True, gc=False):
+class _Line(msgspec.Struct, omit_defaults=True, gc=False):
     """A call's log line; the fields without a default are always there."""
 
     rpc: str
@@ -102,69 +128,21 @@ class CallLine(msgspec.Struct, omit_defaults=True, gc=False):
     stack: str = ""
 
 
-def describe(call: Call, failure: SidecarError | None) -> CallLine:
-    """What the log says of a call."""
-    line = CallLine(
+def _line(call: Call, failure: SidecarError | None, code: str, execution: str, seconds: float) -> _Line:
+    line = _Line(
         call.rpc,
         call.method,
         call.server,
         call.name[:128],
-        OK,
-        call.execution.value,
-        round((time.monotonic() - call.started) * 1000, 2),
+        code,
+        execution,
+        round(seconds * 1000, 2),
         call.request_id,
-        call.trace.trace_id,
+        call.trace.traceparent[3:35],
         call.peer,
         call.principal.subject[:128],
     )
     if failure is not None:
-        line.code = status_of(failure).grpc
-        line.execution = failure.execution.value
         # What a server says in an error may repeat arguments: the log gets the code only.
         line.error = f"JSON-RPC error {failure.code}" if isinstance(failure, UpstreamRefused) else failure.message
     return line
-
-
-class Measuring:
-    """One sample when the call has ended. Calls refused before they get here are recorded by who refuses them."""
-
-    def __init__(self, metrics: Metrics, *, soon: Soon = at_once) -> None:
-        self._metrics = metrics
-        self._soon = soon
-
-    async def __call__(self, call: Call, request: Any, inner: Next) -> Any:
-        try:
-            answer = await inner(call, request)
-        except BaseException as error:
-            self.record(call, named(error, call))
-            raise
-        self._soon(self.record, call, None)
-        return answer
-
-    def record(self, call: Call, failure: SidecarError | None) -> None:
-        """Count and time one ended call."""
-        code = OK if failure is None else status_of(failure).grpc
-        execution = "done" if failure is None else failure.execution.value
-        self._metrics.record(call.rpc, call.method, call.server, code, time.monotonic() - call.started)
-        self._metrics.count(CALLS, code=code, execution=execution)
-
-
-class Authentication:
-    """Finds out who calls; refuses those it cannot know. `exempt` services answer everybody."""
-
-    def __init__(self, authenticator: Authenticator, measuring: Measuring, *, exempt: tuple[str, ...] = ()) -> None:
-        self._authenticator = authenticator
-        self._measuring = measuring
-        self._exempt = exempt
-
-    async def __call__(self, call: Call, request: Any, inner: Next) -> Any:
-        if not call.rpc.startswith(self._exempt):
-            try:
-                call.principal = await self._authenticator.authenticate(call.authorization)
-            except BaseException as refusal:
-                # The metrics step is inside this one and never sees the call.
-                self._measuring.record(call, named(refusal, call))
-                raise
-            finally:
-                call.authorization = None
-        return await inner(call, request)

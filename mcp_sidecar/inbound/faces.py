@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from mcp_sidecar.inbound.auth import authenticator
-from mcp_sidecar.inbound.chain import Authentication, Logging, Measuring
+from mcp_sidecar.inbound.chain import Chain, Ledger
 from mcp_sidecar.inbound.grpc.servers import HEALTH, GrpcFaces
 from mcp_sidecar.inbound.http.drain_page import DrainPage
 from mcp_sidecar.inbound.http.guard import Guard
@@ -27,13 +25,9 @@ class Faces:
         self._parts = parts
         self._listeners: list[Listener] = []
         known = authenticator(settings.auth, lambda trouble: parts.log.warning("auth", trouble=trouble))
-        # gRPC sends an answer when the chain has returned it, HTTP before that.
-        soon = asyncio.get_running_loop().call_soon
-        logging, measuring = Logging(parts.log, soon=soon), Measuring(parts.metrics, soon=soon)
-        steps = (logging, Authentication(known, measuring, exempt=(HEALTH,)), measuring)
-        self._grpc = GrpcFaces(settings.grpc, parts, steps, (logging, measuring))
-        measuring = Measuring(parts.metrics)
-        self._http_steps = (Logging(parts.log), Authentication(known, measuring), measuring)
+        ledger = Ledger(parts.log, parts.metrics)
+        self._grpc = GrpcFaces(settings.grpc, parts, Chain(ledger, known, exempt=(HEALTH,)), Chain(ledger))
+        self._http_chain = Chain(ledger, known)
 
     async def bind(self) -> dict[str, str | list[str]]:
         """Take every port. Raises `OSError` for one that is taken; the bound addresses, by name of the listener."""
@@ -54,7 +48,7 @@ class Faces:
         parts, settings = self._parts, self._settings.http
         pages = {"/api/drain": DrainPage(parts.drain, parts.lifecycle)}
         host = () if address.startswith("unix:") else (address.rpartition(":")[0],)
-        face = HttpFace(parts.engine, Guard(settings, host), self._http_steps, pages)
+        face = HttpFace(parts.engine, Guard(settings, host), self._http_chain, pages)
         limits = ServerLimits(
             body_bytes=settings.max_body, header_seconds=settings.header_timeout, idle_seconds=settings.idle_timeout
         )

@@ -96,21 +96,24 @@ class Metrics:
     def __init__(self, *, rpcs: Container[str] | None = None, methods: Container[str] | None = None) -> None:
         self._rpcs = rpcs
         self._methods = methods
-        self._pairs: dict[tuple[str, str, str, str], tuple[_Timing, ...]] = {}
+        self._instruments: dict[tuple[str, str, str, str, str], tuple[_Tally, tuple[_Timing, ...]]] = {}
         self._operations: _Series = {}
         self._calls: _Series = {}
         self._tallies: dict[str, dict[Labels, _Tally]] = {}
         self._shortcuts: dict[tuple[str, Labels], _Tally] = {}
         self._gauges: dict[str, dict[Labels, Callable[[], float]]] = {}
+        self._before: list[Callable[[], None]] = []
 
-    def record(self, rpc: str, method: str, server: str, code: str, seconds: float) -> None:
+    def record(self, rpc: str, method: str, server: str, code: str, execution: str, seconds: float) -> None:
         """One finished call: `rpc` (`/package.Service/Method`; empty for HTTP), the MCP `method` (empty when unknown).
 
-        `code` is the status name (`OK`, `UNAVAILABLE`, …), `seconds` its whole duration.
+        `code` is the status name (`OK`, `UNAVAILABLE`, …), `execution` says whether it ran, `seconds` its duration.
         """
-        timings = self._pairs.get((rpc, method, server, code))
-        if timings is None:
-            timings = self._timings(rpc, method, server, code)
+        instruments = self._instruments.get((rpc, method, server, code, execution))
+        if instruments is None:
+            instruments = self._find(rpc, method, server, code, execution)
+        tally, timings = instruments
+        tally.value += 1.0
         for timing in timings:
             timing.counts[bisect_left(timing.bounds, seconds)] += 1
             timing.total += seconds
@@ -126,8 +129,14 @@ class Metrics:
         """Have `read` called for the value of `name` at each snapshot; a later call replaces an earlier one."""
         self._gauges.setdefault(name, {})[tuple(sorted(labels.items()))] = read
 
+    def before_snapshot(self, hand_in: Callable[[], None]) -> None:
+        """Have `hand_in` called before each snapshot, by those who gather what they measure."""
+        self._before.append(hand_in)
+
     def snapshot(self) -> Snapshot:
         """Everything measured so far; the gauges are read now."""
+        for hand_in in self._before:
+            hand_in()
         timings = ((OPERATION_SECONDS, self._operations), (RPC_SECONDS, self._calls))
         families = [Family(name, _histograms(series)) for name, series in timings]
         for name, tallies in self._tallies.items():
@@ -136,8 +145,11 @@ class Metrics:
             families.append(Family(name, tuple(Gauge(labels, read()) for labels, read in reads.items())))
         return Snapshot(tuple(family for family in sorted(families, key=lambda f: f.name) if family.series))
 
-    def _timings(self, rpc: str, method: str, server: str, code: str) -> tuple[_Timing, ...]:
-        """The histograms that a call counts in: one that never named a method is an RPC, but no MCP operation."""
+    def _find(
+        self, rpc: str, method: str, server: str, code: str, execution: str
+    ) -> tuple[_Tally, tuple[_Timing, ...]]:
+        """What a call counts in. One that never named a method is an RPC, but no MCP operation."""
+        tally = self._tally(CALLS, {"code": code, "execution": execution})
         timings = []
         labels: Labels
         if method:
@@ -147,9 +159,10 @@ class Metrics:
             labels = (("rpc_method", _known(rpc.removeprefix("/"), self._rpcs)), ("code", code))
             timings.append(_timing(self._calls, labels, RPC_BOUNDS))
         # Names that nobody knows get no shortcut: they would use up the room of those that matter.
-        if len(self._pairs) < _MAX_SERIES and not any(OTHER in dict(timing.labels).values() for timing in timings):
-            self._pairs[rpc, method, server, code] = tuple(timings)
-        return tuple(timings)
+        found = tally, tuple(timings)
+        if len(self._instruments) < _MAX_SERIES and not any(OTHER in dict(one.labels).values() for one in timings):
+            self._instruments[rpc, method, server, code, execution] = found
+        return found
 
     def _tally(self, name: str, labels: dict[str, str]) -> _Tally:
         tallies = self._tallies.setdefault(name, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mcp_sidecar.inbound.health import LIVENESS, READINESS, STARTUP, HealthBoard
 from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.inbound.prometheus import CONTENT_TYPE, prometheus_text
-from mcp_sidecar.wire.http_server import Handle, Reply, Request
+from mcp_sidecar.wire.http_server import Handle, Reply, Request, fields
 
 _SERVICES = {"/livez": LIVENESS, "/readyz": READINESS, "/startupz": STARTUP}
 _METRICS = "/metrics"
@@ -28,12 +28,12 @@ def probes(board: HealthBoard, metrics: Metrics) -> Handle:
     """What a `wire` listener calls for each request on the metrics port. It only ever reads."""
 
     async def handle(request: Request, reply: Reply) -> None:
-        if request.method not in _VERBS:
-            headers = [(b"allow", ", ".join(_VERBS).encode()), (b"content-type", _TEXT.encode())]
-            reply.send(405, headers, b"only GET and HEAD\n")
+        if request.head.method not in _VERBS:
+            lines = fields((b"allow", ", ".join(_VERBS).encode()), (b"content-type", _TEXT.encode()))
+            reply.send(405, lines, b"only GET and HEAD\n")
             return
-        status, content_type, body = probe(request.path, board, metrics)
+        status, content_type, body = probe(request.head.path, board, metrics)
         # A cache between us and the kubelet would turn the truth of a moment into a habit.
-        reply.send(status, [(b"content-type", content_type.encode()), (b"cache-control", b"no-store")], body)
+        reply.send(status, fields((b"content-type", content_type.encode()), (b"cache-control", b"no-store")), body)
 
     return handle

@@ -11,7 +11,7 @@ from mcp_sidecar.call import Deadline
 from mcp_sidecar.directory import Endpoint, Upstream
 from mcp_sidecar.errors import PoolExhausted, SidecarError, Unavailable
 from mcp_sidecar.outbound.connection import Connection, Key, State
-from mcp_sidecar.outbound.credentials import Credentials
+from mcp_sidecar.outbound.credentials import NO_CREDENTIAL, Credentials
 from mcp_sidecar.outbound.http import Credential
 from mcp_sidecar.outbound.http_legacy import LegacyLink
 from mcp_sidecar.outbound.http_modern import ModernLink
@@ -56,6 +56,16 @@ class Dialer:
         profiles = [one.link.profile for one in self.pool.connections() if one.key.upstream == upstream.name]
         return profiles[0].title if profiles else ("", "")
 
+    def ready(self, upstream: Upstream, capabilities: bytes) -> Connection | None:
+        """Lease the connection that stands, None if there is none; the fast path of `lease`."""
+        endpoint, settings = upstream.endpoints[0], upstream.settings
+        credential = self._credentials.of(settings) if settings.auth.bearer_file else NO_CREDENTIAL
+        verdict = self.prober.known(endpoint, credential)
+        if verdict is None:
+            return None
+        # A plain tuple finds what a `Key` does and is made in a fraction of the time.
+        return self.pool.ready((endpoint, credential.fingerprint, b"" if verdict.era is Era.MODERN else capabilities))
+
     async def lease(self, upstream: Upstream, capabilities: bytes, deadline: Deadline) -> Connection:
         """A connection for one exchange; give it back with `release`.
 
@@ -65,28 +75,27 @@ class Dialer:
         credential = self._credentials.of(upstream.settings)
         try:
             verdict = self.prober.known(endpoint, credential) or await self._probe(upstream, endpoint, credential)
-            key = Key(endpoint, credential.fingerprint, b"" if verdict.era is Era.MODERN else capabilities)
-            connection = self.pool.ready(key)
-            if connection is None:
-                connection = await self.pool.acquire(
-                    key, lambda: self._link(upstream, credential, verdict, capabilities, key), deadline
-                )
+            key = _key(upstream, credential, verdict, capabilities)
+            return await self.pool.acquire(
+                key, lambda: self._link(upstream, credential, verdict, capabilities, key), deadline
+            )
         except SidecarError as error:
             if not isinstance(error, PoolExhausted):
                 # Whatever is no modern answer counts as legacy until `initialize` fails: then it is to be asked again.
                 self.prober.forget(endpoint)
             self._note(upstream.name, error)
             raise
-        return connection
 
     def release(self, upstream: Upstream, connection: Connection, error: SidecarError | None) -> None:
         """Give a connection back and say how it did; only a broken path counts against it."""
         if error is None:
-            self.pool.report(connection, None)
+            if connection.state is not State.CONNECTED or not self.health(upstream.name).up:
+                self.pool.report(connection, None)
+                self._note(upstream.name, None)
         elif isinstance(error, Unavailable):
             self.pool.report(connection, error)
-        self._note(upstream.name, error)
-        self.pool.release(connection)
+            self._note(upstream.name, error)
+        self.pool.release(connection, heard=error is None)
 
     def give_back(self, upstream: Upstream, connection: Connection) -> None:
         """Give a connection back that was not used: its state stays what it was."""
@@ -122,6 +131,10 @@ class Dialer:
             version=verdict.profile.version,
             capabilities=capabilities,
         )
+
+
+def _key(upstream: Upstream, credential: Credential, verdict: Verdict, capabilities: bytes) -> Key:
+    return Key(upstream.endpoints[0], credential.fingerprint, b"" if verdict.era is Era.MODERN else capabilities)
 
 
 def _client(upstream: Upstream, endpoint: Endpoint) -> HttpClient:

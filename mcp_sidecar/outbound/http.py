@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mcp_sidecar.call import Call
+from mcp_sidecar.call import NO_TRACE, Call
 from mcp_sidecar.directory import Endpoint
 from mcp_sidecar.errors import (
     Execution,
@@ -16,8 +16,10 @@ from mcp_sidecar.errors import (
     UpstreamUnavailable,
 )
 from mcp_sidecar.protocol import jsonrpc, sse
+from mcp_sidecar.wire.faults import WireFault
 from mcp_sidecar.wire.http_client import BadReply, ConnectFailed, ConnectionLost, HttpClient, ReplyTooLarge, Response
 
+JSON = b"application/json"
 COMMON_HEADERS = b"content-type: application/json\r\naccept: application/json, text/event-stream\r\n"
 _MAX_RETRY_AFTER = 3600.0
 
@@ -37,6 +39,8 @@ def call_headers(call: Call) -> bytes:
     """What of a caller's request may travel upstream as headers, and nothing else."""
     block = b"x-request-id: %b\r\n" % call.request_id.encode()
     trace = call.trace
+    if trace is NO_TRACE:
+        return block
     if trace.traceparent:
         block += b"traceparent: %b\r\n" % trace.traceparent.encode()
         if trace.tracestate:
@@ -53,17 +57,21 @@ async def send(
     call.execution = Execution.UNKNOWN
     try:
         return await client.request(method, endpoint.path.encode(), headers, body)
-    except ConnectFailed as error:
+    except WireFault as fault:
+        raise failed(fault, endpoint, call) from fault
+
+
+def failed(fault: WireFault, endpoint: Endpoint, call: Call) -> SidecarError:
+    """What became of a request that got no reply; `call.execution` is made to say whether it may have run."""
+    if isinstance(fault, ConnectFailed):
         call.execution = Execution.NONE
-        raise UpstreamUnavailable(
-            f"the MCP server {endpoint.upstream!r} cannot be reached", metadata={"server": endpoint.upstream}
-        ) from error
-    except ConnectionLost as error:
-        if not error.sent:
-            call.execution = Execution.NONE
-        raise lost(endpoint, call) from error
-    except (BadReply, ReplyTooLarge) as error:
-        raise nonsense(endpoint, str(error)) from error
+        facts = {"server": endpoint.upstream}
+        return UpstreamUnavailable(f"the MCP server {endpoint.upstream!r} cannot be reached", metadata=facts)
+    if not isinstance(fault, ConnectionLost):
+        return nonsense(endpoint, str(fault))
+    if not fault.sent:
+        call.execution = Execution.NONE
+    return lost(endpoint, call)
 
 
 def lost(endpoint: Endpoint, call: Call) -> SidecarError:
@@ -123,7 +131,7 @@ class Reply:
 def replies(response: Response, endpoint: Endpoint, parser: sse.Parser | None = None) -> Reply | Replies:
     """What a successful reply says. Raises `UpstreamProtocolError` for bodies of another kind."""
     kind = media_type(response)
-    if kind == b"application/json":
+    if kind == JSON:
         return Reply(response, endpoint)
     if kind == b"text/event-stream":
         return Replies(response, endpoint, parser)
@@ -172,7 +180,7 @@ def parse(data: bytes, endpoint: Endpoint) -> jsonrpc.Message:
 def media_type(response: Response) -> bytes:
     """The media type of a reply, lower case and without parameters; empty when there is none."""
     value = response.headers.get(b"content-type") or b""
-    return value if value == b"application/json" else value.split(b";", 1)[0].strip().lower()
+    return value if value == JSON else value.split(b";", 1)[0].strip().lower()
 
 
 async def error_reply(response: Response, endpoint: Endpoint, request_id: bytes) -> jsonrpc.Response | None:
@@ -181,7 +189,7 @@ async def error_reply(response: Response, endpoint: Endpoint, request_id: bytes)
     Correlated by the POST it answers: servers put other ids into errors of this kind (2025-era SDKs send
     `"server-error"`).
     """
-    if media_type(response) != b"application/json":
+    if media_type(response) != JSON:
         return None
     try:
         message = jsonrpc.parse(await body(response, endpoint))

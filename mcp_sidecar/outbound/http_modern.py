@@ -12,6 +12,7 @@ from mcp_sidecar.outbound.link import Ignore, Sink
 from mcp_sidecar.protocol import headers, jsonrpc
 from mcp_sidecar.protocol.eras import INVALID_REQUEST, LATEST_MODERN, UNSUPPORTED_VERSION, Era
 from mcp_sidecar.protocol.handshake import ServerProfile, discover_request
+from mcp_sidecar.wire.faults import WireFault
 from mcp_sidecar.wire.http_client import HttpClient, Response
 
 _PROGRESS = "progressToken"
@@ -48,14 +49,11 @@ class ModernLink:
         self, endpoint: Endpoint, credential: http.Credential, client: HttpClient, profile: ServerProfile
     ) -> None:
         self._endpoint = endpoint
+        self._target = endpoint.path.encode()
         self._fixed = http.COMMON_HEADERS + credential.header + _VERSION_HEADER
         self._client = client
-        self._profile = profile
+        self.profile = profile
         self._ids = itertools.count(1)
-
-    @property
-    def profile(self) -> ServerProfile:
-        return self._profile
 
     async def open(self) -> None:
         """Nothing precedes the first request."""
@@ -66,17 +64,21 @@ class ModernLink:
         token = request.meta.get(_PROGRESS)
         if token is not None:
             # Tokens are unique among the requests of one client, which to the server is the sidecar.
-            request = jsonrpc.Request(
-                request.method, request.id, request.params, request.meta | {_PROGRESS: request_id}
-            )
-        response = await http.send(
-            self._client, b"POST", self._endpoint, self._headers(request, call), request.encode(request_id), call
-        )
+            request = request.with_meta({_PROGRESS: request_id})
+        block, body = self._headers(request, call), request.encode(request_id)
+        call.execution = Execution.UNKNOWN
         try:
-            return await self._outcome(response, request_id, token, call, sink)
+            response = await self._client.request(b"POST", self._target, block, body)
+        except WireFault as fault:
+            raise http.failed(fault, self._endpoint, call) from fault
+        try:
+            return self._answer(response, request_id, call) or await self._outcome(
+                response, request_id, token, call, sink
+            )
         finally:
             # Closing an unfinished reply is how this revision cancels (basic/patterns/cancellation).
-            response.close()
+            if not response.complete:
+                response.close()
 
     def _headers(self, request: jsonrpc.Request, call: Call) -> bytes:
         block = b"%b%bmcp-method: %b\r\n" % (self._fixed, http.call_headers(call), request.method.encode())
@@ -85,6 +87,16 @@ class ModernLink:
         if call.mirrored:
             block += b"".join([b"%b: %b\r\n" % pair for pair in call.mirrored])
         return block
+
+    def _answer(self, response: Response, request_id: bytes, call: Call) -> jsonrpc.Response | None:
+        """The answer, if the reply is nothing else and all of it is there, as mostly; else nothing has been done."""
+        if response.body is None or response.status != 200 or response.headers.get(b"content-type") != http.JSON:
+            return None
+        message = http.parse(response.body, self._endpoint)
+        if not isinstance(message, jsonrpc.Response) or message.id != request_id:
+            return None
+        call.execution = Execution.DONE
+        return message
 
     async def _outcome(
         self, response: Response, request_id: bytes, token: bytes | None, call: Call, sink: Sink
@@ -103,7 +115,7 @@ class ModernLink:
             if message.method == "notifications/progress":
                 if token is None or message.params.get(_PROGRESS) != request_id:
                     continue  # progress of no request, or of another
-                message.params[_PROGRESS] = token
+                message = message.with_params({_PROGRESS: token})
             await sink.notify(message.method, message.encode(b""))
         raise http.lost(self._endpoint, call)
 

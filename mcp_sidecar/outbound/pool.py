@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mcp_sidecar.call import Deadline
+from mcp_sidecar.directory import Endpoint
 from mcp_sidecar.errors import PoolExhausted, SidecarError, UnknownConnection, UpstreamUnavailable
 from mcp_sidecar.outbound.connection import Connection, Key, Row, State, describe
 from mcp_sidecar.outbound.link import Link
@@ -20,6 +21,7 @@ from mcp_sidecar.settings import PoolSettings
 
 Watcher = Callable[[Row], None]
 _TICK_SECONDS = 1.0
+_CONNECTING = State.CONNECTING  # looking a member up in its class costs as much as a call
 # The refusal has to reach the caller before its deadline does, or it would only see the deadline.
 _REFUSAL_SECONDS = 0.1
 
@@ -46,12 +48,14 @@ class Pool:
         self._watchers: list[Watcher] = []
         self._names = itertools.count(1)
 
-    def ready(self, key: Key) -> Connection | None:
+    def ready(self, key: Key | tuple[Endpoint, str, bytes]) -> Connection | None:
         """Lease the connection of `key` if it stands; the fast path of `acquire`."""
-        connection = self._connections.get(key)
-        if connection is None or connection.state is State.CONNECTING or connection.closing:
+        connection = self._connections.get(key)  # type: ignore[arg-type]  # equal and hashed alike
+        if connection is None or connection.state is _CONNECTING or connection.closing:
             return None
-        return self._lease(connection)
+        connection.in_flight += 1
+        connection.calls += 1
+        return connection
 
     async def acquire(self, key: Key, open_link: Callable[[], Link], deadline: Deadline) -> Connection:
         """Lease the connection of `key`, opened with `open_link` if there is none. Give it back with `release`.
@@ -93,10 +97,12 @@ class Pool:
         if waiter.granted.done() and not waiter.granted.cancelled() and waiter.granted.exception() is None:
             self.release(waiter.granted.result())
 
-    def release(self, connection: Connection) -> None:
-        """Give a lease back."""
+    def release(self, connection: Connection, *, heard: bool = False) -> None:
+        """Give a lease back; `heard`: the server answered."""
         connection.in_flight -= 1
         connection.used_at = time.monotonic()
+        if heard:
+            connection.heard_at = connection.used_at
         if connection.in_flight == 0:
             if connection.closing:
                 self._drop(connection)

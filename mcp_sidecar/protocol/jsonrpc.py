@@ -15,7 +15,6 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from itertools import accumulate
 
 import msgspec
@@ -56,20 +55,31 @@ _steps = bytes.maketrans(b"[]", b"\x01\xff")
 _no_brackets = bytes(set(range(256)) - set(b"[]{}"))
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct):
     """A request, or a notification when `id` is empty.
 
-    `id` is JSON text; `meta` holds the members of `params._meta`.
+    `id` is JSON text; `meta` holds the members of `params._meta`. Both may be shared: a change makes a new request.
+    `raw` is the JSON text of the two as they arrived, if we would write the same; empty if they are to be written.
     """
 
     method: str
     id: bytes = b""
-    params: Members = field(default_factory=dict)
-    meta: Members = field(default_factory=dict)
+    params: Mapping[str, bytes] = msgspec.field(default_factory=dict)
+    meta: Mapping[str, bytes] = msgspec.field(default_factory=dict)
+    raw: bytes = b""
+
+    def with_params(self, more: Mapping[str, bytes]) -> Request:
+        """The same with other or additional parameters."""
+        return Request(self.method, self.id, {**self.params, **more}, self.meta)
+
+    def with_meta(self, more: Mapping[str, bytes]) -> Request:
+        """The same with other or additional members of `_meta`."""
+        return Request(self.method, self.id, self.params, {**self.meta, **more})
 
     def encode(self, request_id: bytes) -> bytes:
         """The whole message under another id (none when empty)."""
+        if self.raw and request_id:
+            return b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b}' % (request_id, _encode(self.method), self.raw)
         start = b'{"jsonrpc":"2.0","id":%b,"method":%b' if request_id else b'{"jsonrpc":"2.0"%b,"method":%b'
         head = start % (request_id, _encode(self.method))
         members = [b"%b:%b" % (_encode(key), value) for key, value in self.params.items()]
@@ -82,8 +92,7 @@ class Request:
         return as_string(self.params.get(name))
 
 
-@dataclass(slots=True)
-class Response:
+class Response(msgspec.Struct):
     """The end of an exchange: exactly one of `result` and `error` is set. `id` is JSON text."""
 
     id: bytes
@@ -108,17 +117,18 @@ def parse(data: bytes) -> Message:
         found = _envelope.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _parse_carefully(data)
-    request_id, params = bytes(found.id), bytes(found.params)
-    # As in `members`: a message as short as can be has nothing in it that we did not see.
+    request_id = bytes(found.id)
+    # As in `_compact`: a message as short as can be has nothing in it that we did not see.
     shortest = _BARE + (len(request_id) + 6 if request_id else 0)
     if found.method is not None:
+        params = bytes(found.params)
         shortest += len(found.method) + 12 + (len(params) + 10 if params else 0)
         if shortest == len(data) and found.jsonrpc == "2.0":
             return _request(found.method, request_id, params)
     elif request_id and found.jsonrpc == "2.0":
         result = bytes(found.result)
         if result and shortest + len(result) + 10 == len(data):
-            return Response(_id(request_id), result)
+            return Response(request_id if request_id.isdigit() else _id(request_id), result)
     return _parse_carefully(data)
 
 
@@ -150,14 +160,16 @@ def _request(method: str | None, request_id: bytes, params: bytes) -> Request:
     if method is None or not _METHOD.match(method):
         what = "must be a string of at most 128 printable ASCII characters"
         raise InvalidCall(f'"method" {what}', violations=(("method", what),))
-    if request_id:
+    if request_id and not (request_id.isdigit() and len(request_id) < 20):
         _id(request_id)
     if not params:
         return Request(method, request_id)
     try:
+        if (compact := _compact(params)) is not None and (meta := _known_meta(compact.pop("_meta", b""))) is not None:
+            return Request(method, request_id, compact, meta, params)
         found = _object(params, "params")
-        meta = found.pop("_meta", None)
-        return Request(method, request_id, found, {} if meta is None else _object(meta, "params._meta"))
+        own = found.pop("_meta", None)
+        return Request(method, request_id, found, {} if own is None else _object(own, "params._meta"))
     except InvalidCall as error:
         error.message_id = request_id
         raise
@@ -198,6 +210,35 @@ def _stray_key(envelope: Members) -> str:
     return f"{_encode(stray[:40]).decode()} is no member of a JSON-RPC message{hint}"
 
 
+def _compact(raw: bytes) -> Members | None:
+    """The members of an object that is written as we would write it, so without duplicates; None for any other text.
+
+    The compact spelling of its members is the shortest there is: equal length leaves no room for another one.
+    """
+    try:
+        found = {key: bytes(value) for key, value in _members.decode(raw).items()}
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    shortest = sum(map(len, found)) + sum(map(len, found.values())) + 4 * len(found) + 1
+    return found if shortest == len(raw) else None
+
+
+_metas: dict[bytes, Members] = {b"": {}}
+_MOST_METAS = 256
+_LONGEST_META = 1024
+
+
+def _known_meta(raw: bytes) -> Members | None:
+    """As `_compact`. Clients send the same `_meta` again and again: it is read once."""
+    found = _metas.get(raw)
+    if found is None and (found := _compact(raw)) is not None and len(raw) <= _LONGEST_META:
+        if len(_metas) >= _MOST_METAS:
+            _metas.clear()
+            _metas[b""] = {}
+        _metas[raw] = found
+    return found
+
+
 def members(raw: bytes, place: str) -> Members:
     """The members of an object as slices, in order. `place` names it in errors.
 
@@ -210,7 +251,7 @@ def members(raw: bytes, place: str) -> Members:
         raise InvalidCall("a JSON-RPC batch is not accepted" if batch else f"{place} must be an object") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedMessage(f"{place} is not valid JSON: {error}") from error
-    # The compact spelling of these members is the shortest there is: equal length leaves no room for another one.
+    # As in `_compact`.
     shortest = sum(map(len, found)) + sum(map(len, found.values())) + 4 * len(found) + 1
     if shortest != len(raw) and found and _spaced(found) != raw:
         _refuse_duplicates(raw, place, len(found))
@@ -237,7 +278,7 @@ def check_text(data: bytes) -> None:
             data.decode()
         except UnicodeDecodeError as error:
             raise MalformedMessage(f"the message is not UTF-8 (byte {error.start})") from error
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _is_too_deep(data):
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _is_too_deep(data):
         raise MalformedMessage(f"the message is nested deeper than {MAX_DEPTH} levels")
 
 

@@ -37,9 +37,7 @@ class Session:
         if token is None:
             return request_id, request
         self._tokens[request_id] = token
-        return request_id, Request(
-            request.method, request.id, request.params, request.meta | {"progressToken": request_id}
-        )
+        return request_id, request.with_meta({"progressToken": request_id})
 
     def release(self, request_id: bytes) -> None:
         """The request has ended: its progress token means nothing any more."""
@@ -50,8 +48,7 @@ class Session:
         token = self._tokens.get(notification.params.get("progressToken", b""))
         if token is None:
             return None
-        params = notification.params | {"progressToken": token}
-        return Request(notification.method, params=params, meta=notification.meta)
+        return notification.with_params({"progressToken": token})
 
     def wants_level(self, level: str) -> bool:
         """The server must be asked to log more than it was so far."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-from collections import deque
 from collections.abc import AsyncIterator
 from typing import Protocol, cast
 
 from mcp_sidecar.wire.faults import ConnectionLost, ReplyTooLarge, WireFault
-from mcp_sidecar.wire.headers import Headers
+from mcp_sidecar.wire.heads import Heads, split
 from mcp_sidecar.wire.limits import ClientLimits
 from mcp_sidecar.wire.outbox import Outbox
-from mcp_sidecar.wire.reply_parser import ReplyParser
+from mcp_sidecar.wire.reply_parser import ReplyHead, ReplyParser
 
 _JOIN_BYTES = 64 * 1024
 
@@ -21,9 +20,8 @@ _JOIN_BYTES = 64 * 1024
 class Home(Protocol):
     """Where a socket belongs."""
 
-    @property
-    def alone(self) -> bool:
-        """No more than one exchange is under way."""
+    heads: Heads[ReplyHead]
+    """What the heads of this origin's replies mean."""
 
     def opened(self, sock: ClientSocket) -> None: ...
 
@@ -40,24 +38,26 @@ class Response:
     """
 
     # Defaults in the class and not in `__init__`: most replies arrive whole and need none of their own.
-    _waiting = 0  # bytes in `_parts`
+    _waiting = 0  # bytes in `_parts`, as far as they count towards a limit
     _whole = False  # `read` collects everything
-    _complete = False
     _fault: WireFault | None = None
     _waiter: asyncio.Future[None] | None = None
 
-    def __init__(self, sock: ClientSocket, status: int, headers: Headers) -> None:
-        self.status = status
-        self.headers = headers
+    def __init__(self, sock: ClientSocket, head: ReplyHead, body: bytes | None = None) -> None:
+        self.status, self.headers = head
+        self.body = body
+        """The body, if all of it came with the head; the methods give it too."""
         self._socket = sock
-        self._parts: deque[bytes] = deque()
+        self._parts = [] if body is None else [body]
+        self.complete = body is not None
+        """The socket has no more to do with it."""
 
     async def read(self) -> bytes:
         """What is left of the body. Raises `ReplyTooLarge` beyond `ClientLimits.reply_bytes`."""
         self._whole = True
         if self._waiting > self._socket.limits.reply_bytes:
             self._refuse_length()
-        if not self._complete and self._fault is None:
+        if not self.complete and self._fault is None:
             self._socket.resume()
             await self._more()
         if self._fault is not None:
@@ -73,12 +73,12 @@ class Response:
         while not self._parts:
             if self._fault is not None:
                 raise self._fault
-            if self._complete:
+            if self.complete:
                 return b""
             await self._more()
-        part = self._parts.popleft()
+        part = self._parts.pop(0)
         self._waiting -= len(part)
-        if not self._complete and self._waiting * 2 <= self._socket.limits.buffer_bytes:
+        if not self.complete and self._waiting * 2 <= self._socket.limits.buffer_bytes:
             self._socket.resume()
         return part
 
@@ -89,7 +89,7 @@ class Response:
 
     def close(self) -> None:
         """Done with it: a reply that is not complete takes its socket with it."""
-        if not self._complete:
+        if not self.complete:
             self._socket.drop()
 
     # The socket's side.
@@ -103,7 +103,7 @@ class Response:
         """A segment has been taken apart: wake the reader or hold the sender back, as its reading asks for."""
         limits = self._socket.limits
         if not self._whole:
-            if self._waiting > limits.buffer_bytes and not self._complete:  # else the socket is somebody else's by now
+            if self._waiting > limits.buffer_bytes and not self.complete:  # else the socket is somebody else's by now
                 self._socket.pause()
             if self._parts:
                 self._wake()
@@ -112,7 +112,7 @@ class Response:
 
     def finish(self) -> None:
         """The body is complete."""
-        self._complete = True
+        self.complete = True
         if self._waiter is not None:
             self.settle()
             self._wake()
@@ -156,9 +156,11 @@ class ClientSocket(asyncio.Protocol):
         """When the last exchange ended, in seconds on the event loop's clock."""
         self._home = home
         self._parser = ReplyParser(self, limits)
+        self._fresh = False  # a request was sent and nothing of its reply has come
         self._poll = select.poll()
         self._waiter: asyncio.Future[Response] | None = None
         self._response: Response | None = None
+        self._head: ReplyHead | None = None
         self._ended = False
         self._reusable = False
         self._reading = True
@@ -170,12 +172,15 @@ class ClientSocket(asyncio.Protocol):
         holds bytes nobody asked for."""
         return not self._dead and not self._transport.is_closing() and not self._poll.poll(0)
 
-    def exchange(self, head: bytes, body: bytes) -> asyncio.Future[Response]:
-        """Send a request; the result is its reply. Whoever gives up on the result has to `drop` the socket."""
-        self._parser.expect()
+    def exchange(self, head: bytes, body: bytes, *, alone: bool) -> asyncio.Future[Response]:
+        """Send a request; the result is its reply. Whoever gives up on the result has to `drop` the socket.
+
+        `alone`: no other exchange with this origin is under way.
+        """
+        self._fresh = True
         waiter = self._waiter = self._loop.create_future()
         if len(body) < _JOIN_BYTES:
-            self._outbox.write(self._transport, head + body, alone=self._home.alone)
+            self._outbox.write(self._transport, head + body, alone=alone)
         else:
             self._transport.write(head)
             self._transport.write(body)
@@ -223,6 +228,24 @@ class ClientSocket(asyncio.Protocol):
         self._home.opened(self)
 
     def data_received(self, data: bytes) -> None:
+        if not self._fresh:
+            self._read(data)
+            return
+        self._fresh = False
+        parts = split(data)
+        if parts is not None and (head := self._home.heads.get(parts[0])) is not None:
+            waiter, self._waiter = self._waiter, None
+            self._release()
+            if waiter is not None and not waiter.done():
+                waiter.set_result(Response(self, head, parts[1]))
+            return
+        self._parser.expect()
+        self._head = None
+        self._read(data)
+        if self._head is not None and self._ended and self._reusable and not self._parser.skipped:
+            self._home.heads.learn(data, self._head)
+
+    def _read(self, data: bytes) -> None:
         if self._response is None and self._waiter is None:
             # Bytes that nobody asked for.
             self.drop()
@@ -253,35 +276,43 @@ class ClientSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()
-        started = self._response is not None or self._parser.started
+        started = self._response is not None or not (self._fresh or not self._parser.started)
         sent = not self._outbox.holds(self._transport)
         self.fail(ConnectionLost(str(exc or "the server closed the connection"), sent=sent, reply_started=started))
         self._parser.close()
 
     # The parser's side (`reply_parser.Sink`).
 
-    def head_came(self, status: int, headers: Headers) -> None:
+    def head_came(self, head: ReplyHead) -> None:
         self._ended = False
-        self._response = Response(self, status, headers)
+        self._head = head
+        self._response = Response(self, head)
 
     def body_came(self, part: bytes) -> None:
         if self._response is not None:
             self._response.came(part)
 
-    def reply_ended(self, reusable: bool) -> None:
+    def reply_ended(self, *, reusable: bool) -> None:
         self._ended = True
         self._reusable = reusable
 
     def _finish(self, response: Response) -> None:
         self._response = None
-        # A server that answers before it has read the whole request would read the rest as the next one.
-        if self._reusable and not self._transport.get_write_buffer_size():
-            self.resume()
-            self.idle_since = self._loop.time()
-            self._home.released(self)
+        if self._reusable:
+            self._release()
         else:
             self.drop()
         response.finish()
+
+    def _release(self) -> None:
+        # A server that answers before it has read the whole request would read the rest as the next one.
+        if self._transport.get_write_buffer_size():
+            self.drop()
+            return
+        if not self._reading:
+            self.resume()
+        self.idle_since = self._loop.time()
+        self._home.released(self)
 
     def _leave(self) -> None:
         if not self._dead:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from mcp_sidecar.wire.client_socket import ClientSocket, Response
 from mcp_sidecar.wire.faults import BadReply, ConnectFailed, ConnectionLost, ReplyTooLarge
 from mcp_sidecar.wire.headers import Headers
+from mcp_sidecar.wire.heads import Heads
 from mcp_sidecar.wire.limits import ClientLimits
 from mcp_sidecar.wire.outbox import Outbox
+from mcp_sidecar.wire.reply_parser import ReplyHead
 
 if TYPE_CHECKING:
     import ssl
@@ -49,6 +51,7 @@ class HttpClient:
         self._host_line = b" HTTP/1.1\r\nhost: %b\r\n" % origin.authority
         self._open: set[ClientSocket] = set()
         self._idle: list[ClientSocket] = []  # the longest idle first
+        self.heads: Heads[ReplyHead] = Heads()
         self._outbox = Outbox(asyncio.get_running_loop())
         self._closed = False
 
@@ -69,7 +72,8 @@ class HttpClient:
         """
         sock = self._take() or await self._connect()
         length = b"content-length: %d\r\n" % len(body) if body or method == b"POST" else b""
-        waiter = sock.exchange(b"%b %b%b%b%b\r\n" % (method, target, self._host_line, headers, length), body)
+        head = b"%b %b%b%b%b\r\n" % (method, target, self._host_line, headers, length)
+        waiter = sock.exchange(head, body, alone=len(self._open) - len(self._idle) <= 1)
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -139,10 +143,6 @@ class HttpClient:
         return sock
 
     # The sockets' side (`client_socket.Home`).
-
-    @property
-    def alone(self) -> bool:
-        return len(self._open) - len(self._idle) <= 1
 
     def opened(self, sock: ClientSocket) -> None:
         self._open.add(sock)

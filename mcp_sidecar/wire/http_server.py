@@ -16,11 +16,12 @@ from mcp_sidecar.wire.faults import Disconnected
 from mcp_sidecar.wire.headers import Headers
 from mcp_sidecar.wire.limits import ServerLimits
 from mcp_sidecar.wire.outbox import Outbox
-from mcp_sidecar.wire.reply import Reply
-from mcp_sidecar.wire.request_parser import Request
-from mcp_sidecar.wire.server_connection import Handle, ServerConnection, Service
+from mcp_sidecar.wire.reply import Reply, fields
+from mcp_sidecar.wire.request_parser import Head, Request
+from mcp_sidecar.wire.server_connection import ServerConnection
+from mcp_sidecar.wire.service import Handle, Service
 
-__all__ = ["Disconnected", "Handle", "Headers", "Listener", "Reply", "Request"]
+__all__ = ["Disconnected", "Handle", "Head", "Headers", "Listener", "Reply", "Request", "fields"]
 
 _BACKLOG: Final = 1024
 # Connections taken per turn of the loop, so that a flood of them leaves turns for the others.

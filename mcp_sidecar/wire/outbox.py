@@ -56,7 +56,8 @@ class Outbox:
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, {}
         for transport, data in waiting.items():
-            _send(transport, data)
+            if not transport.is_closing():  # as in `_send`
+                transport.write(data)
 
 
 def _send(transport: asyncio.Transport, data: bytes | bytearray) -> None:

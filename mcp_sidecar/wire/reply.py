@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import http
-from collections.abc import Sequence
 from typing import Final, Protocol
 
 from mcp_sidecar.wire.faults import Disconnected
-
-Fields = Sequence[tuple[bytes, bytes]]
 
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus
 }
 # RFC 9110 §8.6, §15.4.5: these have no body and therefore no length.
 _BODILESS: Final = frozenset({204, 304})
+_CLOSE: Final = b"connection: close\r\n"
 # Below this size one write of head and body together is cheaper than two.
 _JOIN_BYTES: Final = 64 * 1024
 
@@ -25,9 +23,8 @@ class Outlet(Protocol):
     lost: bool
     """The client is gone."""
 
-    @property
-    def closing(self) -> bool:
-        """The connection ends with this answer, and the answer has to say so."""
+    closing: bool
+    """The connection ends with this answer, and the answer has to say so."""
 
     @property
     def unhindered(self) -> bool:
@@ -39,20 +36,25 @@ class Outlet(Protocol):
         """Return once the client has taken enough of what was sent. Raises `Disconnected`."""
 
 
-def head(status: int, fields: Fields, framing: bytes) -> bytes:
-    """A reply's head; `framing` are ready-made field lines. Raises `ValueError` for a field that would split it."""
-    lines = b"".join([b"%b: %b\r\n" % field for field in fields])
-    if len(lines.translate(None, b"\r\n\0")) != len(lines) - 2 * len(fields):
+def fields(*pairs: tuple[bytes, bytes]) -> bytes:
+    """Field lines for a reply. Raises `ValueError` for a field that would split its head."""
+    lines = b"".join([b"%b: %b\r\n" % pair for pair in pairs])
+    if len(lines.translate(None, b"\r\n\0")) != len(lines) - 2 * len(pairs):
         raise ValueError("a reply field holds a line break or NUL")
-    line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d Status\r\n" % status
-    return b"%b%b%b\r\n" % (line, lines, framing)
+    return lines
+
+
+def status_line(status: int) -> bytes:
+    """The first line of a reply."""
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Status\r\n" % status
 
 
 class Reply:
     """The answer to one request: either `send`, or `start`, any number of `write`, `end`.
 
     Calls out of this order raise `RuntimeError`. Once the client is gone `send` and `end` do nothing and `write` raises
-    `Disconnected`. Content-Length, Transfer-Encoding and Connection are written here; `headers` may not hold them.
+    `Disconnected`. `lines` come from `fields`, or hold nothing that could be a line break;
+    Content-Length, Transfer-Encoding and Connection are written here.
     """
 
     # Defaults in the class and not in `__init__`: most replies need no more than a few of their own.
@@ -65,7 +67,7 @@ class Reply:
         self._headless = method == "HEAD"
         self._old = old
 
-    def send(self, status: int, headers: Fields, body: bytes) -> None:
+    def send(self, status: int, lines: bytes, body: bytes) -> None:
         """The complete answer."""
         if self.started:
             raise RuntimeError("the answer has begun already")
@@ -75,8 +77,8 @@ class Reply:
         else:
             framing = b"content-length: %d\r\n" % len(body)
         if outlet.closing:
-            framing += b"connection: close\r\n"
-        top = head(status, headers, framing)
+            framing += _CLOSE
+        top = b"%b%b%b\r\n" % (_STATUS_LINES.get(status) or status_line(status), lines, framing)
         self.started = self.ended = True
         if self._headless:
             outlet.transmit(top)
@@ -86,7 +88,7 @@ class Reply:
             outlet.transmit(top)
             outlet.transmit(body)
 
-    def start(self, status: int, headers: Fields) -> None:
+    def start(self, status: int, lines: bytes) -> None:
         """Begin an answer whose length is not known; the head leaves at once."""
         if self.started:
             raise RuntimeError("the answer has begun already")
@@ -94,8 +96,8 @@ class Reply:
         chunked = not self._old and status not in _BODILESS
         framing = b"transfer-encoding: chunked\r\n" if chunked else b""
         if self._outlet.closing:
-            framing += b"connection: close\r\n"
-        top = head(status, headers, framing)
+            framing += _CLOSE
+        top = b"%b%b%b\r\n" % (status_line(status), lines, framing)
         self._chunked = chunked
         self._headless = self._headless or status in _BODILESS
         self.started = True

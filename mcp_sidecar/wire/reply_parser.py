@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import httptools
 
@@ -15,14 +15,21 @@ _VERSIONS: Final = frozenset({"1.1", "1.0"})
 _UNENCODED: Final = frozenset({None, b"", b"identity"})
 
 
+class ReplyHead(NamedTuple):
+    """All of a reply but its body."""
+
+    status: int
+    headers: Headers
+
+
 class Sink(Protocol):
     """Who wants the reply."""
 
-    def head_came(self, status: int, headers: Headers) -> None: ...
+    def head_came(self, head: ReplyHead) -> None: ...
 
     def body_came(self, part: bytes) -> None: ...
 
-    def reply_ended(self, reusable: bool) -> None:
+    def reply_ended(self, *, reusable: bool) -> None:
         """`reusable`: as far as the reply is concerned, the connection may carry another request."""
 
 
@@ -48,6 +55,11 @@ class ReplyParser:
     def started(self) -> bool:
         """A byte of the expected reply has arrived."""
         return not self._expected or self._raw > 0
+
+    @property
+    def skipped(self) -> bool:
+        """There was another reply in front of the last one."""
+        return self._interim > 0
 
     def expect(self) -> None:
         """A request is on its way: one reply may come."""
@@ -102,10 +114,10 @@ class ReplyParser:
         if 100 <= status < 200:
             self._skip(status)
             return
-        headers = Headers(self._pairs)
-        self._check(status, headers)
+        head = ReplyHead(status, Headers(self._pairs))
+        self._check(head)
         self._expected = False
-        self._sink.head_came(status, headers)
+        self._sink.head_came(head)
 
     def on_body(self, part: bytes) -> None:
         self._raw = 0
@@ -116,7 +128,7 @@ class ReplyParser:
             self._skipping = False
             return
         self._pairs = []
-        self._sink.reply_ended(self._machine.should_keep_alive())
+        self._sink.reply_ended(reusable=self._machine.should_keep_alive())
 
     def _decoded(self) -> int:
         return sum(len(name) + len(value) for name, value in self._pairs)
@@ -127,7 +139,8 @@ class ReplyParser:
             raise self._fail(BadReply("a protocol switch, or too many interim replies"))
         self._skipping = True
 
-    def _check(self, status: int, headers: Headers) -> None:
+    def _check(self, head: ReplyHead) -> None:
+        status, headers = head
         # An interim reply may have been in front of this one, in another version.
         version = "1.1" if self._plain and not self._interim else self._machine.get_http_version()
         if version not in _VERSIONS or not 200 <= status <= 599:

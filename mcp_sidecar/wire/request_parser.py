@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import httptools
+import msgspec
 
 from mcp_sidecar.wire.headers import Headers
 from mcp_sidecar.wire.limits import ServerLimits
@@ -29,20 +30,28 @@ _METHODS: Final = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT"
 _NO_HEADERS: Final = Headers([])
 
 
-@dataclass(slots=True)
-class Request:
-    """One complete request. `path` and `query` are as sent (percent-encoded); `peer` is "address:port" or "unix"."""
+@dataclass(slots=True, eq=False)
+class Head:
+    """All of a request but its body, shared by every request with the same head. `path` and `query` are as sent."""
 
     method: str
     path: str
     query: str
     headers: Headers
-    body: bytes
-    peer: str
     persistent: bool = True
     """The connection may carry another request after this one (RFC 9112 §9.3)."""
     old: bool = False
     """HTTP/1.0: no chunked answers."""
+    conclusion: object = None
+    """The handler's own: what it has concluded from this head, so that it need not do so again."""
+
+
+class Request(msgspec.Struct, eq=False):
+    """One complete request; `peer` is "address:port" or "unix"."""
+
+    head: Head
+    body: bytes
+    peer: str
 
 
 class Refused(Exception):
@@ -207,18 +216,9 @@ class RequestParser:
             self._pairs = []
         body = self._body
         path, _, query = self._path.partition("?")
-        self.ready.append(
-            Request(
-                self._method,
-                path,
-                query,
-                self._headers,
-                body[0] if len(body) == 1 else b"".join(body),
-                self._peer,
-                not self._old and self._machine.should_keep_alive(),
-                self._old,
-            )
-        )
+        persistent = not self._old and self._machine.should_keep_alive()
+        head = Head(self._method, path, query, self._headers, persistent, self._old)
+        self.ready.append(Request(head, body[0] if len(body) == 1 else b"".join(body), self._peer))
         # An idle connection holds nothing of its last request.
         self._body = []
         self._headers = _NO_HEADERS

@@ -1,20 +1,16 @@
-"""One client's connection: requests in, one task each, answers out in order. Knows no listener and no route."""
+"""One client's connection: requests in, answered one after the other by one task. Knows no listener and no route."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections import deque
 from typing import Final, cast
 
 from mcp_sidecar.wire.faults import Disconnected
-from mcp_sidecar.wire.limits import ServerLimits
-from mcp_sidecar.wire.outbox import Outbox
-from mcp_sidecar.wire.reply import Reply, head
+from mcp_sidecar.wire.heads import split
+from mcp_sidecar.wire.reply import Reply, status_line
 from mcp_sidecar.wire.request_parser import Phase, Refused, Request, RequestParser
-
-Handle = Callable[[Request, Reply], Awaitable[None]]
+from mcp_sidecar.wire.service import Service
 
 _BETWEEN: Final = Phase.BETWEEN
 _HEAD: Final = Phase.HEAD
@@ -22,57 +18,11 @@ _BODY: Final = Phase.BODY
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-@dataclass(slots=True, eq=False)
-class Service:
-    """What the connections of one listener share. Times are in seconds on the listener's clock.
-
-    `now` is the latest moment that what happens before the next sweep can happen at: noted with it, nothing looks older
-    than it is, and noting costs no clock reading.
-    """
-
-    handle: Handle
-    limits: ServerLimits
-    tasks: asyncio.TaskGroup
-    on_fault: Callable[[BaseException], None]
-    now: float
-    outbox: Outbox
-    draining: bool = False
-    closed: bool = False
-    serving: int = 0
-    """Requests whose handlers are running."""
-    held_bytes: int = 0
-    """Bodies that have begun and are not complete."""
-    connections: set[ServerConnection] = field(default_factory=set)
-    per_host: Counter[str] = field(default_factory=Counter)
-    quiet: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while nobody is admitted."""
-    admitted: int = 0
-    orphans: set[asyncio.Task[None]] = field(default_factory=set)
-    """Tasks whose connection is gone and which are still coming to their end."""
-
-    def room_for(self, host: str) -> bool:
-        """May another client connect from `host` (empty: a unix socket)?"""
-        if self.admitted >= self.limits.connections:
-            return False
-        return not host or self.per_host[host] < self.limits.connections_per_peer
-
-    def enter(self, host: str) -> None:
-        """A client was admitted; `leave` is owed."""
-        self.admitted += 1
-        self.per_host[host] += 1
-        self.quiet.clear()
-
-    def leave(self, host: str) -> None:
-        self.admitted -= 1
-        self.per_host[host] -= 1
-        if not self.per_host[host]:
-            del self.per_host[host]
-        if not self.admitted:
-            self.quiet.set()
-
-
 class ServerConnection(asyncio.Protocol):
     """Owns the socket, the order of the answers and the deadlines of one client.
+
+    Its task begins with the first request and ends with the connection: one for each request would cost more than many
+    requests do.
 
     Deadlines are looked at by the listener's sweeps: none is early, and none is more than two ticks late.
     """
@@ -86,10 +36,13 @@ class ServerConnection(asyncio.Protocol):
         """There is a transport, which will report the end."""
         self._departed = False
         self._service = service
+        self._peer = peer
         self._parser = RequestParser(service.limits, peer)
         self._task: asyncio.Task[None] | None = None
-        self._reply: Reply | None = None
-        self._persistent = True
+        self._due: tuple[Request, Reply] | None = None  # what the task has to do next
+        self._reply: Reply | None = None  # the answer in progress; from a request's begin to its end
+        self._asked: asyncio.Future[None] | None = None  # what the task waits for between two requests
+        self.closing = False
         self._ahead = bytearray()  # input that waits for the request in progress
         self._refusal: Refused | None = None
         self._lingering = False
@@ -117,7 +70,12 @@ class ServerConnection(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._task is None and not self._full and not self._lingering:
+        if self._reply is None and not self._full and not self._lingering:
+            if self._phase is _BETWEEN and (parts := split(data)) is not None:
+                head = self._service.heads.get(parts[0])
+                if head is not None and len(parts[1]) <= self._service.limits.body_bytes:
+                    self._begin(Request(head, parts[1], self._peer))
+                    return
             self._take(data)
         elif not self._lingering:
             self._ahead += data
@@ -127,7 +85,7 @@ class ServerConnection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         # A client that shuts down only its sending side looks the same as one that is gone, and is far rarer.
-        if self._task is not None and self._reply is not None and not self._reply.ended:
+        if self._reply is not None and not self._reply.ended:
             self._transport.abort()
 
     def pause_writing(self) -> None:
@@ -136,7 +94,7 @@ class ServerConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._full = False
         self._wake_writers()
-        if self._task is None and not self._lingering:
+        if self._reply is None and not self._lingering:
             self._next()
 
     def _close(self) -> None:
@@ -151,18 +109,14 @@ class ServerConnection(asyncio.Protocol):
         self._release_held()
         self._parser.close()
         self._wake_writers()
-        task = self._task
+        task, self._task = self._task, None  # a cancelled task holds its frames, and they hold us
         if task is not None:
             self._service.orphans.add(task)
             task.add_done_callback(self._service.orphans.discard)
-            if self._reply is not None and not self._reply.ended:
+            if self._reply is None or not self._reply.ended:
                 task.cancel()
 
     # The reply's side (`reply.Outlet`).
-
-    @property
-    def closing(self) -> bool:
-        return not self._persistent or self._service.draining
 
     @property
     def unhindered(self) -> bool:
@@ -188,7 +142,8 @@ class ServerConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Close if nothing is going on; else the answer in progress will be the last."""
-        if self._task is None and self._phase is _BETWEEN and not self._ahead and not self._full:
+        self.closing = True
+        if self._reply is None and self._phase is _BETWEEN and not self._ahead and not self._full:
             self._close()
 
     def depart(self) -> None:
@@ -205,7 +160,7 @@ class ServerConnection(asyncio.Protocol):
         """Enforce the deadlines."""
         if self._unread(now):
             self._transport.abort()
-        elif self._task is not None or self._full:
+        elif self._reply is not None or self._full:
             return
         elif self._lingering:
             if now - self._since > self._service.limits.linger_seconds:
@@ -248,14 +203,17 @@ class ServerConnection(asyncio.Protocol):
 
     def _take(self, data: bytes) -> None:
         parser = self._parser
+        fresh = parser.phase is _BETWEEN
         try:
             rest = parser.feed(data)
             if rest:
                 self._ahead += rest
+            elif fresh and parser.phase is _BETWEEN and len(parser.ready) == 1:
+                self._service.heads.learn(data, parser.ready[0].head)
         except Refused as refused:
             self._refusal = refused
         if parser.ready:
-            self._begin()
+            self._begin_next()
         elif self._refusal is not None:
             self._refuse(self._refusal)
         else:
@@ -285,47 +243,77 @@ class ServerConnection(asyncio.Protocol):
         self._service.held_bytes -= self._held
         self._held = 0
 
-    def _begin(self) -> None:
+    def _begin_next(self) -> None:
         if self._held:
             self._release_held()
-        request = self._parser.ready.popleft()
-        self._persistent = request.persistent
-        reply = self._reply = Reply(self, request.method, request.old)
-        serving = self._serve(request, reply)
+        self._begin(self._parser.ready.popleft())
+
+    def _begin(self, request: Request) -> None:
+        head = request.head
+        self.closing = not head.persistent or self._service.draining
+        reply = self._reply = Reply(self, head.method, head.old)
+        self._due = request, reply
+        if self._asked is None:
+            self._engage()
+        elif not self._asked.done():
+            self._asked.set_result(None)
+
+    def _engage(self) -> None:
+        """Start the task, unless it runs: then it looks for itself what is due."""
+        if self._task is not None:
+            return
+        serving = self._serve()
         try:
-            self._task = self._service.tasks.create_task(serving, name="http request")
+            self._task = self._service.tasks.create_task(serving, name="http connection")
         except RuntimeError:
             # The group is ending: nobody would wait for the task.
             serving.close()
             self._transport.abort()
 
-    async def _serve(self, request: Request, reply: Reply) -> None:
-        fault: BaseException | None = None
-        self._service.serving += 1
-        try:
-            await self._service.handle(request, reply)
-        except Disconnected:
-            pass
-        except asyncio.CancelledError as error:
+    async def _serve(self) -> None:
+        """Answer one request after the other until the connection is lost."""
+        service, loop = self._service, asyncio.get_running_loop()
+        while not self.lost:
+            if self._due is None:
+                self._asked = loop.create_future()
+                try:
+                    await self._asked
+                except asyncio.CancelledError:
+                    self._transport.abort()  # nobody would answer what comes
+                    raise
+                self._asked = None
+                continue
+            (request, reply), self._due = self._due, None
+            fault = None
+            service.serving += 1
+            try:
+                await service.handle(request, reply)
+            except BaseException as error:  # noqa: BLE001 - the boundary at which a handler's fault becomes an answer
+                fault = self._fault(error)
+            finally:
+                service.serving -= 1
+            self._finish(reply, fault)
+
+    def _fault(self, error: BaseException) -> BaseException | None:
+        """What the handler is to blame for; raises what ends the task."""
+        if isinstance(error, Disconnected):
+            return None
+        if isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 self._transport.abort()
-                raise
-            # Nobody cancelled us: the handler let another task's cancellation through.
-            fault = error
-        except Exception as error:  # noqa: BLE001 - the boundary at which a handler's fault becomes an answer
-            fault = error
-        finally:
-            self._service.serving -= 1
-        self._finish(reply, fault)
+                raise error
+        elif not isinstance(error, Exception):
+            raise error
+        return error  # a cancellation too: nobody cancelled us, the handler let another task's through
 
     def _finish(self, reply: Reply, fault: BaseException | None) -> None:
         if fault is not None or not reply.ended:
             self._settle(reply, fault)
-        self._task = self._reply = None
+        self._reply = None
         if self.lost:
             return
-        if not self._persistent or self._service.draining:
+        if self.closing:
             self._close()
         else:
             self._next()
@@ -339,7 +327,7 @@ class ServerConnection(asyncio.Protocol):
                 self._service.outbox.flush(self._transport)
                 self._transport.abort()
             else:
-                reply.send(500, (), b"")
+                reply.send(500, b"", b"")
         if fault is not None:
             self._service.on_fault(fault)
 
@@ -349,15 +337,16 @@ class ServerConnection(asyncio.Protocol):
             return
         self._phase = _BETWEEN
         self._since = self._service.now
-        if self._parser.ready:
-            self._begin()
+        parser = self._parser
+        if parser.ready:
+            self._begin_next()
         elif self._refusal is not None:
             self._refuse(self._refusal)
         elif self._ahead:
             data = bytes(self._ahead)
             self._ahead.clear()
             self._take(data)
-        else:
+        elif parser.phase is not _BETWEEN:
             self._await_more()
         if not self._reading and len(self._ahead) <= self._service.limits.ahead_bytes:
             self._resume_reading()
@@ -369,7 +358,7 @@ class ServerConnection(asyncio.Protocol):
         self._ahead.clear()
         self._parser.forget()
         self._release_held()
-        self.transmit(head(refused.status, (), b"content-length: 0\r\nconnection: close\r\n"))
+        self.transmit(status_line(refused.status) + b"content-length: 0\r\nconnection: close\r\n\r\n")
         self._service.outbox.flush(self._transport)
         self._transport.write_eof()
         if not self._reading:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from mcp_sidecar.directory import Upstream
 from mcp_sidecar.engine import policy
 from mcp_sidecar.errors import Execution, UnknownTool, UpstreamProtocolError
 from mcp_sidecar.protocol.jsonrpc import Request, Response
-from mcp_sidecar.settings import ToolSettings
+from mcp_sidecar.settings import ToolSettings, UpstreamSettings
 from tests.engine.engines import ERAS, bench, request, settings, text_of, tool
 from tests.support.fake_server import FakeServer
 
@@ -62,7 +63,7 @@ def test_everything_else_passes_untouched():
     result = Response(b"1", result=b"not even JSON")
     assert policy.show(chosen, LIST, error) is error
     assert policy.show(chosen, Request("prompts/list"), result) is result
-    assert policy.show(ToolSettings(), LIST, result) is result
+    assert not Upstream("up", UpstreamSettings(name="up", url="http://up"), ()).restricted  # nothing is looked at then
     policy.check(chosen, Request("prompts/get", params={"name": b'"add"'}), "up")
 
 

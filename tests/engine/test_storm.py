@@ -84,5 +84,5 @@ async def test_what_every_call_says_of_itself_is_what_happened(era: Any, seed: i
         assert any(call.execution is Execution.DONE for _, call in told), "some get through the worst weather"
         assert over.lifecycle.in_flight == 0
         assert all(one.in_flight == 0 for one in over.dialer.pool.connections())
-        assert not over.engine._alarm._limits
+        assert not over.engine._alarm.limits
         assert len(told) == CALLS

@@ -5,14 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_sidecar.call import ANONYMOUS
 from mcp_sidecar.errors import Unauthenticated
-from mcp_sidecar.inbound.auth import authenticator
+from mcp_sidecar.inbound.auth import Authenticator, authenticator
 from mcp_sidecar.inbound.auth.bearer import bearer_token
 from mcp_sidecar.settings import AuthSettings
 from tests.inbound.signing import AUDIENCE, ISSUER, Signer, forged, full_claims, key_set
@@ -24,10 +24,14 @@ def _ignore(_: str) -> None:
     """A report nobody reads."""
 
 
-async def test_mode_none_lets_everybody_in_as_nobody():
-    anyone = authenticator(AuthSettings(), _ignore)
-    assert await anyone.authenticate(None) is ANONYMOUS
-    assert await anyone.authenticate("Basic whatever") is ANONYMOUS
+def _chosen(settings: AuthSettings, report: Callable[[str], None] = _ignore) -> Authenticator:
+    found = authenticator(settings, report)
+    assert found is not None
+    return found
+
+
+def test_mode_none_asks_nobody():
+    assert authenticator(AuthSettings(), _ignore) is None
 
 
 def test_a_mode_that_does_not_exist_is_refused_with_those_that_do():
@@ -37,7 +41,7 @@ def test_a_mode_that_does_not_exist_is_refused_with_those_that_do():
 
 async def test_mode_token_reads_the_file(tmp_path):
     (tmp_path / "tokens").write_text("ci s3cret\n")
-    tokens = authenticator(AuthSettings(mode="token", token_file=str(tmp_path / "tokens")), _ignore)
+    tokens = _chosen(AuthSettings(mode="token", token_file=str(tmp_path / "tokens")))
     assert (await tokens.authenticate("Bearer s3cret")).subject == "ci"
 
 
@@ -45,7 +49,7 @@ async def test_mode_jwt_checks_signatures(tmp_path):
     signer = Signer("one")
     (tmp_path / "keys").write_bytes(key_set(signer))
     settings = AuthSettings(mode="jwt", jwks_file=str(tmp_path / "keys"), audience=AUDIENCE, issuer=ISSUER)
-    assert (await authenticator(settings, _ignore).authenticate(f"Bearer {signer.token()}")).subject == "alice"
+    assert (await _chosen(settings).authenticate(f"Bearer {signer.token()}")).subject == "alice"
 
 
 @pytest.mark.parametrize("mode", ["none", "token"])
@@ -125,7 +129,7 @@ async def test_no_part_of_a_token_shows_in_messages_reports_tracebacks_or_reprs(
         AuthSettings(mode="jwt", jwks_file=str(tmp_path / "keys"), audience=AUDIENCE, issuer=ISSUER),
     ]
     for settings in modes:
-        tested = authenticator(settings, said.append)
+        tested = _chosen(settings, said.append)
         for scheme in ("Bearer", "Basic", "Bearer x"):
             with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is another test's business
                 await tested.authenticate(f"{scheme} {token}")
@@ -141,7 +145,7 @@ async def test_a_principal_shows_its_claims_and_no_token(tmp_path):
     signer = Signer("one")
     (tmp_path / "keys").write_bytes(key_set(signer))
     settings = AuthSettings(mode="jwt", jwks_file=str(tmp_path / "keys"), audience=AUDIENCE, issuer=ISSUER)
-    tested = authenticator(settings, _ignore)
+    tested = _chosen(settings)
     token = signer.token(team="blue")
     principal = await tested.authenticate(f"Bearer {token}")
     assert principal.claims["team"] == "blue"

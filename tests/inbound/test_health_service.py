@@ -12,11 +12,13 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from mcp_sidecar.inbound.chain import Chain, Ledger
 from mcp_sidecar.inbound.grpc.health import HealthService
 from mcp_sidecar.inbound.grpc.server import Registrar, the_context
-from mcp_sidecar.inbound.grpc.status import recovery
 from mcp_sidecar.inbound.health import HealthBoard
+from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.lifecycle import Lifecycle, Phase
+from mcp_sidecar.logs import Log
 from tests.inbound.waiting import eventually
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -35,7 +37,7 @@ class Served:
         self.board = HealthBoard(self.lifecycle, upstreams=lambda: self.upstreams)
         self.service = HealthService(self.board, **limits)  # type: ignore[arg-type]
         self.server = grpc.aio.server()
-        behind_the_chain = Registrar((self.server,), (recovery,), the_context)
+        behind_the_chain = Registrar((self.server,), Chain(Ledger(Log(print, "error"), Metrics())), the_context)
         health_pb2_grpc.add_HealthServicer_to_server(self.service, behind_the_chain)
         port = self.server.add_insecure_port("127.0.0.1:0")
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=SMALL_WINDOW)

@@ -30,7 +30,7 @@ def _lines(metrics):
 def test_a_call_lands_in_the_first_bucket_whose_bound_it_does_not_exceed():
     metrics = Metrics()
     for seconds in (0.0, 0.01, 0.010001, 300.0, 301.0):
-        metrics.record("", "tools/call", "weather", "OK", seconds)
+        metrics.record("", "tools/call", "weather", "OK", "done", seconds)
     (histogram,) = _series(metrics, OPERATION_SECONDS).values()
     assert isinstance(histogram, Histogram)
     assert histogram.counts[0] == 2, "a bound belongs to its bucket"
@@ -42,22 +42,22 @@ def test_a_call_lands_in_the_first_bucket_whose_bound_it_does_not_exceed():
 
 def test_an_rpc_is_counted_by_its_name_without_the_leading_slash():
     metrics = Metrics()
-    metrics.record("/mcp_sidecar.v1.MCPEngine/Call", "ping", "weather", "OK", 0.02)
+    metrics.record("/mcp_sidecar.v1.MCPEngine/Call", "ping", "weather", "OK", "done", 0.02)
     assert list(_series(metrics, RPC_SECONDS)) == [(("rpc_method", "mcp_sidecar.v1.MCPEngine/Call"), ("code", "OK"))]
 
 
 def test_a_call_that_never_named_a_method_is_no_mcp_operation_and_one_without_rpc_is_no_rpc():
     metrics = Metrics()
-    metrics.record("/a.B/C", "", "", "UNAUTHENTICATED", 0.001)
+    metrics.record("/a.B/C", "", "", "UNAUTHENTICATED", "done", 0.001)
     assert list(_series(metrics, OPERATION_SECONDS)) == []
-    metrics.record("", "ping", "", "OK", 0.001)
+    metrics.record("", "ping", "", "OK", "done", 0.001)
     assert len(_series(metrics, RPC_SECONDS)) == 1
 
 
 def test_names_that_are_not_known_share_one_series():
     metrics = Metrics(rpcs={"a.B/C"}, methods={"ping"})
     for rpc, method in (("/a.B/C", "ping"), ("/x.Y/Z", "pong"), ("/nonsense", "")):
-        metrics.record(rpc, method, "s", "OK", 0.001)
+        metrics.record(rpc, method, "s", "OK", "done", 0.001)
     assert [labels[0][1] for labels in _series(metrics, RPC_SECONDS)] == ["a.B/C", OTHER]
     assert [labels[0][1] for labels in _series(metrics, OPERATION_SECONDS)] == ["ping", OTHER]
 
@@ -65,7 +65,7 @@ def test_names_that_are_not_known_share_one_series():
 def test_a_caller_who_invents_names_cannot_make_an_instrument_grow():
     metrics = Metrics()
     for number in range(5000):
-        metrics.record(f"/x.Y/{number}", f"method{number}", "s", "OK", 0.001)
+        metrics.record(f"/x.Y/{number}", f"method{number}", "s", "OK", "done", 0.001)
         metrics.count("mcp_sidecar_things_total", what=str(number))
     for name in (OPERATION_SECONDS, RPC_SECONDS, "mcp_sidecar_things_total"):
         series = _series(metrics, name)
@@ -73,16 +73,16 @@ def test_a_caller_who_invents_names_cannot_make_an_instrument_grow():
         overflow = next(s for labels, s in series.items() if {value for _, value in labels} == {OTHER})
         total = sum(overflow.counts) if isinstance(overflow, Histogram) else overflow.value
         assert total == 5000 - 1999
-    assert len(metrics._pairs) <= 2000
+    assert len(metrics._instruments) <= 2000
     assert len(metrics._shortcuts) <= 2000
 
 
 def test_names_that_nobody_knows_do_not_take_the_fast_path_from_those_that_matter():
     metrics = Metrics(rpcs={"a.B/C"})
     for number in range(3000):
-        metrics.record(f"/x.Y/{number}", "", "", "UNIMPLEMENTED", 0.001)
-    metrics.record("/a.B/C", "", "", "OK", 0.001)
-    assert list(metrics._pairs) == [("/a.B/C", "", "", "OK")]
+        metrics.record(f"/x.Y/{number}", "", "", "UNIMPLEMENTED", "done", 0.001)
+    metrics.record("/a.B/C", "", "", "OK", "done", 0.001)
+    assert list(metrics._instruments) == [("/a.B/C", "", "", "OK", "done")]
 
 
 def test_counting_does_not_depend_on_the_order_of_the_labels():
@@ -96,10 +96,10 @@ def test_counting_does_not_depend_on_the_order_of_the_labels():
 
 def test_a_snapshot_does_not_change_with_what_is_recorded_later():
     metrics = Metrics()
-    metrics.record("/a.B/C", "ping", "s", "OK", 0.001)
+    metrics.record("/a.B/C", "ping", "s", "OK", "done", 0.001)
     before = metrics.snapshot()
     text = prometheus_text(before)
-    metrics.record("/a.B/C", "ping", "s", "OK", 0.001)
+    metrics.record("/a.B/C", "ping", "s", "OK", "done", 0.001)
     assert prometheus_text(before) == text != prometheus_text(metrics.snapshot())
     with pytest.raises(FrozenInstanceError):
         before.families[0].name = "x"  # type: ignore[misc]
@@ -108,7 +108,7 @@ def test_a_snapshot_does_not_change_with_what_is_recorded_later():
 def test_the_page_shows_a_histogram_cumulatively_with_its_sum_and_count():
     metrics = Metrics()
     for seconds in (0.001, 0.03, 0.03, 1000.0):
-        metrics.record("", "ping", "s", "OK", seconds)
+        metrics.record("", "ping", "s", "OK", "done", seconds)
     lines = _lines(metrics)
     labels = 'method="ping",server="s",code="OK"'
     assert f"# TYPE {OPERATION_SECONDS} histogram" in lines
@@ -151,7 +151,7 @@ def test_numbers_that_are_none_are_spelt_as_prometheus_reads_them():
 @given(st.text(), st.text())
 def test_no_label_value_can_break_the_page(method, server):
     metrics = Metrics()
-    metrics.record("/a.B/C", method, server, "OK", 0.001)
+    metrics.record("/a.B/C", method, server, "OK", "done", 0.001)
     page = prometheus_text(metrics.snapshot()).decode("utf-8")
     assert page.endswith("\n")
     for line in page[:-1].split("\n"):
@@ -161,5 +161,5 @@ def test_no_label_value_can_break_the_page(method, server):
 @given(st.characters(categories=["Cs"]))
 def test_half_of_a_surrogate_pair_does_not_take_the_page_down(half):
     metrics = Metrics()
-    metrics.record("", half, "s", "OK", 0.001)
+    metrics.record("", half, "s", "OK", "done", 0.001)
     assert b'method="?"' in prometheus_text(metrics.snapshot())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 
+import msgspec
 import pytest
 
 from mcp_sidecar.call import Trace
@@ -24,7 +24,7 @@ TRACE = Trace("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "vendor=1", "k=v")
 @pytest.mark.covers("B-13")
 async def test_requests_carry_the_headers_of_the_revision_and_nothing_the_caller_did_not_mean():
     async with FakeServer() as server, modern(server.url, Credential("f", b"authorization: Bearer t\r\n")) as link:
-        call = dataclasses.replace(a_call(), trace=TRACE, mirrored=((b"mcp-param-region", b"eu"),))
+        call = msgspec.structs.replace(a_call(), trace=TRACE, mirrored=((b"mcp-param-region", b"eu"),))
         await ask(link, "regional", {"region": "eu"}, call=call)
         (received,) = server.requests
     assert set(received.headers) == {

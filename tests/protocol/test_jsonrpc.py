@@ -25,7 +25,7 @@ def request(params: bytes = b"{}", request_id: bytes = b"1", method: bytes = b"t
 @pytest.mark.parametrize("blank", [b"", b" ", b"\r\n\t"])
 def test_a_value_leaves_as_the_bytes_it_came_in(value: bytes, blank: bytes):
     meta = b'{"progressToken":%b,%b"com.example/x":%b}' % (b"7", blank, value)
-    data = request(b'{%b"name":"echo",%b"arguments":%b,"_meta":%b,"x-odd":%b}' % (blank, blank, value, meta, value))
+    data = request(b'{%b"name":"echo",%b"arguments":%b,"x-odd":%b,"_meta":%b}' % (blank, blank, value, value, meta))
     found = parse_request(data)
     assert found.params["arguments"] == found.params["x-odd"] == found.meta["com.example/x"] == value
     again = found.encode(b"42")

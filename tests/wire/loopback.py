@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from mcp_sidecar.wire.http_client import HttpClient, Origin
-from mcp_sidecar.wire.http_server import Handle, Listener, Reply, Request
+from mcp_sidecar.wire.http_server import Handle, Listener, Reply, Request, fields
 from mcp_sidecar.wire.limits import ClientLimits, ServerLimits
 
 BOUND = 5.0  # seconds: nothing here takes longer on a machine that works
@@ -120,8 +120,8 @@ async def serving(
 
 async def echo(request: Request, reply: Reply) -> None:
     """Answers with what it was asked: method, path, query and body, a line each."""
-    words = f"{request.method} {request.path} {request.query}\n".encode()
-    reply.send(200, [(b"content-type", b"text/plain")], words + request.body)
+    words = f"{request.head.method} {request.head.path} {request.head.query}\n".encode()
+    reply.send(200, fields((b"content-type", b"text/plain")), words + request.body)
 
 
 async def until(fact: Callable[[], object]) -> None:

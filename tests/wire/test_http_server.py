@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mcp_sidecar.wire.http_server import Disconnected, Reply, Request
+from mcp_sidecar.wire.http_server import Disconnected, Reply, Request, fields
 from mcp_sidecar.wire.limits import ServerLimits
 from tests.wire.loopback import BOUND, dial, echo, serving, until
 
@@ -18,7 +18,7 @@ async def test_a_request_reaches_the_handler_as_it_was_sent():
 
     async def note(request: Request, reply: Reply) -> None:
         seen.append(request)
-        reply.send(204, [(b"x", b"y")], b"")
+        reply.send(204, fields((b"x", b"y")), b"")
 
     async with serving(note) as served, dial(served.port) as peer:
         await peer.send(b"PUT /%2e/?q=%20 HTTP/1.1\r\nHost: x\r\nA: 1 \r\na: 2\r\nContent-Length: 3\r\n\r\nabc")
@@ -27,10 +27,15 @@ async def test_a_request_reaches_the_handler_as_it_was_sent():
     assert answer.status == 204
     assert answer.headers == {b"x": b"y"}
     (request,) = seen
-    assert (request.method, request.path, request.query, request.body) == ("PUT", "/%2e/", "q=%20", b"abc")
-    assert request.headers.all(b"a") == [b"1", b"2"]
-    assert request.headers.get(b"a") == b"1"
-    assert request.headers.get(b"b") is None
+    assert (request.head.method, request.head.path, request.head.query, request.body) == (
+        "PUT",
+        "/%2e/",
+        "q=%20",
+        b"abc",
+    )
+    assert request.head.headers.all(b"a") == [b"1", b"2"]
+    assert request.head.headers.get(b"a") == b"1"
+    assert request.head.headers.get(b"b") is None
     assert request.peer == f"127.0.0.1:{port}"
 
 
@@ -52,7 +57,7 @@ async def test_pipelined_requests_are_answered_in_order_one_at_a_time():
         most = max(most, running)
         await asyncio.sleep(0)
         running -= 1
-        reply.send(200, [], request.path.encode())
+        reply.send(200, b"", request.head.path.encode())
 
     async with serving(slow) as served, dial(served.port) as peer:
         await peer.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % n for n in range(2000)))
@@ -65,7 +70,7 @@ async def test_input_behind_a_request_in_progress_is_bounded():
 
     async def wait(request: Request, reply: Reply) -> None:
         await go_on.wait()
-        reply.send(200, [], b"")
+        reply.send(200, b"", b"")
 
     limits = ServerLimits(ahead_bytes=10_000)
     async with serving(wait, limits) as served, dial(served.port) as peer:
@@ -88,7 +93,7 @@ async def test_answers_to_a_client_that_does_not_read_are_bounded():
     async def generous(request: Request, reply: Reply) -> None:
         nonlocal served_requests
         served_requests += 1
-        reply.send(200, [], b"a" * 200_000)
+        reply.send(200, b"", b"a" * 200_000)
 
     async with serving(generous) as served, dial(served.port) as peer:
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -107,7 +112,7 @@ async def test_answers_to_a_client_that_does_not_read_are_bounded():
 async def test_a_refusal_waits_for_the_answers_before_it():
     async def slow(request: Request, reply: Reply) -> None:
         await asyncio.sleep(0.01)
-        reply.send(200, [], request.path.encode())
+        reply.send(200, b"", request.head.path.encode())
 
     async with serving(slow) as served, dial(served.port) as peer:
         await peer.send(GET + b"GET /2 HTTP/1.1\r\nHost: x\r\n\r\n" + b"nonsense\r\n\r\n")
@@ -130,7 +135,7 @@ async def test_continue_waits_for_the_answer_before_it():
 
     async def wait(request: Request, reply: Reply) -> None:
         await go_on.wait()
-        reply.send(200, [], request.body)
+        reply.send(200, b"", request.body)
 
     async with serving(wait) as served, dial(served.port) as peer:
         await peer.send(GET + b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
@@ -163,7 +168,7 @@ async def test_a_streamed_answer_arrives_piece_by_piece():
     read = asyncio.Event()
 
     async def stream(request: Request, reply: Reply) -> None:
-        reply.start(200, [(b"content-type", b"text/event-stream")])
+        reply.start(200, fields((b"content-type", b"text/event-stream")))
         await reply.write(b"one")
         await reply.write(b"")
         await read.wait()
@@ -184,7 +189,7 @@ async def test_a_streamed_answer_arrives_piece_by_piece():
 
 async def test_http_1_0_is_streamed_to_without_chunks():
     async def stream(request: Request, reply: Reply) -> None:
-        reply.start(200, [])
+        reply.start(200, b"")
         await reply.write(b"one")
         await reply.write(b"two")
         reply.end()
@@ -199,7 +204,7 @@ async def test_a_stream_nobody_reads_stops_its_writer():
 
     async def endless(request: Request, reply: Reply) -> None:
         nonlocal written
-        reply.start(200, [])
+        reply.start(200, b"")
         while True:
             await reply.write(b"a" * 10_000)
             written += 10_000
@@ -221,7 +226,7 @@ async def test_a_stream_nobody_reads_stops_its_writer():
 
 async def test_two_writers_of_one_stream_both_go_on():
     async def both(request: Request, reply: Reply) -> None:
-        reply.start(200, [])
+        reply.start(200, b"")
 
         async def write(letter: bytes) -> None:
             for _ in range(300):
@@ -263,7 +268,7 @@ async def test_a_client_that_leaves_lets_the_handler_finish_what_follows_the_ans
     finished = asyncio.Event()
 
     async def tidy(request: Request, reply: Reply) -> None:
-        reply.send(200, [], b"")
+        reply.send(200, b"", b"")
         await answered.wait()
         await asyncio.sleep(0.005)
         finished.set()
@@ -283,7 +288,7 @@ async def test_writing_to_a_client_that_left_says_so():
     gone = asyncio.Event()
 
     async def stream(request: Request, reply: Reply) -> None:
-        reply.start(200, [])
+        reply.start(200, b"")
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -311,7 +316,7 @@ FAULTS = {"raises": ValueError("secret"), "lets a foreign cancellation through":
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 async def test_a_fault_of_the_handler_is_answered_and_reported(fault: BaseException):
     async def fail(request: Request, reply: Reply) -> None:
-        if request.path == "/a":
+        if request.head.path == "/a":
             raise fault
         await echo(request, reply)
 
@@ -335,7 +340,7 @@ async def test_a_handler_that_does_not_answer_is_a_fault():
 
 async def test_a_stream_that_breaks_off_does_not_look_complete():
     async def broken(request: Request, reply: Reply) -> None:
-        reply.start(200, [])
+        reply.start(200, b"")
         await reply.write(b"a")
         raise ValueError
 
@@ -350,7 +355,7 @@ async def test_a_stream_that_breaks_off_does_not_look_complete():
 @pytest.mark.parametrize("value", [b"a\r\nset-cookie: b", b"a\nb", b"a\rb", b"a\0b"])
 async def test_a_reply_field_cannot_split_the_answer(value: bytes):
     async def split(request: Request, reply: Reply) -> None:
-        reply.send(200, [(b"x", value)], b"")
+        reply.send(200, fields((b"x", value)), b"")
 
     async with serving(split) as served, dial(served.port) as peer:
         await peer.send(GET)
@@ -363,7 +368,7 @@ async def test_calls_out_of_order_are_errors():
     errors: list[str] = []
 
     async def wrong(request: Request, reply: Reply) -> None:
-        for call in (reply.end, lambda: reply.send(200, [], b""), lambda: reply.start(200, []), reply.end):
+        for call in (reply.end, lambda: reply.send(200, b"", b""), lambda: reply.start(200, b""), reply.end):
             try:
                 call()
             except RuntimeError:

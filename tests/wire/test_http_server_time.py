@@ -84,11 +84,11 @@ async def test_an_idle_connection_is_closed_after_its_time():
     async with serving(echo, clock=clock) as served, dial(served.port) as peer:
         await peer.send(GET)
         await peer.answer()
-        await until(lambda: all(not c._task for c in served.listener._service.connections))
+        await until(lambda: all(not c._reply for c in served.listener._service.connections))
         later(served, clock, 75)
         await peer.send(GET)
         assert (await peer.answer()).status == 200
-        await until(lambda: all(not c._task for c in served.listener._service.connections))
+        await until(lambda: all(not c._reply for c in served.listener._service.connections))
         later(served, clock, 77)
         assert await peer.closed()
 
@@ -126,11 +126,11 @@ async def test_a_handler_may_take_its_time():
 
     async def slow(request: Request, reply: Reply) -> None:
         await go_on.wait()
-        reply.send(200, [], b"")
+        reply.send(200, b"", b"")
 
     async with serving(slow, clock=clock) as served, dial(served.port) as peer:
         await peer.send(GET)
-        await until(lambda: any(c._task for c in served.listener._service.connections))
+        await until(lambda: any(c._reply for c in served.listener._service.connections))
         later(served, clock, 1000)
         go_on.set()
         assert (await peer.answer()).status == 200
@@ -141,7 +141,7 @@ async def test_a_client_that_does_not_read_is_cut_off():
     ended = asyncio.Event()
 
     async def endless(request: Request, reply: Reply) -> None:
-        reply.start(200, [])
+        reply.start(200, b"")
         try:
             while True:
                 await reply.write(b"a" * 10_000)
@@ -166,7 +166,7 @@ async def test_a_client_that_reads_slowly_is_not_cut_off():
     clock = Clock()
 
     async def endless(request: Request, reply: Reply) -> None:
-        reply.start(200, [])
+        reply.start(200, b"")
         while True:
             await reply.write(b"a" * 10_000)
 

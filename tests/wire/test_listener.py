@@ -23,16 +23,16 @@ async def test_drain_closes_the_idle_and_lets_the_busy_finish():
     go_on = asyncio.Event()
 
     async def wait(request: Request, reply: Reply) -> None:
-        if request.path == "/wait":
+        if request.head.path == "/wait":
             await go_on.wait()
-        reply.send(200, [], b"done")
+        reply.send(200, b"", b"done")
 
     async with serving(wait) as served, dial(served.port) as idle, dial(served.port) as busy, dial(served.port) as late:
         await idle.send(GET)
         assert b"connection" not in (await idle.answer()).headers
         await busy.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
         await late.send(GET[:10])
-        await until(lambda: any(c._task for c in served.listener._service.connections))
+        await until(lambda: any(c._reply for c in served.listener._service.connections))
         served.listener.drain()
         assert await idle.closed()
         with pytest.raises(ConnectionRefusedError):
@@ -77,7 +77,7 @@ async def test_the_end_of_the_task_group_is_the_end_of_a_request():
             _, port = await listeners[0].bind("127.0.0.1", 0)
             peer = await stack.enter_async_context(dial(port))
             await peer.send(GET)
-            await until(lambda: any(c._task for c in listeners[0]._service.connections))
+            await until(lambda: any(c._reply for c in listeners[0]._service.connections))
             raise ValueError
 
     listeners: list[Listener] = []

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mcp_sidecar.wire.faults import WireFault
 from mcp_sidecar.wire.headers import Headers
 from mcp_sidecar.wire.limits import ClientLimits, ServerLimits
-from mcp_sidecar.wire.reply_parser import ReplyParser
+from mcp_sidecar.wire.reply_parser import ReplyHead, ReplyParser
 from mcp_sidecar.wire.request_parser import Refused, RequestParser
 from tests.wire.loopback import dial, echo, serving
 
@@ -68,8 +68,8 @@ def parse(pieces: list[bytes]) -> list[tuple[str, bytes, list[tuple[bytes, bytes
             while parser.ready:
                 request = parser.ready.popleft()
                 own = {b"host", b"content-length", b"transfer-encoding"}
-                pairs = [pair for pair in request.headers.pairs if pair[0] not in own]
-                found.append((request.path, request.body, pairs))
+                pairs = [pair for pair in request.head.headers.pairs if pair[0] not in own]
+                found.append((request.head.path, request.body, pairs))
     parser.close()
     return found
 
@@ -141,14 +141,15 @@ class Notes:
         self.body = b""
         self.ended: bool | None = None
 
-    def head_came(self, status: int, headers: Headers) -> None:
+    def head_came(self, head: ReplyHead) -> None:
+        status, headers = head
         self.status = status
         self.headers = headers
 
     def body_came(self, part: bytes) -> None:
         self.body += part
 
-    def reply_ended(self, reusable: bool) -> None:
+    def reply_ended(self, *, reusable: bool) -> None:
         self.ended = reusable
 
 

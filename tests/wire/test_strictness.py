@@ -89,7 +89,7 @@ async def test_a_doubtful_request_is_refused_and_the_connection_closes(status: i
 
     async def note(request: Request, reply: Reply) -> None:
         seen.append(request)
-        reply.send(200, [], b"")
+        reply.send(200, b"", b"")
 
     async with serving(note) as served, dial(served.port) as peer:
         # What follows the refused request would be a request of its own.
@@ -128,8 +128,8 @@ async def test_a_trailer_does_not_become_a_header():
     names: list[bytes] = []
 
     async def note(request: Request, reply: Reply) -> None:
-        names.extend(request.headers.names)
-        reply.send(200, [], b"")
+        names.extend(request.head.headers.names)
+        reply.send(200, b"", b"")
 
     async with serving(note) as served, dial(served.port) as peer:
         await peer.send(CHUNKED + b"1\r\na\r\n0\r\nAuthorization: stolen\r\n\r\n")

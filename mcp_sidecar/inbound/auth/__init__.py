@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from mcp_sidecar.call import ANONYMOUS, Principal
+from mcp_sidecar.call import Principal
 from mcp_sidecar.settings import AuthSettings
 
 
@@ -21,22 +21,16 @@ class Authenticator(Protocol):
         ...
 
 
-class Open:
-    """Lets everybody in as nobody in particular."""
+def authenticator(settings: AuthSettings, report: Callable[[str], None]) -> Authenticator | None:
+    """The authenticator for `settings.mode`; None for `none`, which lets everybody in.
 
-    async def authenticate(self, authorization: str | None) -> Principal:  # noqa: ARG002 - as the protocol has it
-        return ANONYMOUS
-
-
-def authenticator(settings: AuthSettings, report: Callable[[str], None]) -> Authenticator:
-    """The authenticator for `settings.mode`; `report` takes a line for the log when keys or tokens cannot be read.
-
-    Raises `ValueError` for a mode that does not exist.
+    `report` takes a line for the log when keys or tokens cannot be read. Raises `ValueError` for a mode that does not
+    exist.
     """
     # Imported where needed: PyJWT and cryptography cost 5 MB and 40 ms that a sidecar on loopback need not pay.
     match settings.mode:
         case "none":
-            return Open()
+            return None
         case "token":
             from mcp_sidecar.inbound.auth.static_tokens import StaticTokens
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import InvalidCall, Overloaded, SendQueueFull, SidecarError, UnsupportedVersion
-from mcp_sidecar.inbound.chain import Next
+from mcp_sidecar.inbound.chain import Handler
 from mcp_sidecar.inbound.grpc.messages import check_size, execution_number, info
 from mcp_sidecar.inbound.grpc.metadata import RpcCall
 from mcp_sidecar.inbound.grpc.send_queue import SendQueue
@@ -34,7 +34,7 @@ class Conversation:
     """One BiDiStream. `run_call` is the chain (log line, sample) around each request in it; `tasks` owns the tasks."""
 
     def __init__(
-        self, call: RpcCall, settings: GrpcSettings, lifecycle: Lifecycle, run_call: Next, tasks: asyncio.TaskGroup
+        self, call: RpcCall, settings: GrpcSettings, lifecycle: Lifecycle, run_call: Handler, tasks: asyncio.TaskGroup
     ) -> None:
         self._call = call
         self._settings = settings

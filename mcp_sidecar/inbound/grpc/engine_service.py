@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import msgspec
 
@@ -12,7 +12,7 @@ from mcp_sidecar.engine.catalogue import list_tools, result_of
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.engine.listen import LOG_LEVEL
 from mcp_sidecar.errors import Execution, InvalidCall, InvalidParams, UpstreamProtocolError
-from mcp_sidecar.inbound.chain import Step, compose
+from mcp_sidecar.inbound.chain import Chain
 from mcp_sidecar.inbound.grpc.conversation import Conversation
 from mcp_sidecar.inbound.grpc.messages import complete, info, read_request, tool_request
 from mcp_sidecar.inbound.grpc.metadata import REQUEST_ID, RpcCall
@@ -58,7 +58,7 @@ class _Notifications(Ignore):
 class EngineService:
     """Handlers get the request (or the stream of requests) and the call; see protos/mcp_sidecar/v1/engine.proto.
 
-    `steps` go around each request inside a conversation.
+    `chain` goes around each request inside a conversation.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class EngineService:
         pool: Pool,
         settings: GrpcSettings,
         lifecycle: Lifecycle,
-        steps: Sequence[Step],
+        chain: Chain,
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._engine = engine
         self._pool = pool
         self._settings = settings
         self._lifecycle = lifecycle
-        self._run_inner = compose(steps, self._inner)
+        self._run_inner = chain.around(self._inner)
         self._tasks = tasks
 
     async def Call(self, message: pb.CallRequest, call: RpcCall) -> pb.CallResponse:  # noqa: N802  # the RPC's name
@@ -157,5 +157,5 @@ def _listen_request(message: pb.StreamRequest) -> Request:
         wanted = dict.fromkeys(("toolsListChanged", "promptsListChanged", "resourcesListChanged"), True)
     request = complete(Request(eras.LISTEN, params={"notifications": msgspec.json.encode(wanted)}))
     if message.log_level:
-        request.meta[LOG_LEVEL] = msgspec.json.encode(message.log_level)
+        return request.with_meta({LOG_LEVEL: msgspec.json.encode(message.log_level)})
     return request

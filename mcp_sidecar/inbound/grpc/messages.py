@@ -58,11 +58,10 @@ def complete(request: Request, *, events: bool = False) -> Request:
             )
         request.id = _DEFAULT_ID
     if not request.meta:
-        request.meta = modern_meta() | (_CALLED_WITH_EVENTS if events else {})
-        return request
+        return request.with_meta(modern_meta() | (_CALLED_WITH_EVENTS if events else {}))
     check_version(request)
     if not _COMPLETE.issubset(request.meta):
-        request.meta = modern_meta() | request.meta
+        return request.with_meta(modern_meta() | dict(request.meta))
     return request
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc.aio
 
-from mcp_sidecar.call import Call, Deadline, request_id, trace
+from mcp_sidecar.call import Call, Deadline, fit_request_id, new_request_id, trace
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 REQUEST_ID = "x-request-id"
@@ -17,8 +16,7 @@ ERROR_CODE = "mcp-error-code"
 _KEPT = 0.99
 
 
-@dataclass(slots=True, eq=False)
-class RpcCall(Call):
+class RpcCall(Call, eq=False):
     """A call that arrived over gRPC."""
 
     context: Context = None  # type: ignore[assignment]  # always given; a field after defaulted ones needs a default
@@ -33,7 +31,7 @@ def read_call(rpc: str, context: Context) -> RpcCall:
     left = context.time_remaining()
     return RpcCall(
         rpc=rpc,
-        request_id=request_id(given.get(REQUEST_ID)),
+        request_id=fit_request_id(given.get(REQUEST_ID)) or new_request_id(),
         peer=context.peer(),
         deadline=None if left is None else Deadline.after(left * _KEPT),
         trace=trace(given.get("traceparent"), given.get("tracestate"), given.get("baggage")),

@@ -14,8 +14,9 @@ from google.protobuf.message import DecodeError
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import InvalidCall, UnknownMethod
-from mcp_sidecar.inbound.chain import Next, Step, compose
-from mcp_sidecar.inbound.grpc.metadata import RpcCall, read_call
+from mcp_sidecar.inbound.chain import Chain, Handler
+from mcp_sidecar.inbound.grpc.metadata import EXECUTION, REQUEST_ID, RpcCall, read_call
+from mcp_sidecar.inbound.grpc.status import recover
 from mcp_sidecar.settings import LARGEST, GrpcSettings, KeepaliveSettings
 
 Handlers = Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
@@ -92,11 +93,9 @@ class Registrar:
     `pick` chooses what a handler gets besides its request: the call, or its gRPC context.
     """
 
-    def __init__(
-        self, servers: Sequence[grpc.aio.Server], steps: Sequence[Step], pick: Callable[[RpcCall], object]
-    ) -> None:
+    def __init__(self, servers: Sequence[grpc.aio.Server], chain: Chain, pick: Callable[[RpcCall], object]) -> None:
         self._servers = servers
-        self._steps = steps
+        self._chain = chain
         self._pick = pick
 
     def add_generic_rpc_handlers(self, _handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -112,7 +111,7 @@ class Registrar:
     def _compose(self, rpc: str, handler: Any) -> Any:
         behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         read = _reader(handler.request_deserializer, streaming=handler.request_streaming)
-        run = compose(self._steps, _leaf(behaviour, self._pick, read))
+        run = self._chain.around(_leaf(behaviour, self._pick, read), recover)
 
         async def entered(request: Any, context: Any) -> Any:
             return await run(read_call(rpc, context), request)
@@ -159,7 +158,7 @@ class _Parsed:
         return self._read(await anext(self._messages))
 
 
-def _leaf(behaviour: Callable[..., Any], pick: Callable[[RpcCall], object], read: Read) -> Next:
+def _leaf(behaviour: Callable[..., Any], pick: Callable[[RpcCall], object], read: Read) -> Handler:
     """Any style of handler as one coroutine; a stream is written, not yielded, so that the chain sees its end."""
     if inspect.isasyncgenfunction(behaviour):
 
@@ -168,20 +167,28 @@ def _leaf(behaviour: Callable[..., Any], pick: Callable[[RpcCall], object], read
             async with aclosing(behaviour(read(request), pick(call))) as messages:
                 async for message in messages:
                     await call.context.write(message)
+            _say_done(call)
 
         return drain
 
     async def run(call: Call, request: Any) -> Any:
-        return await behaviour(read(request), pick(call))  # type: ignore[arg-type]  # only RpcCalls come here
+        assert isinstance(call, RpcCall)  # noqa: S101
+        answer = await behaviour(read(request), pick(call))
+        _say_done(call)
+        return answer
 
     return run
+
+
+def _say_done(call: RpcCall) -> None:
+    call.context.set_trailing_metadata(((REQUEST_ID, call.request_id), (EXECUTION, "done")))
 
 
 class Unknown(grpc.GenericRpcHandler):
     """The last handler asked: methods that do not exist go through the chain like all others."""
 
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self._steps = steps
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         rpc = str(details.method)
@@ -189,7 +196,7 @@ class Unknown(grpc.GenericRpcHandler):
         async def refuse(_call: Call, _request: Any) -> None:
             raise UnknownMethod(f"there is no RPC {rpc[:128]}")
 
-        run = compose(self._steps, refuse)
+        run = self._chain.around(refuse, recover)
 
         async def entered(_requests: Any, context: Any) -> None:
             await run(read_call(rpc[:128], context), None)

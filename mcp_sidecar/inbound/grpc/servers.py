@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from mcp_sidecar.inbound.chain import Logging, Step
+from mcp_sidecar.inbound.chain import Chain, Ledger
 from mcp_sidecar.inbound.grpc import server as rpc
 from mcp_sidecar.inbound.grpc.connections_service import ConnectionService
 from mcp_sidecar.inbound.grpc.engine_service import EngineService
 from mcp_sidecar.inbound.grpc.health import HealthService
-from mcp_sidecar.inbound.grpc.status import recovery
 from mcp_sidecar.inbound.parts import Parts
 from mcp_sidecar.settings import GrpcSettings
 from mcp_sidecar.v1 import connections_pb2, connections_pb2_grpc, engine_pb2, engine_pb2_grpc
@@ -30,14 +29,12 @@ _PROBES = frozenset((HEALTH + "Check", HEALTH + "Watch", HEALTH + "List"))
 
 
 class GrpcFaces:
-    """Servers with their ports and services. `steps` is the chain behind recovery, `inner` that of a conversation's
-    requests.
-    """
+    """Servers with their ports and services. `chain` goes around every RPC, `inner` around a request on a stream."""
 
-    def __init__(self, settings: GrpcSettings, parts: Parts, steps: Sequence[Step], inner: Sequence[Step]) -> None:
+    def __init__(self, settings: GrpcSettings, parts: Parts, chain: Chain, inner: Chain) -> None:
         self._settings = settings
         self._parts = parts
-        self._chain = (recovery, *steps)
+        self._chain = chain
         self._inner = inner
         self._servers: list[grpc.aio.Server] = []
 
@@ -76,10 +73,10 @@ class GrpcFaces:
         """Take the kubelet's port, which serves health and nothing else. Raises `OSError`."""
         # No age or idle limit: the kubelet opens a connection for each probe anyway.
         server = self._server(local=True)
-        steps = (recovery, Logging(self._parts.log, quiet=_PROBES), self._inner[-1])
-        plain = rpc.Registrar([server], steps, rpc.the_context)
+        chain = Chain(Ledger(self._parts.log, self._parts.metrics, quiet=_PROBES))
+        plain = rpc.Registrar([server], chain, rpc.the_context)
         health_pb2_grpc.add_HealthServicer_to_server(HealthService(self._parts.board), plain)  # type: ignore[no-untyped-call]
-        server.add_generic_rpc_handlers((rpc.Unknown(steps),))
+        server.add_generic_rpc_handlers((rpc.Unknown(chain),))
         return _take(server, address)
 
     def _server(self, *, local: bool) -> grpc.aio.Server:

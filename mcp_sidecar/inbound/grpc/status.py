@@ -14,9 +14,8 @@ from google.rpc.status_pb2 import Status
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import SidecarError
-from mcp_sidecar.inbound.chain import Next
 from mcp_sidecar.inbound.grpc.metadata import ERROR_CODE, EXECUTION, REQUEST_ID, RpcCall
-from mcp_sidecar.inbound.status import named, status_of
+from mcp_sidecar.inbound.status import status_of
 
 DOMAIN = "mcp-sidecar"
 # Trailers over about 9 KB make some clients fail the call as RESOURCE_EXHAUSTED (docs/decisions/0004).
@@ -29,27 +28,18 @@ _PACKING = 64  # bytes that the name of its type takes, and some for lengths
 _ABORT_SECONDS = 1.0
 
 
-async def recovery(call: Call, request: Any, inner: Next) -> Any:
-    """Turn whatever comes out of the chain into a status. Nothing but our own words reaches the client."""
-    assert isinstance(call, RpcCall)  # noqa: S101  # narrows the type; only gRPC registers this step
-    try:
-        answer = await inner(call, request)
-    except grpc.aio.AbortError:
-        raise  # the status is on its way already
-    except asyncio.CancelledError as error:
+async def recover(call: Call, _request: Any, failure: SidecarError, error: BaseException) -> None:
+    """Turn whatever came out of a handler into a status. Nothing but our own words reaches the client."""
+    assert isinstance(call, RpcCall)  # noqa: S101  # narrows the type; only gRPC brings this recovery
+    if isinstance(error, grpc.aio.AbortError | KeyboardInterrupt | SystemExit | GeneratorExit):
+        raise error  # an abort: the status is on its way already
+    if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         if task is not None and task.cancelling():
-            raise  # by the client, its deadline or the server's stop: gRPC sends the status
-        # Somebody else's cancellation leaked into this task: gRPC would send nothing and the client would hang.
-        await _abort(call, named(error, call))
-    except BaseException as error:  # also a group with a cancellation in it: gRPC would send nothing
-        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
-            raise
-        await _abort(call, named(error, call))
-    else:
-        call.context.set_trailing_metadata(((REQUEST_ID, call.request_id), (EXECUTION, "done")))
-        return answer
-    return None  # the status is decided, and waits for a client that does not read
+            raise error  # by the client, its deadline or the server's stop: gRPC sends the status
+    # Somebody else's cancellation that leaked into this task is a failure like any other, also in a group: gRPC would
+    # send nothing and the client would hang.
+    await _abort(call, failure)  # after that the status is decided, and may wait for a client that does not read
 
 
 async def _abort(call: RpcCall, failure: SidecarError) -> None:

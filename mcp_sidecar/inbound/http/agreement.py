@@ -11,19 +11,23 @@ _MODERN = frozenset(version.encode() for version in eras.MODERN_VERSIONS)
 _PREFIX_LENGTH = len(headers.PARAM_PREFIX)
 
 
-def check(request: Request, given: Headers) -> None:
-    """Raises `HeaderMismatch`, `InvalidParams` for missing metadata, or `UnsupportedVersion`."""
+def check(request: Request, given: Headers) -> str:
+    """The name that both give, empty where the method names nothing.
+
+    Raises `HeaderMismatch`, `InvalidParams` for missing metadata, or `UnsupportedVersion`.
+    """
     version = _one(given, headers.PROTOCOL_VERSION)
     if version not in _MODERN:
         raise UnsupportedVersion(version.decode("latin-1"), eras.MODERN_VERSIONS)
     if request.id:
         _check_meta(request, version)
     elif given.get(headers.METHOD) is None:
-        return  # notifications need not name their method
+        return ""  # notifications need not name their method
     if (said := _one(given, headers.METHOD)) != request.method.encode():
         raise HeaderMismatch(f"Mcp-Method says {said[:128].decode('latin-1')!r}, the body {request.method!r}")
     if (field := headers.NAMED_BY.get(request.method)) is not None:
-        _check_name(request, field, given)
+        return _check_name(request, field, given)
+    return ""
 
 
 def _check_meta(request: Request, version: bytes) -> None:
@@ -39,12 +43,13 @@ def _check_meta(request: Request, version: bytes) -> None:
         raise HeaderMismatch("MCP-Protocol-Version and the version in params._meta differ")
 
 
-def _check_name(request: Request, field: str, given: Headers) -> None:
+def _check_name(request: Request, field: str, given: Headers) -> str:
     name = request.text(field)
     if name is None:
         raise InvalidParams(f'"params.{field}" must be a string', violations=((f"params.{field}", "must be a string"),))
     if headers.decode(_one(given, headers.NAME)) != name:
         raise HeaderMismatch(f"Mcp-Name and params.{field} differ")
+    return name
 
 
 def _one(given: Headers, name: bytes) -> bytes:

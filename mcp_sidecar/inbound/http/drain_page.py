@@ -9,9 +9,9 @@ import msgspec
 
 from mcp_sidecar.drain import Drain
 from mcp_sidecar.lifecycle import Lifecycle
-from mcp_sidecar.wire.http_server import Reply, Request
+from mcp_sidecar.wire.http_server import Reply, Request, fields
 
-_JSON = (b"content-type", b"application/json")
+_JSON = fields((b"content-type", b"application/json"))
 _MAX_WAIT = 3600.0
 
 
@@ -28,11 +28,11 @@ class DrainPage:
 
     async def __call__(self, request: Request, reply: Reply) -> None:
         """Answer one request. Only this pod may drain it, and no web page may."""
-        if not _is_local(request.peer) or request.headers.get(b"origin") is not None:
+        if not _is_local(request.peer) or request.head.headers.get(b"origin") is not None:
             _answer(reply, 403, {"error": "only processes of this pod may drain the sidecar"})
             return
-        if request.method != "POST":
-            reply.send(405, [(b"allow", b"POST")], b"")
+        if request.head.method != "POST":
+            reply.send(405, fields((b"allow", b"POST")), b"")
             return
         try:
             wish = msgspec.json.decode(request.body or b"{}", type=_Wish)
@@ -45,7 +45,7 @@ class DrainPage:
 
 
 def _answer(reply: Reply, status: int, body: dict[str, object]) -> None:
-    reply.send(status, [_JSON], msgspec.json.encode(body))
+    reply.send(status, _JSON, msgspec.json.encode(body))
 
 
 def _is_local(peer: str) -> bool:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from mcp_sidecar.errors import InvalidCall
 from mcp_sidecar.settings import HttpSettings
-from mcp_sidecar.wire.http_server import Headers, Request
+from mcp_sidecar.wire.http_server import Head, Headers
 
 JSON = b"application/json"
 EVENTS = b"text/event-stream"
@@ -63,11 +63,11 @@ class Guard:
         except ValueError:
             return False
 
-    def check_types(self, request: Request) -> None:
+    def check_types(self, head: Head) -> None:
         """A POST of JSON by a client that takes JSON and event streams. Raises `Refused`."""
-        if request.method != "POST":
+        if head.method != "POST":
             raise Refused(405, "only POST", (b"allow", b"POST"))
-        headers = request.headers
+        headers = head.headers
         if _media_type(headers.get(b"content-type")) != JSON:
             raise Refused(415, "the body must be application/json")
         if (headers.get(b"content-encoding") or b"identity").lower() != b"identity":

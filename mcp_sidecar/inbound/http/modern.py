@@ -3,39 +3,43 @@
 from __future__ import annotations
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import InvalidCall, SidecarError, UnsupportedVersion
 from mcp_sidecar.inbound.http import agreement
 from mcp_sidecar.inbound.http.guard import EVENTS, JSON, Refused
+from mcp_sidecar.inbound.http.opening import Agreed, Opening
 from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.inbound.status import HTTP_STATUS, status_of
 from mcp_sidecar.outbound.link import Ignore
-from mcp_sidecar.protocol import jsonrpc, sse
+from mcp_sidecar.protocol import headers, jsonrpc, sse
 from mcp_sidecar.protocol.jsonrpc import Response
-from mcp_sidecar.wire.http_server import Reply, Request
+from mcp_sidecar.wire.http_server import Reply, Request, fields
 
-TEXT = (b"content-type", b"text/plain; charset=utf-8")
-_JSON_HEADERS = ((b"content-type", JSON),)
-_DONE = (b"mcp-sidecar-execution", b"done")
-_STREAM_HEADERS = (
+TEXT = fields((b"content-type", b"text/plain; charset=utf-8"))
+_JSON = fields((b"content-type", JSON))
+_DONE = _JSON + fields((b"mcp-sidecar-execution", b"done"))
+_STREAM = fields(
     (b"content-type", EVENTS),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
 
 
-class Answer(Ignore):
-    """The answer to one POST: JSON as long as nothing but the response has come, a stream from then on.
+class Post(Ignore):
+    """One POST and the answer to it: JSON as long as nothing but the response has come, a stream from then on.
 
     Statuses matter to clients, so a stream is begun by the first notification, or after 15 s of silence to show that
     somebody is there.
     """
 
-    def __init__(self, reply: Reply, call: Call, silence: Silence) -> None:
-        self._reply = reply
+    message_id = b""
+    """The id of the request in the body, once that is read."""
+
+    def __init__(self, request: Request, opening: Opening, reply: Reply, request_id: str, silence: Silence) -> None:
+        self.request = request
+        self.opening = opening
+        self.reply = reply
         self._silence = silence
-        self._request_id = (b"x-request-id", call.request_id.encode())
-        self.message_id = b""
+        self._request_id = b"x-request-id: %b\r\n" % request_id.encode()  # nothing in it can break a line
 
     def expect(self, message_id: bytes) -> None:
         """The request can be read: answers carry its id, and silence is filled from here on."""
@@ -43,59 +47,60 @@ class Answer(Ignore):
         self._silence.add(self)
 
     async def notify(self, method: str, message: bytes) -> None:  # noqa: ARG002 - every sink is told the method
-        if not self._reply.started:
-            self._reply.start(200, (*_STREAM_HEADERS, self._request_id))
-        await self._reply.write(sse.encode(message))
+        if not self.reply.started:
+            self.reply.start(200, _STREAM + self._request_id)
+        await self.reply.write(sse.encode(message))
 
     def fill_silence(self) -> None:
         """Begin or continue the stream with a comment."""
-        if not self._reply.started:
-            self._reply.start(200, (*_STREAM_HEADERS, self._request_id))
-        self._reply.offer(sse.KEEP_ALIVE)
+        if not self.reply.started:
+            self.reply.start(200, _STREAM + self._request_id)
+        self.reply.offer(sse.KEEP_ALIVE)
 
-    async def finish(self, response: Response) -> None:
-        """Send the response of the exchange."""
+    def answer(self, response: Response) -> None:
+        """Send the response of the exchange as JSON."""
+        self._silence.discard(self)
+        status = 200 if response.error is None else _http_status(response)
+        self.reply.send(status, _DONE + self._request_id, response.encode(response.id))
+
+    async def end_stream(self, response: Response) -> None:
+        """Send the response of the exchange as the last event."""
         self.stop()
-        message = response.encode(response.id)
-        if self._reply.started:
-            await self._end_stream(message)
-            return
-        self._reply.send(_http_status(response), (*_JSON_HEADERS, self._request_id, _DONE), message)
+        await self.reply.write(sse.encode(response.encode(response.id)))
+        self.reply.end()
 
     def accept(self) -> None:
         """A notification was taken."""
         self.stop()
-        self._reply.send(202, (self._request_id,), b"")
+        self.reply.send(202, self._request_id, b"")
 
     async def fail(self, failure: SidecarError, call: Call) -> None:
         """Send a failure: its own status, or the last event of a stream that has begun."""
-        self.stop()
-        execution = (b"mcp-sidecar-execution", failure.execution.value.encode())
+        execution = fields((b"mcp-sidecar-execution", failure.execution.value.encode()))
         if isinstance(failure, Refused):
-            headers = [TEXT, *failure.headers, self._request_id, execution]
-            self._reply.send(failure.status, headers, f"{failure.message}\n".encode())
+            lines = TEXT + fields(*failure.headers) + self._request_id + execution
+            self.reply.send(failure.status, lines, f"{failure.message}\n".encode())
             return
         status = status_of(failure)
         error = jsonrpc.encode_error(status.jsonrpc, failure.message, _data(failure, call))
-        message_id = self.message_id or (failure.message_id if isinstance(failure, InvalidCall) else b"")
-        message = Response(message_id, error=error).encode(message_id)
-        if self._reply.started:
-            await self._end_stream(message)
+        response = Response(self.message_id or _id_of(failure), error=error)
+        if self.reply.started:
+            await self.end_stream(response)
             return
-        headers = [*_JSON_HEADERS, self._request_id, execution]
+        lines = _JSON + self._request_id + execution
         if failure.retry_after is not None:
-            headers.append((b"retry-after", b"%d" % max(1, round(failure.retry_after))))
+            lines += fields((b"retry-after", b"%d" % max(1, round(failure.retry_after))))
         if status.http == 401:
-            headers.append((b"www-authenticate", b'Bearer realm="mcp-sidecar"'))
-        self._reply.send(status.http, headers, message)
-
-    async def _end_stream(self, message: bytes) -> None:
-        await self._reply.write(sse.encode(message))
-        self._reply.end()
+            lines += fields((b"www-authenticate", b'Bearer realm="mcp-sidecar"'))
+        self.reply.send(status.http, lines, response.encode(response.id))
 
     def stop(self) -> None:
         """No more keep-alives."""
         self._silence.discard(self)
+
+
+def _id_of(failure: SidecarError) -> bytes:
+    return failure.message_id if isinstance(failure, InvalidCall) else b""
 
 
 def _http_status(response: Response) -> int:
@@ -116,19 +121,24 @@ def _data(failure: SidecarError, call: Call) -> dict[str, object]:
     return data
 
 
-class ModernFace:
-    """Handles POSTs of 2026-07-28."""
+def read(post: Post, call: Call) -> jsonrpc.Request:
+    """The request in the body, which says what the head says; a notification has no id.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    async def handle(self, call: Call, http_request: Request, server: str, answer: Answer) -> Response | None:
-        """The response to a request; None for a notification, of which this revision has none on HTTP."""
-        request = jsonrpc.parse_request(http_request.body)
-        answer.expect(request.id)
-        agreement.check(request, http_request.headers)
-        call.mirrored = agreement.mirrored(http_request.headers)
-        if not request.id:
-            call.method = request.method
-            return None
-        return await self._engine.run(call, request, server, answer)
+    Raises `InvalidCall` and its kin.
+    """
+    message = jsonrpc.parse_request(post.request.body)
+    post.expect(message.id)
+    opening = post.opening
+    field = headers.NAMED_BY.get(message.method)
+    name = None if field is None else message.params.get(field)
+    agreed = opening.agreed
+    if agreed is None or message.meta is not agreed.meta or message.method != agreed.method or name != agreed.name:
+        given = post.request.head.headers
+        agreed = Agreed(message.method, message.meta, name, agreement.check(message, given))
+        opening.mirrored = agreement.mirrored(given)
+        if message.id:  # less is asked of a notification
+            opening.agreed = agreed
+    call.method = message.method
+    call.name = agreed.named
+    call.mirrored = opening.mirrored
+    return message

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
 
-from mcp_sidecar.call import Call, request_id, trace
+from mcp_sidecar.call import Call, new_request_id
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import SidecarError
-from mcp_sidecar.inbound.chain import Next, Step, compose
+from mcp_sidecar.inbound.chain import Chain
+from mcp_sidecar.inbound.http import modern
 from mcp_sidecar.inbound.http.guard import Guard, Refused
-from mcp_sidecar.inbound.http.modern import TEXT, Answer, ModernFace
+from mcp_sidecar.inbound.http.modern import TEXT, Post
+from mcp_sidecar.inbound.http.opening import Opening, read_opening
 from mcp_sidecar.inbound.http.silence import Silence
-from mcp_sidecar.inbound.status import named
 from mcp_sidecar.wire.faults import Disconnected
 from mcp_sidecar.wire.http_server import Reply, Request
 
 KEEP_ALIVE_SECONDS = 15.0
 _SERVER_PATH = re.compile(r"/servers/([a-z0-9-]{1,63})/mcp\Z")
 Page = Callable[[Request, Reply], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class _Posted:
-    request: Request
-    answer: Answer
 
 
 class HttpFace:
@@ -40,43 +33,63 @@ class HttpFace:
         self,
         engine: Engine,
         guard: Guard,
-        steps: Sequence[Step],
+        chain: Chain,
         pages: Mapping[str, Page] | None = None,
         *,
         keep_alive: float = KEEP_ALIVE_SECONDS,
     ) -> None:
-        self._modern = ModernFace(engine)
+        self._engine = engine
         self._guard = guard
         self._pages = pages or {}
         self._silence = Silence(keep_alive)
-        self._run = compose((recovery, *steps), self._exchange)
+        self._run = chain.around(self._exchange, recover)
 
     async def __call__(self, request: Request, reply: Reply) -> None:
         """Answer one request, whatever it is."""
-        if (page := self._pages.get(request.path)) is not None:
-            await self._show(page, request, reply)
-            return
-        call = _read_call(request)
-        await self._run(call, _Posted(request, Answer(reply, call, self._silence)))
+        opening = request.head.conclusion
+        if not isinstance(opening, Opening):
+            if (page := self._pages.get(request.head.path)) is not None:
+                await self._show(page, request, reply)
+                return
+            opening = request.head.conclusion = read_opening(request.head)
+        call = Call(
+            rpc="",
+            request_id=opening.request_id or new_request_id(),
+            peer=request.peer,
+            trace=opening.trace,
+            authorization=opening.authorization,
+        )
+        await self._run(call, Post(request, opening, reply, call.request_id, self._silence))
 
     async def _show(self, page: Page, request: Request, reply: Reply) -> None:
         try:
-            self._guard.check_source(request.headers)
+            self._guard.check_source(request.head.headers)
         except Refused as refusal:
-            reply.send(refusal.status, (TEXT,), f"{refusal.message}\n".encode())
+            reply.send(refusal.status, TEXT, f"{refusal.message}\n".encode())
             return
         await page(request, reply)
 
-    async def _exchange(self, call: Call, posted: _Posted) -> None:
-        request, answer = posted.request, posted.answer
-        self._guard.check_source(request.headers)
-        server = _server(request.path)
-        self._guard.check_types(request)
-        response = await self._modern.handle(call, request, server, answer)
-        if response is None:
-            answer.accept()
+    async def _exchange(self, call: Call, post: Post) -> None:
+        server = post.opening.server
+        if server is None:
+            server = self._check(post.request, post.opening)
+        message = modern.read(post, call)
+        if not message.id:
+            post.accept()
+            return
+        response = await self._engine.run(call, message, server, post)
+        if post.reply.started:
+            await post.end_stream(response)
         else:
-            await answer.finish(response)
+            post.answer(response)
+
+    def _check(self, request: Request, opening: Opening) -> str:
+        """May this head come in at all? Returns the server it names; raises `Refused`."""
+        self._guard.check_source(request.head.headers)
+        server = _server(request.head.path)
+        self._guard.check_types(request.head)
+        opening.server = server
+        return server
 
 
 def _server(path: str) -> str:
@@ -89,40 +102,18 @@ def _server(path: str) -> str:
     return match[1]
 
 
-async def recovery(call: Call, posted: _Posted, inner: Next) -> Any:
-    """Turn whatever comes out of the chain into an answer. Nothing but our own words reaches the client."""
-    try:
-        await inner(call, posted)
-    except Disconnected:
+async def recover(call: Call, post: Post, failure: SidecarError, error: BaseException) -> None:
+    """Turn whatever came out of a handler into an answer. Nothing but our own words reaches the client."""
+    post.stop()
+    if isinstance(error, Disconnected):
         return  # nobody is left to be told
-    except asyncio.CancelledError as error:
+    if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         if task is not None and task.cancelling():
-            raise
-        await _tell(call, posted, named(error, call))
-    except Exception as error:  # noqa: BLE001  # the call's boundary
-        await _tell(call, posted, named(error, call))
-    finally:
-        posted.answer.stop()
-
-
-async def _tell(call: Call, posted: _Posted, failure: SidecarError) -> None:
+            raise error
+    elif not isinstance(error, Exception):
+        raise error
     try:
-        await posted.answer.fail(failure, call)
+        await post.fail(failure, call)
     except Disconnected:
         return
-
-
-def _read_call(request: Request) -> Call:
-    get = request.headers.get
-    return Call(
-        rpc="",
-        request_id=request_id(_text(get(b"x-request-id"))),
-        peer=request.peer,
-        trace=trace(_text(get(b"traceparent")), _text(get(b"tracestate")), _text(get(b"baggage"))),
-        authorization=_text(get(b"authorization")),
-    )
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("latin-1")

@@ -12,11 +12,10 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from mcp_sidecar.inbound.auth import Authenticator, authenticator
-from mcp_sidecar.inbound.chain import Authentication, Logging, Measuring, Step
+from mcp_sidecar.inbound.auth import authenticator
+from mcp_sidecar.inbound.chain import Chain, Ledger
 from mcp_sidecar.inbound.grpc.metadata import RpcCall
 from mcp_sidecar.inbound.grpc.server import Registrar, Unknown, options, the_call
-from mcp_sidecar.inbound.grpc.status import recovery
 from mcp_sidecar.inbound.metrics import CALLS, OPERATION_SECONDS, RPC_SECONDS, Counter, Histogram, Metrics
 from mcp_sidecar.logs import Log
 from mcp_sidecar.settings import AuthSettings, GrpcSettings
@@ -163,12 +162,10 @@ async def served(
     metrics = Metrics()
     lines: list[dict[str, Any]] = []
     log = Log(lambda line: lines.append(json.loads(line)), "debug")
-    measuring = Measuring(metrics)
-    known: Authenticator = authenticator(auth or AuthSettings(), lambda _: None)
-    steps: tuple[Step, ...] = (recovery, Logging(log), Authentication(known, measuring), measuring)
+    chain = Chain(Ledger(log, metrics), authenticator(auth or AuthSettings(), lambda _: None))
     server = grpc.aio.server(options=options(GrpcSettings(), local=True))
-    Registrar([server], steps, the_call).add_registered_method_handlers(SERVICE, Kinds(act).handlers())
-    server.add_generic_rpc_handlers((Unknown(steps),))
+    Registrar([server], chain, the_call).add_registered_method_handlers(SERVICE, Kinds(act).handlers())
+    server.add_generic_rpc_handlers((Unknown(chain),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1), *client])

@@ -13,8 +13,8 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import ElicitResult
 
-from mcp_sidecar.call import Call
-from mcp_sidecar.inbound.http.modern import Answer
+from mcp_sidecar.inbound.http.modern import Post
+from mcp_sidecar.inbound.http.opening import read_opening
 from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.protocol.jsonrpc import Response
 from mcp_sidecar.wire.http_server import Reply, Request
@@ -129,10 +129,10 @@ async def test_results_with_line_breaks_between_their_members_stay_one_event():
     result = b'{"resultType":"complete",\r\n "content":\n[{"type":"text","text":"a\\nb"}]\r}'
 
     async def handle(request: Request, reply: Reply) -> None:
-        answer = Answer(reply, Call(rpc="", request_id="r"), Silence(10))
+        answer = Post(request, read_opening(request.head), reply, "r", Silence(10))
         answer.expect(b"1")
         await answer.notify("notifications/progress", b'{"jsonrpc":"2.0",\n"method":"notifications/progress"}')
-        await answer.finish(Response(b"1", result=result))
+        await answer.end_stream(Response(b"1", result=result))
 
     async with serving(handle) as served:
         reply = await raw_http.post(f"http://127.0.0.1:{served.port}/", {})
@@ -145,13 +145,16 @@ async def silent(keep_alive: float, end: asyncio.Event, *, told: bool = False):
     """A peer that has posted a call, at a face that says nothing until `end`."""
 
     async def handle(request: Request, reply: Reply) -> None:
-        answer = Answer(reply, Call(rpc="", request_id="r"), Silence(keep_alive))
+        answer = Post(request, read_opening(request.head), reply, "r", Silence(keep_alive))
         try:
             answer.expect(b"1")
             if told:
                 await answer.notify("notifications/progress", b"{}")
             await end.wait()
-            await answer.finish(Response(b"1", result=b"{}"))
+            if reply.started:
+                await answer.end_stream(Response(b"1", result=b"{}"))
+            else:
+                answer.answer(Response(b"1", result=b"{}"))
         finally:
             answer.stop()
 

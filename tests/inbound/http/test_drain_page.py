@@ -12,7 +12,7 @@ from mcp_sidecar.inbound.http.drain_page import DrainPage
 from mcp_sidecar.lifecycle import Lifecycle, Phase
 from mcp_sidecar.settings import DrainSettings
 from mcp_sidecar.wire.headers import Headers
-from mcp_sidecar.wire.http_server import Reply, Request
+from mcp_sidecar.wire.http_server import Head, Reply, Request
 from tests.inbound.http.posts import Answer, exchanged, message, post, written
 from tests.inbound.waiting import eventually
 from tests.support import raw_http
@@ -161,7 +161,7 @@ async def test_only_processes_of_this_pod_may_drain(peer):
     async with asyncio.TaskGroup() as tasks:
         page = DrainPage(Drain(lifecycle, plan(DrainSettings(lame_duck=0, grace=0), None), tasks), lifecycle)
         await page(
-            Request("POST", "/api/drain", "", Headers([]), b'{"wait_seconds": 5}', peer),
+            Request(Head("POST", "/api/drain", "", Headers([])), b'{"wait_seconds": 5}', peer),
             Reply(paper, "POST", old=False),
         )
     allowed = peer in LOCAL
