@@ -10,21 +10,26 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _FLUSH_SECONDS = 0.01
-_MOST_GATHERED = 1000
 _MAX_BACKLOG = 4 * 1024 * 1024  # bytes that may wait for a slow reader; more is dropped and counted
 _MAX_LINE = 8 * 1024
 _encode = msgspec.json.Encoder().encode
 
 Field = str | int | float | bool | dict[str, str] | list[str]
-Fields = dict[str, Field] | msgspec.Struct
 Later = Callable[[float, Callable[[], None]], object]
 """Runs a function after some seconds."""
+
+
+class Line(msgspec.Struct):
+    """What every line begins with. Lines of many fields are structs below this one, which cost least."""
+
+    time: str
+    level: str
+    event: str
 
 
 class Writer:
@@ -82,7 +87,7 @@ class Writer:
 
 
 class Log:
-    """Events with fields, from `level` up. With `later`, what is handed to `gather` is done in batches."""
+    """Events with fields, from `level` up."""
 
     def __init__(
         self,
@@ -95,7 +100,7 @@ class Log:
     ) -> None:
         self._write = write
         self._later = later
-        self._gathered: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._due: list[Callable[[], None]] = []
         self.dropped = dropped  # how many lines nobody took
         self._threshold = LEVELS[level]
         self._format = _text if text else _json
@@ -106,37 +111,38 @@ class Log:
         """Events of this level are written."""
         return LEVELS[level] >= self._threshold
 
-    def gather(self, work: Callable[..., None], *about: Any) -> None:
-        """Have `work(*about)` done within milliseconds, together with others of its kind.
-
-        For what nobody waits for: between the work of calls, which leaves the caches cold, it costs several times as
-        much as in a row (docs/decisions/0010).
-        """
+    def soon(self, work: Callable[[], None]) -> None:
+        """Have `work` done within milliseconds or by the next `settle`; at once if nobody could do that."""
         if self._later is None:
-            work(*about)
+            work()
             return
-        self._gathered.append((work, about))
-        if len(self._gathered) == 1:
+        self._due.append(work)
+        if len(self._due) == 1:
             self._later(_FLUSH_SECONDS, self.settle)
-        elif len(self._gathered) >= _MOST_GATHERED:
-            self.settle()
 
     def settle(self) -> None:
-        """Do what has been gathered."""
-        gathered, self._gathered = self._gathered, []
-        for work, about in gathered:
-            work(*about)
+        """Do what is due soon."""
+        due, self._due = self._due, []
+        for work in due:
+            work()
 
-    def event(self, level: str, event: str, fields: Fields, *, ago: float = 0.0) -> None:
-        """Write one event that happened `ago` seconds ago. Fields come in their order; as a struct they cost least."""
+    def event(self, level: str, event: str, fields: dict[str, Field]) -> None:
+        """Write one event. Fields come in their order."""
         if LEVELS[level] >= self._threshold:
-            at = self._clock(ago)
-            line = self._format(at, level, event, fields)
-            if len(line) > _MAX_LINE:
-                named = _named(fields).items()
-                shorter = {key: value[:256] if isinstance(value, str) else value for key, value in named}
-                line = self._format(at, level, event, shorter)[:_MAX_LINE]
-            self._write(line + b"\n")
+            self._finish({"time": self._clock(0.0), "level": level, "event": event, **fields})
+
+    def write(self, line: Line, *, ago: float) -> None:
+        """Write a line of a level that is taken, about what happened `ago` seconds ago; its time is filled in here."""
+        line.time = self._clock(ago)
+        self._finish(line)
+
+    def _finish(self, line: Line | dict[str, Field]) -> None:
+        written = self._format(line)
+        if len(written) > _MAX_LINE:
+            named = _named(line).items()
+            shorter = {key: value[:256] if isinstance(value, str) else value for key, value in named}
+            written = self._format(shorter)[:_MAX_LINE]
+        self._write(written + b"\n")
 
     def debug(self, event: str, **fields: Field) -> None:
         self.event("debug", event, fields)
@@ -159,26 +165,26 @@ class Log:
         return f"{self._stamp}.{int((now - second) * 1000):03d}Z"
 
 
-def _named(fields: Fields) -> dict[str, Field]:
-    return fields if isinstance(fields, dict) else msgspec.structs.asdict(fields)
+def _named(line: Line | dict[str, Field]) -> dict[str, Field]:
+    return line if isinstance(line, dict) else msgspec.structs.asdict(line)
 
 
-def _json(at: str, level: str, event: str, fields: Fields) -> bytes:
+def _json(line: Line | dict[str, Field]) -> bytes:
     try:
-        start = f'{{"time":"{at}","level":"{level}","event":"{event}"'.encode()
-        # The end of an object that has begun: cheaper than one more dict for every line.
-        return b"%b,%b" % (start, _encode(fields)[1:]) if fields else start + b"}"
+        return _encode(line)
     except UnicodeEncodeError:  # half a surrogate pair, such as in the name of a file
-        fit = {key: _fit(value) if isinstance(value, str) else value for key, value in _named(fields).items()}
-        return _json(at, level, event, fit)
+        fit = {key: _fit(value) if isinstance(value, str) else value for key, value in _named(line).items()}
+        return _encode(fit)
 
 
 def _fit(value: str) -> str:
     return value.encode("utf-8", "replace").decode()
 
 
-def _text(at: str, level: str, event: str, fields: Fields) -> bytes:
-    shown = " ".join(f"{key}={_shown(value)}" for key, value in _named(fields).items() if value != "")
+def _text(line: Line | dict[str, Field]) -> bytes:
+    fields = dict(_named(line))
+    at, level, event = (str(fields.pop(key)) for key in ("time", "level", "event"))
+    shown = " ".join(f"{key}={_shown(value)}" for key, value in fields.items() if value != "")
     return f"{at[11:23]} {level:<7} {event:<12} {shown}".encode("utf-8", "replace")
 
 

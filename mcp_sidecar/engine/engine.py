@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
+from contextlib import nullcontext
+from types import TracebackType
+from typing import Protocol
 
 import msgspec
 
-from mcp_sidecar.alarm import RESOLUTION, Alarm
+from mcp_sidecar.alarm import RESOLUTION, Alarm, Limit
 from mcp_sidecar.call import NO_TRACE, Call, Deadline, Trace, trace
 from mcp_sidecar.directory import Directory, Upstream
 from mcp_sidecar.engine import bridge, downgrade, policy
@@ -25,6 +29,7 @@ from mcp_sidecar.errors import (
 )
 from mcp_sidecar.lifecycle import Lifecycle, Phase
 from mcp_sidecar.outbound.backoff import Backoff
+from mcp_sidecar.outbound.connection import Connection
 from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.outbound.http_modern import EraChanged
 from mcp_sidecar.outbound.link import Sink
@@ -53,9 +58,9 @@ class Engine:
     ) -> None:
         self._directory = directory
         self._dialer = dialer
-        self._lifecycle = lifecycle
+        self.lifecycle = lifecycle
         self._admission = admission
-        self._attempts = retry.attempts
+        self._most_attempts = retry.attempts
         self._alarm = Alarm()
         self._listening = 0
         self._stopping = False
@@ -65,11 +70,11 @@ class Engine:
         self._stopping = True
         self._alarm.end()
 
-    async def run(self, call: Call, request: Request, server: str, sink: Sink) -> Response:
+    def run(self, call: Call, request: Request, server: str, sink: Sink) -> Coroutine[None, None, Response]:
         """One request of a modern client to its response, whose id is the request's.
 
         `server` empty means the only upstream. Notifications go to `sink`. Cancelling the task cancels the call
-        upstream.
+        upstream. What can be refused at once is raised at once.
         """
         upstream = self._directory.find(server)
         call.server = upstream.name
@@ -77,28 +82,70 @@ class Engine:
         if upstream.restricted:
             policy.check(upstream.settings.tools, request, upstream.name)
         if request.method == eras.LISTEN:
-            return await self._listen(call, request, upstream, sink)
-        lifecycle = self._lifecycle
-        if not lifecycle.admitting or lifecycle.in_flight >= self._admission.in_flight:
-            raise self._refusal(lifecycle.in_flight)
-        deadline, watched = _sooner(call, upstream), _Watched(sink)
-        lifecycle.enter()
-        try:
-            with self._alarm.until(deadline):
+            return self._listen(call, request, upstream, sink)
+        busy = self.lifecycle.in_flight
+        if not self.lifecycle.admitting or busy >= self._admission.in_flight:
+            raise self._refusal(busy)
+        stay = _Stay(self._alarm, _sooner(call, upstream), engine=self, call=call)
+        return self._attempts(call, request, upstream, _SoFar(sink), stay)
+
+    async def _attempts(self, call: Call, request: Request, upstream: Upstream, so_far: _SoFar, stay: Stay) -> Response:
+        """Until one of them has an answer or there may be no more."""
+        with stay:
+            while True:
+                call.execution = Execution.NONE
+                connection: Connection | None = None
+                failure: SidecarError | None = _CUT_SHORT
                 try:
-                    response = await self._attempt(call, request, upstream, watched, deadline)
+                    connection = self._dialer.standing(upstream)
+                    if connection is None:
+                        capabilities = downgrade.capabilities(request)
+                        connection = await self._dialer.lease(upstream, capabilities, Deadline(stay.at))
+                    call.connection_id = connection.id
+                    call.protocol_version = connection.link.profile.version
+                    response = await bridge.exchange(connection.link, request, call, so_far)
+                    if (
+                        call.execution is not Execution.NONE
+                    ):  # else the bridge answered it, and the server was not asked
+                        failure = None
+                    response.id = request.id
+                    break
                 except SidecarError as error:
-                    response = await self._again(error, call, request, upstream, watched, deadline)
-        except TimeoutError as error:
-            raise self._too_late(call) from error
-        finally:
-            lifecycle.leave()
+                    failure = error
+                finally:
+                    if connection is not None:
+                        self._dialer.release(upstream, connection, failure)
+                    if so_far.may_have_run and call.execution is Execution.NONE:
+                        call.execution = Execution.UNKNOWN
+                if (said := await self._after(failure, call, request, upstream, so_far, stay)) is not None:
+                    response = said
+                    break
         return policy.show(upstream.settings.tools, request, response) if upstream.restricted else response
+
+    async def _after(
+        self, failure: SidecarError, call: Call, request: Request, upstream: Upstream, so_far: _SoFar, stay: Stay
+    ) -> Response | None:
+        """What follows a failed attempt: another (None), or the server's answer, or the failure is raised."""
+        if isinstance(failure, EraChanged):
+            if so_far.attempts > 1 or not await self._speaks_other_era(upstream, Deadline(stay.at)):
+                call.execution = Execution.DONE
+                return Response(request.id, error=failure.answer.error)
+        elif (
+            so_far.attempts >= self._most_attempts
+            or so_far.used
+            or not may_repeat(failure, request, upstream.settings.tools)
+        ):
+            raise _doubted(failure) if so_far.may_have_run and failure.execution is Execution.NONE else failure
+        else:
+            so_far.may_have_run = so_far.may_have_run or failure.execution is Execution.UNKNOWN
+            await asyncio.sleep(max(failure.retry_after or 0.0, _PAUSE.delay(so_far.attempts)))
+        so_far.attempts += 1
+        return None
 
     def _refusal(self, busy: int) -> SidecarError:
         """Why a call is not admitted."""
-        if not self._lifecycle.admitting:
-            self._lifecycle.refuse()
+        if not self.lifecycle.admitting:
+            self.lifecycle.refuse()
             return Draining("the sidecar is shutting down", retry_after=1.0)
         return Overloaded(f"{busy} calls are running, the most allowed (admission.in_flight)", retry_after=1.0)
 
@@ -106,64 +153,12 @@ class Engine:
         """When a call to `server` that begins now has to end. Raises `UnknownUpstream`."""
         return _sooner(call, self._directory.find(server))
 
-    def _too_late(self, call: Call) -> SidecarError:
+    def too_late(self, call: Call) -> SidecarError:
+        """What a call is told whose deadline has passed."""
         if self._stopping:
             return Draining("the sidecar stopped before the call ended", execution=call.execution)
         message = f"the MCP server {call.server!r} did not answer in time"
         return DeadlineExceeded(message, execution=call.execution, metadata={"server": call.server})
-
-    async def _again(
-        self,
-        failure: SidecarError,
-        call: Call,
-        request: Request,
-        upstream: Upstream,
-        watched: _Watched,
-        deadline: Deadline,
-    ) -> Response:
-        """What follows a failed attempt: others, as long as they are allowed."""
-        attempt, may_have_run = 1, False
-        while True:
-            if isinstance(failure, EraChanged):
-                if attempt > 1 or not await self._speaks_other_era(upstream, deadline):
-                    call.execution = Execution.DONE
-                    return Response(request.id, error=failure.answer.error)
-            elif attempt >= self._attempts or watched.used or not may_repeat(failure, request, upstream.settings.tools):
-                raise _doubted(failure) if may_have_run and failure.execution is Execution.NONE else failure
-            else:
-                may_have_run = may_have_run or failure.execution is Execution.UNKNOWN
-                await asyncio.sleep(max(failure.retry_after or 0.0, _PAUSE.delay(attempt)))
-            attempt += 1
-            try:
-                return await self._attempt(call, request, upstream, watched, deadline)
-            except SidecarError as error:
-                failure = error
-            finally:
-                if may_have_run and call.execution is Execution.NONE:
-                    call.execution = Execution.UNKNOWN
-
-    async def _attempt(
-        self, call: Call, request: Request, upstream: Upstream, sink: Sink, deadline: Deadline
-    ) -> Response:
-        call.execution = Execution.NONE
-        capabilities = downgrade.capabilities(request)
-        connection = self._dialer.ready(upstream, capabilities)
-        if connection is None:
-            connection = await self._dialer.lease(upstream, capabilities, deadline)
-        call.connection_id = connection.id
-        call.protocol_version = connection.link.profile.version
-        failure: SidecarError | None = _CUT_SHORT
-        try:
-            response = await bridge.exchange(connection.link, request, call, sink)
-            if call.execution is not Execution.NONE:  # else the bridge answered it, and the server was not asked
-                failure = None
-        except SidecarError as error:
-            failure = error
-            raise
-        finally:
-            self._dialer.release(upstream, connection, failure)
-        response.id = request.id
-        return response
 
     async def _speaks_other_era(self, upstream: Upstream, deadline: Deadline) -> bool:
         """Ask the server anew what it speaks; True when that is something else than it was."""
@@ -173,26 +168,18 @@ class Engine:
         self._dialer.give_back(upstream, connection)
         return connection.link.era is not eras.Era.MODERN
 
-    async def _hear(
-        self, call: Call, request: Request, upstream: Upstream, watched: _Watched, deadline: Deadline
-    ) -> Response:
-        try:
-            return await self._attempt(call, request, upstream, watched, deadline)
-        except EraChanged as change:
-            return await self._again(change, call, request, upstream, watched, deadline)
-
     async def _listen(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Response:
         """A subscription lasts until its caller or the server ends it, or the sidecar drains."""
-        if not self._lifecycle.admitting or self._listening >= self._admission.in_flight:
+        if not self.lifecycle.admitting or self._listening >= self._admission.in_flight:
             raise self._refusal(self._listening)
         self._listening += 1
         end = None if call.deadline is None else call.deadline.remaining()
         try:
             async with asyncio.timeout(end) as scope:
-                unsubscribe = self._lifecycle.subscribe(lambda phase: _end_when_draining(scope, phase))
+                unsubscribe = self.lifecycle.subscribe(lambda phase: _end_when_draining(scope, phase))
                 try:
-                    connected_by = Deadline.after(upstream.settings.timeout.call)
-                    return await self._hear(call, request, upstream, _Watched(Restamped(sink, request)), connected_by)
+                    stay = _Unbounded(time.monotonic() + upstream.settings.timeout.call)
+                    return await self._attempts(call, request, upstream, _SoFar(Restamped(sink, request)), stay)
                 finally:
                     unsubscribe()
         except TimeoutError:
@@ -257,14 +244,55 @@ def _trace_meta(context: Trace) -> dict[str, bytes]:
     return {key: msgspec.json.encode(value) for key, value in found.items() if value}  # it may hold quotation marks
 
 
-class _Watched:
-    """Notes whether anything was passed on: a call that has spoken cannot be repeated unheard."""
+class Stay(Protocol):
+    """The time a call spends in the engine; connections have to be had before `at` (monotonic)."""
 
-    __slots__ = ("_sink", "used")
+    at: float
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+
+
+class _Stay(Limit, eq=False, gc=False, kw_only=True):
+    """Counted as in flight, and ended at the deadline."""
+
+    engine: Engine
+    call: Call
+
+    def __enter__(self) -> None:
+        self.engine.lifecycle.enter()
+        Limit.__enter__(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.engine.lifecycle.leave()
+        try:
+            Limit.__exit__(self, kind, error, traceback)
+        except TimeoutError as late:
+            raise self.engine.too_late(self.call) from late
+
+
+class _Unbounded(nullcontext[None]):
+    """Of a call that lasts for as long as its caller and the server like."""
+
+    def __init__(self, at: float) -> None:
+        super().__init__()
+        self.at = at
+
+
+class _SoFar:
+    """What a call has come to: a call that has spoken cannot be repeated unheard."""
+
+    attempts = 1
+    may_have_run = False
+    used = False
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self.used = False
 
     async def notify(self, method: str, message: bytes) -> None:
         self.used = True

@@ -12,14 +12,12 @@ import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import Bug, Cancelled, Execution, SidecarError, UpstreamRefused
 from mcp_sidecar.inbound.auth import Authenticator
 from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.inbound.status import OK, named, status_of
-from mcp_sidecar.logs import Log
+from mcp_sidecar.logs import Line, Log
 
 Handler = Callable[[Call, Any], Awaitable[Any]]
 Recover = Callable[[Call, Any, SidecarError, BaseException], Awaitable[Any]]
@@ -72,6 +70,9 @@ class Chain:
                 call.authorization = None
 
 
+_MOST_WAITING = 1000
+
+
 class Ledger:
     """One line and one sample for each call that has ended, whatever its end.
 
@@ -82,11 +83,22 @@ class Ledger:
         self._log = log
         self._metrics = metrics
         self._quiet = quiet
-        metrics.before_snapshot(log.settle)
+        self._waiting: list[tuple[Call, float, SidecarError | None, BaseException | None]] = []
+        metrics.before_snapshot(self.settle)
 
     def ended(self, call: Call, failure: SidecarError | None = None, error: BaseException | None = None) -> None:
-        """Take note; the entry is made when there is time for it."""
-        self._log.gather(self._enter, call, time.monotonic(), failure, error)
+        """Take note. The entry is made a little later, with others: in a row they cost a fraction (decision 0010)."""
+        self._waiting.append((call, time.monotonic(), failure, error))
+        if len(self._waiting) == 1:
+            self._log.soon(self.settle)
+        elif len(self._waiting) >= _MOST_WAITING:
+            self.settle()
+
+    def settle(self) -> None:
+        """Make the entries that wait."""
+        waiting, self._waiting = self._waiting, []
+        for entry in waiting:
+            self._enter(*entry)
 
     def _enter(self, call: Call, at: float, failure: SidecarError | None, error: BaseException | None) -> None:
         code = OK if failure is None else status_of(failure).grpc
@@ -99,9 +111,10 @@ class Ledger:
             level = _level(failure)
         if self._log.takes(level):
             line = _line(call, failure, code, execution, seconds)
+            line.level = level
             if isinstance(failure, Bug) and error is not None:
                 line.stack = "".join(traceback.format_exception(error))[-6000:]
-            self._log.event(level, "call", line, ago=time.monotonic() - at)
+            self._log.write(line, ago=time.monotonic() - at)
 
 
 def _level(failure: SidecarError) -> str:
@@ -110,7 +123,7 @@ def _level(failure: SidecarError) -> str:
     return "error" if isinstance(failure, Bug) else "warning"
 
 
-class _Line(msgspec.Struct, omit_defaults=True, gc=False):
+class _Line(Line, omit_defaults=True, gc=False):
     """A call's log line; the fields without a default are always there."""
 
     rpc: str
@@ -130,6 +143,9 @@ class _Line(msgspec.Struct, omit_defaults=True, gc=False):
 
 def _line(call: Call, failure: SidecarError | None, code: str, execution: str, seconds: float) -> _Line:
     line = _Line(
+        "",
+        "",
+        "call",
         call.rpc,
         call.method,
         call.server,

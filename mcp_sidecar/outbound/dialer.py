@@ -22,6 +22,10 @@ from mcp_sidecar.protocol.eras import Era
 from mcp_sidecar.wire.http_client import HttpClient, Origin
 from mcp_sidecar.wire.limits import ClientLimits
 
+# Looking a member up in its class costs as much as a call.
+_MODERN = Era.MODERN
+_CONNECTED = State.CONNECTED
+
 
 @dataclass(slots=True)
 class Health:
@@ -56,15 +60,15 @@ class Dialer:
         profiles = [one.link.profile for one in self.pool.connections() if one.key.upstream == upstream.name]
         return profiles[0].title if profiles else ("", "")
 
-    def ready(self, upstream: Upstream, capabilities: bytes) -> Connection | None:
-        """Lease the connection that stands, None if there is none; the fast path of `lease`."""
+    def standing(self, upstream: Upstream) -> Connection | None:
+        """Lease the connection to a modern server, if it stands; the fast path of `lease`."""
         endpoint, settings = upstream.endpoints[0], upstream.settings
         credential = self._credentials.of(settings) if settings.auth.bearer_file else NO_CREDENTIAL
         verdict = self.prober.known(endpoint, credential)
-        if verdict is None:
+        if verdict is None or verdict.era is not _MODERN:
             return None
         # A plain tuple finds what a `Key` does and is made in a fraction of the time.
-        return self.pool.ready((endpoint, credential.fingerprint, b"" if verdict.era is Era.MODERN else capabilities))
+        return self.pool.ready((endpoint, credential.fingerprint, b""))
 
     async def lease(self, upstream: Upstream, capabilities: bytes, deadline: Deadline) -> Connection:
         """A connection for one exchange; give it back with `release`.
@@ -89,7 +93,8 @@ class Dialer:
     def release(self, upstream: Upstream, connection: Connection, error: SidecarError | None) -> None:
         """Give a connection back and say how it did; only a broken path counts against it."""
         if error is None:
-            if connection.state is not State.CONNECTED or not self.health(upstream.name).up:
+            health = self._health.get(upstream.name)
+            if connection.state is not _CONNECTED or health is None or not health.up:
                 self.pool.report(connection, None)
                 self._note(upstream.name, None)
         elif isinstance(error, Unavailable):

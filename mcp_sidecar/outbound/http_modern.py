@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 
 from mcp_sidecar.call import Call
@@ -67,10 +68,15 @@ class ModernLink:
             request = request.with_meta({_PROGRESS: request_id})
         block, body = self._headers(request, call), request.encode(request_id)
         call.execution = Execution.UNKNOWN
+        coming = self._client.begin(b"POST", self._target, block, body)
         try:
-            response = await self._client.request(b"POST", self._target, block, body)
+            response = await (coming or self._client.request(b"POST", self._target, block, body))
         except WireFault as fault:
             raise http.failed(fault, self._endpoint, call) from fault
+        except asyncio.CancelledError:
+            if coming is not None:
+                self._client.give_up(coming)
+            raise
         try:
             return self._answer(response, request_id, call) or await self._outcome(
                 response, request_id, token, call, sink

@@ -112,7 +112,8 @@ Message = Request | Response
 
 def parse(data: bytes) -> Message:
     """One JSON-RPC message. Batches are refused: MCP dropped them in 2025-06-18."""
-    check_text(data)
+    if not data.isascii() or data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+        check_text(data)
     try:
         found = _envelope.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -159,6 +159,7 @@ class ClientSocket(asyncio.Protocol):
         self._fresh = False  # a request was sent and nothing of its reply has come
         self._poll = select.poll()
         self._waiter: asyncio.Future[Response] | None = None
+        self._coming: asyncio.Future[Response] | None = None
         self._response: Response | None = None
         self._head: ReplyHead | None = None
         self._ended = False
@@ -178,13 +179,17 @@ class ClientSocket(asyncio.Protocol):
         `alone`: no other exchange with this origin is under way.
         """
         self._fresh = True
-        waiter = self._waiter = self._loop.create_future()
+        waiter = self._waiter = self._coming = self._loop.create_future()
         if len(body) < _JOIN_BYTES:
             self._outbox.write(self._transport, head + body, alone=alone)
         else:
             self._transport.write(head)
             self._transport.write(body)
         return waiter
+
+    def is_for(self, coming: asyncio.Future[Response]) -> bool:
+        """`coming` is the result of the last `exchange`."""
+        return self._coming is coming
 
     def close(self) -> None:
         """End an idle socket in good order."""
@@ -311,6 +316,7 @@ class ClientSocket(asyncio.Protocol):
             return
         if not self._reading:
             self.resume()
+        self._coming = None
         self.idle_since = self._loop.time()
         self._home.released(self)
 

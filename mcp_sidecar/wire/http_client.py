@@ -70,20 +70,39 @@ class HttpClient:
         vouches that no value in them holds a line break. No HEAD, no CONNECT. Raises `ConnectFailed`, `ConnectionLost`,
         `BadReply`, `ReplyTooLarge`. There is no timeout but for the connect; when cancelled, the socket is dropped.
         """
-        sock = self._take() or await self._connect()
+        coming = self.begin(method, target, headers, body)
+        if coming is None:
+            coming = self._send(await self._connect(), method, target, headers, body)
+        try:
+            return await coming
+        except asyncio.CancelledError:
+            self.give_up(coming)
+            raise
+
+    def begin(self, method: bytes, target: bytes, headers: bytes, body: bytes) -> asyncio.Future[Response] | None:
+        """As `request`, if a socket is idle: the reply that is to come, or None. Nothing has happened then.
+
+        Whoever is cancelled while waiting for it has to `give_up`.
+        """
+        sock = self._take()
+        return None if sock is None else self._send(sock, method, target, headers, body)
+
+    def give_up(self, coming: asyncio.Future[Response]) -> None:
+        """Nobody waits for this reply any more: its socket is dropped."""
+        if coming.done() and not coming.cancelled():
+            # The reply came in the same moment: complete, it has released the socket, which may serve another.
+            if coming.exception() is None:
+                coming.result().close()
+            return
+        for sock in [sock for sock in self._open if sock.is_for(coming)]:
+            sock.drop()
+
+    def _send(
+        self, sock: ClientSocket, method: bytes, target: bytes, headers: bytes, body: bytes
+    ) -> asyncio.Future[Response]:
         length = b"content-length: %d\r\n" % len(body) if body or method == b"POST" else b""
         head = b"%b %b%b%b%b\r\n" % (method, target, self._host_line, headers, length)
-        waiter = sock.exchange(head, body, alone=len(self._open) - len(self._idle) <= 1)
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                # The reply came in the same moment: complete, it has released the socket, which may serve another.
-                if waiter.exception() is None:
-                    waiter.result().close()
-            else:
-                sock.drop()
-            raise
+        return sock.exchange(head, body, alone=len(self._open) - len(self._idle) <= 1)
 
     def close_idle(self, unused_for: float) -> int:
         """Close the sockets idle for `unused_for` seconds or longer; returns how many."""

@@ -313,10 +313,14 @@ class ServerConnection(asyncio.Protocol):
         self._reply = None
         if self.lost:
             return
+        parser = self._parser
         if self.closing:
             self._close()
-        else:
+        elif self._ahead or self._full or self._refusal or parser.ready or parser.phase is not _BETWEEN:
             self._next()
+        else:
+            self._phase = _BETWEEN
+            self._since = self._service.now
 
     def _settle(self, reply: Reply, fault: BaseException | None) -> None:
         """The handler failed: give the client its end and the fault its hearing."""

@@ -17,7 +17,7 @@ from mcp_sidecar.wire.request_parser import Head, Request
 if TYPE_CHECKING:
     from mcp_sidecar.wire.server_connection import ServerConnection
 
-Handle = Callable[[Request, Reply], Awaitable[None]]
+Handle = Callable[[Request, Reply], Awaitable[object]]
 
 
 @dataclass(slots=True, eq=False)

@@ -38,13 +38,8 @@ class Post(Ignore):
         self.request = request
         self.opening = opening
         self.reply = reply
-        self._silence = silence
+        self.silence = silence
         self._request_id = b"x-request-id: %b\r\n" % request_id.encode()  # nothing in it can break a line
-
-    def expect(self, message_id: bytes) -> None:
-        """The request can be read: answers carry its id, and silence is filled from here on."""
-        self.message_id = message_id
-        self._silence.add(self)
 
     async def notify(self, method: str, message: bytes) -> None:  # noqa: ARG002 - every sink is told the method
         if not self.reply.started:
@@ -59,7 +54,7 @@ class Post(Ignore):
 
     def answer(self, response: Response) -> None:
         """Send the response of the exchange as JSON."""
-        self._silence.discard(self)
+        self.silence.since.pop(self, None)
         status = 200 if response.error is None else _http_status(response)
         self.reply.send(status, _DONE + self._request_id, response.encode(response.id))
 
@@ -96,7 +91,7 @@ class Post(Ignore):
 
     def stop(self) -> None:
         """No more keep-alives."""
-        self._silence.discard(self)
+        self.silence.since.pop(self, None)
 
 
 def _id_of(failure: SidecarError) -> bytes:
@@ -127,7 +122,8 @@ def read(post: Post, call: Call) -> jsonrpc.Request:
     Raises `InvalidCall` and its kin.
     """
     message = jsonrpc.parse_request(post.request.body)
-    post.expect(message.id)
+    post.message_id = message.id
+    post.silence.add(post)  # it can be answered from here on
     opening = post.opening
     field = headers.NAMED_BY.get(message.method)
     name = None if field is None else message.params.get(field)

@@ -44,13 +44,12 @@ class HttpFace:
         self._silence = Silence(keep_alive)
         self._run = chain.around(self._exchange, recover)
 
-    async def __call__(self, request: Request, reply: Reply) -> None:
+    def __call__(self, request: Request, reply: Reply) -> Awaitable[object]:
         """Answer one request, whatever it is."""
         opening = request.head.conclusion
         if not isinstance(opening, Opening):
             if (page := self._pages.get(request.head.path)) is not None:
-                await self._show(page, request, reply)
-                return
+                return self._show(page, request, reply)
             opening = request.head.conclusion = read_opening(request.head)
         call = Call(
             rpc="",
@@ -59,7 +58,7 @@ class HttpFace:
             trace=opening.trace,
             authorization=opening.authorization,
         )
-        await self._run(call, Post(request, opening, reply, call.request_id, self._silence))
+        return self._run(call, Post(request, opening, reply, call.request_id, self._silence))
 
     async def _show(self, page: Page, request: Request, reply: Reply) -> None:
         try:

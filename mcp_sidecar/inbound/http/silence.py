@@ -21,25 +21,22 @@ class Silence:
     def __init__(self, seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._seconds = seconds
-        self._since: dict[Silent, float] = {}
+        self.since: dict[Silent, float] = {}
+        """Who is silent, and since when; take out who needs no sign any more."""
         self._looking = False
 
     def add(self, one: Silent) -> None:
         """`one` is silent from now on."""
-        self._since[one] = self._loop.time()
+        self.since[one] = self._loop.time()
         if not self._looking:
             self._looking = True
             self._loop.call_later(self._seconds / _LOOKS, self._look)
 
-    def discard(self, one: Silent) -> None:
-        """`one` needs no sign any more."""
-        self._since.pop(one, None)
-
     def _look(self) -> None:
         now = self._loop.time()
-        for one in [one for one, since in self._since.items() if now - since >= self._seconds]:
-            self._since[one] = now
+        for one in [one for one, since in self.since.items() if now - since >= self._seconds]:
+            self.since[one] = now
             one.fill_silence()
-        self._looking = bool(self._since)
+        self._looking = bool(self.since)
         if self._looking:
             self._loop.call_later(self._seconds / _LOOKS, self._look)

@@ -130,7 +130,8 @@ async def test_results_with_line_breaks_between_their_members_stay_one_event():
 
     async def handle(request: Request, reply: Reply) -> None:
         answer = Post(request, read_opening(request.head), reply, "r", Silence(10))
-        answer.expect(b"1")
+        answer.message_id = b"1"
+        answer.silence.add(answer)
         await answer.notify("notifications/progress", b'{"jsonrpc":"2.0",\n"method":"notifications/progress"}')
         await answer.end_stream(Response(b"1", result=result))
 
@@ -147,7 +148,8 @@ async def silent(keep_alive: float, end: asyncio.Event, *, told: bool = False):
     async def handle(request: Request, reply: Reply) -> None:
         answer = Post(request, read_opening(request.head), reply, "r", Silence(keep_alive))
         try:
-            answer.expect(b"1")
+            answer.message_id = b"1"
+            answer.silence.add(answer)
             if told:
                 await answer.notify("notifications/progress", b"{}")
             await end.wait()
