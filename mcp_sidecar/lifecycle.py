@@ -36,8 +36,7 @@ class Lifecycle:
         self._waiting = set(latches)
         self.in_flight = 0
         self._refused = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle: asyncio.Event | None = None  # while somebody waits for it
         self._subscribers: list[Callable[[Phase], None]] = []
         self.drain_deadline: Deadline | None = None
 
@@ -88,16 +87,17 @@ class Lifecycle:
 
     def enter(self) -> None:
         """A call was admitted."""
-        if not self.in_flight:
-            self._idle.clear()
         self.in_flight += 1
 
     def leave(self) -> None:
         """An admitted call has ended."""
         self.in_flight -= 1
-        if not self.in_flight:
+        if self._idle is not None and not self.in_flight:
             self._idle.set()
 
     async def quiet(self) -> None:
         """Wait until nothing is in flight."""
-        await self._idle.wait()
+        while self.in_flight:
+            self._idle = self._idle or asyncio.Event()
+            await self._idle.wait()
+            self._idle = None

@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -129,20 +129,24 @@ class Log:
     def event(self, level: str, event: str, fields: dict[str, Field]) -> None:
         """Write one event. Fields come in their order."""
         if LEVELS[level] >= self._threshold:
-            self._finish({"time": self._clock(0.0), "level": level, "event": event, **fields})
+            self._finish({"time": self._clock(time.time()), "level": level, "event": event, **fields})
 
-    def write(self, line: Line, *, ago: float) -> None:
-        """Write a line of a level that is taken, about what happened `ago` seconds ago; its time is filled in here."""
-        line.time = self._clock(ago)
-        self._finish(line)
+    def write(self, lines: Sequence[Line], ago: Sequence[float]) -> None:
+        """Write lines of levels that are taken, about what happened so many seconds ago; their times are filled in."""
+        encoded, now = self._format, time.time()
+        for line, seconds in zip(lines, ago, strict=True):
+            line.time = self._clock(now - seconds)
+            written = encoded(line)
+            self._write(written + b"\n" if len(written) <= _MAX_LINE else self._shorten(line))
 
-    def _finish(self, line: Line | dict[str, Field]) -> None:
+    def _finish(self, line: dict[str, Field]) -> None:
         written = self._format(line)
-        if len(written) > _MAX_LINE:
-            named = _named(line).items()
-            shorter = {key: value[:256] if isinstance(value, str) else value for key, value in named}
-            written = self._format(shorter)[:_MAX_LINE]
-        self._write(written + b"\n")
+        self._write(written + b"\n" if len(written) <= _MAX_LINE else self._shorten(line))
+
+    def _shorten(self, line: Line | dict[str, Field]) -> bytes:
+        named = _named(line).items()
+        shorter = {key: value[:256] if isinstance(value, str) else value for key, value in named}
+        return self._format(shorter)[:_MAX_LINE] + b"\n"
 
     def debug(self, event: str, **fields: Field) -> None:
         self.event("debug", event, fields)
@@ -156,8 +160,7 @@ class Log:
     def error(self, event: str, **fields: Field) -> None:
         self.event("error", event, fields)
 
-    def _clock(self, ago: float) -> str:
-        now = time.time() - ago
+    def _clock(self, now: float) -> str:
         second = int(now)
         if second != self._second:
             self._second = second

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from mcp_sidecar.call import Call
@@ -29,6 +29,10 @@ async def pass_on(_call: Call, _request: Any, _failure: SidecarError, error: Bas
     raise error
 
 
+def _as_it_is(call: Call) -> Call:
+    return call
+
+
 class Chain:
     """Joins handlers with what goes around them. Without an `authenticator` everybody is let in as nobody."""
 
@@ -40,16 +44,29 @@ class Chain:
         self._exempt = exempt
         """Services that answer everybody, as beginnings of RPC names."""
 
-    def around(self, handler: Handler, recover: Recover = pass_on) -> Handler:
-        """The handler with everything around it; done once, when it is registered."""
+    def around(
+        self,
+        handler: Handler,
+        recover: Recover = pass_on,
+        *,
+        arrive: Callable[[Any], Call] = _as_it_is,
+        conclude: Callable[[Any], None] | None = None,
+    ) -> Callable[[Any, Any], Coroutine[Any, Any, Any]]:
+        """The handler with everything around it, taking a request and its origin; done once, when it is registered.
+
+        `arrive` makes a call of the origin, which may be the call itself; `conclude` is told of a success.
+        """
         ended = self._ledger.ended
         admit = self._admit if self._authenticator is not None else None
 
-        async def run(call: Call, request: Any) -> Any:
+        async def run(request: Any, origin: Any) -> Any:
+            call = arrive(origin)
             try:
                 if admit is not None:
                     await admit(call)
                 answer = await handler(call, request)
+                if conclude is not None:
+                    conclude(call)
             except BaseException as error:  # noqa: BLE001  # the call's boundary
                 failure = named(error, call)
                 ended(call, failure, error)
@@ -71,6 +88,7 @@ class Chain:
 
 
 _MOST_WAITING = 1000
+_DONE = Execution.DONE.value
 
 
 class Ledger:
@@ -97,24 +115,29 @@ class Ledger:
     def settle(self) -> None:
         """Make the entries that wait."""
         waiting, self._waiting = self._waiting, []
-        for entry in waiting:
-            self._enter(*entry)
+        lines: list[_Line] = []
+        ago: list[float] = []
+        now = time.monotonic()
+        for call, at, failure, error in waiting:
+            line = self._enter(call, at - call.started, failure, error)
+            if self._log.takes(line.level):
+                lines.append(line)
+                ago.append(now - at)
+        self._log.write(lines, ago)
 
-    def _enter(self, call: Call, at: float, failure: SidecarError | None, error: BaseException | None) -> None:
-        code = OK if failure is None else status_of(failure).grpc
-        execution = "done" if failure is None else failure.execution.value
-        seconds = at - call.started
-        self._metrics.record(call.rpc, call.method, call.server, code, execution, seconds)
+    def _enter(self, call: Call, seconds: float, failure: SidecarError | None, error: BaseException | None) -> _Line:
+        """Count and time one call; its line."""
         if failure is None:
-            level = "debug" if call.rpc in self._quiet else "info"
-        else:
-            level = _level(failure)
-        if self._log.takes(level):
-            line = _line(call, failure, code, execution, seconds)
-            line.level = level
-            if isinstance(failure, Bug) and error is not None:
-                line.stack = "".join(traceback.format_exception(error))[-6000:]
-            self._log.write(line, ago=time.monotonic() - at)
+            self._metrics.record(call.rpc, call.method, call.server, OK, _DONE, seconds)
+            return _line(call, "debug" if call.rpc in self._quiet else "info", OK, _DONE, seconds)
+        code, execution = status_of(failure).grpc, failure.execution.value
+        self._metrics.record(call.rpc, call.method, call.server, code, execution, seconds)
+        line = _line(call, _level(failure), code, execution, seconds)
+        # What a server says in an error may repeat arguments: the log gets the code only.
+        line.error = f"JSON-RPC error {failure.code}" if isinstance(failure, UpstreamRefused) else failure.message
+        if isinstance(failure, Bug) and error is not None:
+            line.stack = "".join(traceback.format_exception(error))[-6000:]
+        return line
 
 
 def _level(failure: SidecarError) -> str:
@@ -141,10 +164,10 @@ class _Line(Line, omit_defaults=True, gc=False):
     stack: str = ""
 
 
-def _line(call: Call, failure: SidecarError | None, code: str, execution: str, seconds: float) -> _Line:
-    line = _Line(
+def _line(call: Call, level: str, code: str, execution: str, seconds: float) -> _Line:
+    return _Line(
         "",
-        "",
+        level,
         "call",
         call.rpc,
         call.method,
@@ -158,7 +181,3 @@ def _line(call: Call, failure: SidecarError | None, code: str, execution: str, s
         call.peer,
         call.principal.subject[:128],
     )
-    if failure is not None:
-        # What a server says in an error may repeat arguments: the log gets the code only.
-        line.error = f"JSON-RPC error {failure.code}" if isinstance(failure, UpstreamRefused) else failure.message
-    return line

@@ -129,7 +129,7 @@ def parse(data: bytes) -> Message:
     elif request_id and found.jsonrpc == "2.0":
         result = bytes(found.result)
         if result and shortest + len(result) + 10 == len(data):
-            return Response(request_id if request_id.isdigit() else _id(request_id), result)
+            return Response(request_id if _is_number(request_id) else _id(request_id), result)
     return _parse_carefully(data)
 
 
@@ -150,10 +150,33 @@ def _parse_carefully(data: bytes) -> Message:
 
 def parse_request(data: bytes) -> Request:
     """One request or notification; anything else is refused."""
-    message = parse(data)
+    message = _usual_request(data) or parse(data)
     if isinstance(message, Response):
         raise InvalidCall("a request is expected, this is a response", violations=(("method", "is missing"),))
     return message
+
+
+def _usual_request(data: bytes) -> Request | None:
+    """A request as nearly all are: compact, with an integer id and with parameters. None for any other message.
+
+    A message as short as can be has nothing in it that we did not see.
+    """
+    if not data.isascii() or data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+        check_text(data)
+    try:
+        found = _envelope.decode(data)
+        method, request_id, raw = found.method, bytes(found.id), bytes(found.params)
+        params = {key: bytes(value) for key, value in _members.decode(raw).items()}
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if method is None or found.jsonrpc != "2.0" or not _is_number(request_id) or not _METHOD.match(method):
+        return None
+    shortest = sum(map(len, params)) + sum(map(len, params.values())) + 4 * len(params) + 1
+    if shortest != len(raw) or _BARE + len(request_id) + len(method) + shortest + 28 != len(data):
+        return None
+    own = params.pop("_meta", b"")
+    meta = _metas.get(own) or _known_meta(own)
+    return None if meta is None else Request(method, request_id, params, meta, raw)
 
 
 def _request(method: str | None, request_id: bytes, params: bytes) -> Request:
@@ -161,13 +184,11 @@ def _request(method: str | None, request_id: bytes, params: bytes) -> Request:
     if method is None or not _METHOD.match(method):
         what = "must be a string of at most 128 printable ASCII characters"
         raise InvalidCall(f'"method" {what}', violations=(("method", what),))
-    if request_id and not (request_id.isdigit() and len(request_id) < 20):
+    if request_id:
         _id(request_id)
     if not params:
         return Request(method, request_id)
     try:
-        if (compact := _compact(params)) is not None and (meta := _known_meta(compact.pop("_meta", b""))) is not None:
-            return Request(method, request_id, compact, meta, params)
         found = _object(params, "params")
         own = found.pop("_meta", None)
         return Request(method, request_id, found, {} if own is None else _object(own, "params._meta"))
@@ -186,6 +207,11 @@ def _response(envelope: Members) -> Response:
     # An error about an unreadable request carries id null or none at all (JSON-RPC 2.0 §5).
     request_id = b"" if raw is None or (error is not None and raw == b"null") else _id(raw)
     return Response(request_id, result, error)
+
+
+def _is_number(raw: bytes) -> bool:
+    """An id of the kind that nearly all are."""
+    return raw.isdigit() and len(raw) < 20
 
 
 def _id(raw: bytes) -> bytes:

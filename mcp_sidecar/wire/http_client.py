@@ -84,8 +84,13 @@ class HttpClient:
 
         Whoever is cancelled while waiting for it has to `give_up`.
         """
-        sock = self._take()
-        return None if sock is None else self._send(sock, method, target, headers, body)
+        while self._idle:
+            # The one used last, so that the others can grow old and be closed.
+            sock = self._idle.pop()
+            if sock.usable:
+                return self._send(sock, method, target, headers, body)
+            sock.drop()
+        return None
 
     def give_up(self, coming: asyncio.Future[Response]) -> None:
         """Nobody waits for this reply any more: its socket is dropped."""
@@ -119,15 +124,6 @@ class HttpClient:
             sock.close()
         for sock in tuple(self._open):
             sock.fail(ConnectionLost("the client was closed", sent=True, reply_started=False))
-
-    def _take(self) -> ClientSocket | None:
-        """The idle socket used last, so that the others can grow old and be closed."""
-        while self._idle:
-            sock = self._idle.pop()
-            if sock.usable:
-                return sock
-            sock.drop()
-        return None
 
     async def _connect(self) -> ClientSocket:
         origin, limits = self._origin, self._limits

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import InvalidCall, Overloaded, SendQueueFull, SidecarError, UnsupportedVersion
-from mcp_sidecar.inbound.chain import Handler
 from mcp_sidecar.inbound.grpc.messages import check_size, execution_number, info
 from mcp_sidecar.inbound.grpc.metadata import RpcCall
 from mcp_sidecar.inbound.grpc.send_queue import SendQueue
@@ -34,7 +34,12 @@ class Conversation:
     """One BiDiStream. `run_call` is the chain (log line, sample) around each request in it; `tasks` owns the tasks."""
 
     def __init__(
-        self, call: RpcCall, settings: GrpcSettings, lifecycle: Lifecycle, run_call: Handler, tasks: asyncio.TaskGroup
+        self,
+        call: RpcCall,
+        settings: GrpcSettings,
+        lifecycle: Lifecycle,
+        run_call: Callable[[Any, Call], Awaitable[Response]],
+        tasks: asyncio.TaskGroup,
     ) -> None:
         self._call = call
         self._settings = settings
@@ -134,7 +139,7 @@ class Conversation:
             principal=self._call.principal,
         )
         try:
-            response: Response = await self._run_call(call, (request, self._server, _Frames(self._queue)))
+            response: Response = await self._run_call((request, self._server, _Frames(self._queue)), call)
             self._queue.put(pb.ServerFrame(message_json=response.encode(request.id), info=info(call)))
         except SendQueueFull:
             return  # `run` has seen it

@@ -16,6 +16,7 @@ _EXECUTION: dict[Execution, pb.Execution] = {
     Execution.UNKNOWN: pb.EXECUTION_UNKNOWN,
     Execution.DONE: pb.EXECUTION_DONE,
 }
+_DONE = pb.EXECUTION_DONE
 _DEFAULT_ID = b"1"
 _COMPLETE = frozenset(modern_meta())
 _SPOKEN = modern_meta()[eras.META_VERSION]
@@ -100,7 +101,7 @@ def info(call: Call) -> pb.CallInfo:
         connection_id=call.connection_id,
         protocol_version=call.protocol_version,
         from_cache=call.from_cache,
-        execution=execution_number(call.execution),
+        execution=_DONE if call.execution is Execution.DONE else execution_number(call.execution),
     )
 
 

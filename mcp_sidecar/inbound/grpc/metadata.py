@@ -6,12 +6,13 @@ from typing import Any, TypeAlias
 
 import grpc.aio
 
-from mcp_sidecar.call import Call, Deadline, fit_request_id, new_request_id, trace
+from mcp_sidecar.call import NO_TRACE, Call, Deadline, fit_request_id, new_request_id, trace
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 REQUEST_ID = "x-request-id"
 EXECUTION = "mcp-sidecar-execution"
 ERROR_CODE = "mcp-error-code"
+_READ = frozenset((REQUEST_ID, "traceparent", "tracestate", "baggage", "authorization"))
 # C-core rounds a timeout up on its way, by one part in a hundred at most: the client gives up sooner than we are told.
 _KEPT = 0.99
 
@@ -26,15 +27,20 @@ def read_call(rpc: str, context: Context) -> RpcCall:
     """The call behind a context."""
     given: dict[str, str] = {}
     for key, value in context.invocation_metadata() or ():
-        if isinstance(value, str):
+        if key in _READ and isinstance(value, str):
             given.setdefault(key, value)
     left = context.time_remaining()
     return RpcCall(
         rpc=rpc,
-        request_id=fit_request_id(given.get(REQUEST_ID)) or new_request_id(),
+        request_id=(fit_request_id(given.get(REQUEST_ID)) if given else None) or new_request_id(),
         peer=context.peer(),
         deadline=None if left is None else Deadline.after(left * _KEPT),
-        trace=trace(given.get("traceparent"), given.get("tracestate"), given.get("baggage")),
+        trace=trace(given.get("traceparent"), given.get("tracestate"), given.get("baggage")) if given else NO_TRACE,
         authorization=given.get("authorization"),
         context=context,
     )
+
+
+def say_done(call: RpcCall) -> None:
+    """Have the trailers of a success say so."""
+    call.context.set_trailing_metadata(((REQUEST_ID, call.request_id), (EXECUTION, "done")))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import grpc
@@ -15,7 +16,7 @@ from google.protobuf.message import DecodeError
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import InvalidCall, UnknownMethod
 from mcp_sidecar.inbound.chain import Chain, Handler
-from mcp_sidecar.inbound.grpc.metadata import EXECUTION, REQUEST_ID, RpcCall, read_call
+from mcp_sidecar.inbound.grpc.metadata import RpcCall, read_call, say_done
 from mcp_sidecar.inbound.grpc.status import recover
 from mcp_sidecar.settings import LARGEST, GrpcSettings, KeepaliveSettings
 
@@ -111,14 +112,14 @@ class Registrar:
     def _compose(self, rpc: str, handler: Any) -> Any:
         behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         read = _reader(handler.request_deserializer, streaming=handler.request_streaming)
-        run = self._chain.around(_leaf(behaviour, self._pick, read), recover)
-
-        async def entered(request: Any, context: Any) -> Any:
-            return await run(read_call(rpc, context), request)
-
+        run = _around(self._chain, _leaf(behaviour, self._pick, read), rpc)
         wrap = _KINDS[handler.request_streaming, handler.response_streaming]
         # Parsed by gRPC, what is no message would fail before the chain: no log line, and Python's words to the client.
-        return wrap(entered, None, handler.response_serializer)
+        return wrap(run, None, handler.response_serializer)
+
+
+def _around(chain: Chain, handler: Handler, rpc: str) -> Callable[[Any, Any], Coroutine[Any, Any, Any]]:
+    return chain.around(handler, recover, arrive=partial(read_call, rpc), conclude=say_done)
 
 
 _KINDS: dict[tuple[bool, bool], Callable[..., Any]] = {
@@ -167,21 +168,10 @@ def _leaf(behaviour: Callable[..., Any], pick: Callable[[RpcCall], object], read
             async with aclosing(behaviour(read(request), pick(call))) as messages:
                 async for message in messages:
                     await call.context.write(message)
-            _say_done(call)
 
         return drain
 
-    async def run(call: Call, request: Any) -> Any:
-        assert isinstance(call, RpcCall)  # noqa: S101
-        answer = await behaviour(read(request), pick(call))
-        _say_done(call)
-        return answer
-
-    return run
-
-
-def _say_done(call: RpcCall) -> None:
-    call.context.set_trailing_metadata(((REQUEST_ID, call.request_id), (EXECUTION, "done")))
+    return lambda call, request: behaviour(read(request), pick(call))  # type: ignore[arg-type]  # an RpcCall always
 
 
 class Unknown(grpc.GenericRpcHandler):
@@ -196,13 +186,8 @@ class Unknown(grpc.GenericRpcHandler):
         async def refuse(_call: Call, _request: Any) -> None:
             raise UnknownMethod(f"there is no RPC {rpc[:128]}")
 
-        run = self._chain.around(refuse, recover)
-
-        async def entered(_requests: Any, context: Any) -> None:
-            await run(read_call(rpc[:128], context), None)
-
         # Streaming both ways fits whatever kind of call the client believes in.
-        return grpc.stream_stream_rpc_method_handler(entered)
+        return grpc.stream_stream_rpc_method_handler(_around(self._chain, refuse, rpc[:128]))
 
 
 def the_call(call: RpcCall) -> RpcCall:

@@ -58,7 +58,7 @@ class HttpFace:
             trace=opening.trace,
             authorization=opening.authorization,
         )
-        return self._run(call, Post(request, opening, reply, call.request_id, self._silence))
+        return self._run(Post(request, opening, reply, call.request_id, self._silence), call)
 
     async def _show(self, page: Page, request: Request, reply: Reply) -> None:
         try:
