@@ -22,6 +22,8 @@ from mcp_sidecar.logs import Line, Log
 Handler = Callable[[Call, Any], Awaitable[Any]]
 Recover = Callable[[Call, Any, SidecarError, BaseException], Awaitable[Any]]
 """Turns a failure, by our name and as it was raised, into an answer; raises what has to go further."""
+Conclude = Callable[[Any, Any, Any], Awaitable[None] | None]
+"""Takes call, request and what the handler returned; what it returns is awaited."""
 
 
 async def pass_on(_call: Call, _request: Any, _failure: SidecarError, error: BaseException) -> Any:
@@ -50,11 +52,12 @@ class Chain:
         recover: Recover = pass_on,
         *,
         arrive: Callable[[Any], Call] = _as_it_is,
-        conclude: Callable[[Any], None] | None = None,
+        conclude: Conclude | None = None,
     ) -> Callable[[Any, Any], Coroutine[Any, Any, Any]]:
         """The handler with everything around it, taking a request and its origin; done once, when it is registered.
 
-        `arrive` makes a call of the origin, which may be the call itself; `conclude` is told of a success.
+        `arrive` makes a call of the origin, which may be the call itself; `conclude` is told of a success before it
+        counts as one.
         """
         ended = self._ledger.ended
         admit = self._admit if self._authenticator is not None else None
@@ -65,8 +68,8 @@ class Chain:
                 if admit is not None:
                     await admit(call)
                 answer = await handler(call, request)
-                if conclude is not None:
-                    conclude(call)
+                if conclude is not None and (rest := conclude(call, request, answer)) is not None:
+                    await rest
             except BaseException as error:  # noqa: BLE001  # the call's boundary
                 failure = named(error, call)
                 ended(call, failure, error)

@@ -15,6 +15,8 @@ OK = "OK"
 
 # Codes of our own lie outside of what JSON-RPC and MCP reserve: -31000 minus the gRPC number.
 _OWN = -31000
+# A caller's clock runs before ours does: so shortly before the deadline it is the deadline that cancels.
+_HEAD_START_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def named(error: BaseException, call: Call) -> SidecarError:
     if isinstance(error, SidecarError):
         return error
     if isinstance(error, asyncio.CancelledError | Disconnected):
-        if call.deadline is not None and call.deadline.remaining() <= 0:
+        if call.deadline is not None and call.deadline.remaining() <= _HEAD_START_SECONDS:
             return errors.DeadlineExceeded("the deadline passed", execution=call.execution)
         return errors.Cancelled("the call was cancelled", execution=call.execution)
     return errors.Bug(f"internal error; request id {call.request_id}", execution=call.execution)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mcp_sidecar.call import NO_TRACE, Call
+from mcp_sidecar.call import Call, Trace
 from mcp_sidecar.directory import Endpoint
 from mcp_sidecar.errors import (
     Execution,
@@ -37,10 +37,12 @@ class Credential:
 
 def call_headers(call: Call) -> bytes:
     """What of a caller's request may travel upstream as headers, and nothing else."""
-    block = b"x-request-id: %b\r\n" % call.request_id.encode()
-    trace = call.trace
-    if trace is NO_TRACE:
-        return block
+    return b"x-request-id: %b\r\n%b" % (call.request_id.encode(), trace_headers(call.trace))
+
+
+def trace_headers(trace: Trace) -> bytes:
+    """The trace context, as far as there is one."""
+    block = b""
     if trace.traceparent:
         block += b"traceparent: %b\r\n" % trace.traceparent.encode()
         if trace.tracestate:

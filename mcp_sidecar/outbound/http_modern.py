@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 
-from mcp_sidecar.call import Call
+from mcp_sidecar.call import NO_TRACE, Call
 from mcp_sidecar.directory import Endpoint
 from mcp_sidecar.errors import Execution, UpstreamUnavailable
 from mcp_sidecar.outbound import http
@@ -87,7 +87,9 @@ class ModernLink:
                 response.close()
 
     def _headers(self, request: jsonrpc.Request, call: Call) -> bytes:
-        block = b"%b%bmcp-method: %b\r\n" % (self._fixed, http.call_headers(call), request.method.encode())
+        told = b"" if call.trace is NO_TRACE else http.trace_headers(call.trace)
+        parts = (self._fixed, call.request_id.encode(), told, request.method.encode())
+        block = b"%bx-request-id: %b\r\n%bmcp-method: %b\r\n" % parts
         if (name := call.name or headers.name_of(request)) is not None:
             block = b"%bmcp-name: %b\r\n" % (block, headers.encode(name))
         if call.mirrored:

@@ -41,6 +41,6 @@ def read_call(rpc: str, context: Context) -> RpcCall:
     )
 
 
-def say_done(call: RpcCall) -> None:
+def say_done(call: RpcCall, _request: object, _answer: object) -> None:
     """Have the trailers of a success say so."""
     call.context.set_trailing_metadata(((REQUEST_ID, call.request_id), (EXECUTION, "done")))

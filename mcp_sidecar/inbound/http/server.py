@@ -15,6 +15,7 @@ from mcp_sidecar.inbound.http.guard import Guard, Refused
 from mcp_sidecar.inbound.http.modern import TEXT, Post
 from mcp_sidecar.inbound.http.opening import Opening, read_opening
 from mcp_sidecar.inbound.http.silence import Silence
+from mcp_sidecar.protocol.jsonrpc import Response
 from mcp_sidecar.wire.faults import Disconnected
 from mcp_sidecar.wire.http_server import Reply, Request
 
@@ -42,7 +43,7 @@ class HttpFace:
         self._guard = guard
         self._pages = pages or {}
         self._silence = Silence(keep_alive)
-        self._run = chain.around(self._exchange, recover)
+        self._run = chain.around(self._exchange, recover, conclude=_answer)
 
     def __call__(self, request: Request, reply: Reply) -> Awaitable[object]:
         """Answer one request, whatever it is."""
@@ -68,19 +69,13 @@ class HttpFace:
             return
         await page(request, reply)
 
-    async def _exchange(self, call: Call, post: Post) -> None:
+    def _exchange(self, call: Call, post: Post) -> Awaitable[Response | None]:
+        """The response to come, None for a notification; raises what can be refused at once."""
         server = post.opening.server
         if server is None:
             server = self._check(post.request, post.opening)
         message = modern.read(post, call)
-        if not message.id:
-            post.accept()
-            return
-        response = await self._engine.run(call, message, server, post)
-        if post.reply.started:
-            await post.end_stream(response)
-        else:
-            post.answer(response)
+        return self._engine.run(call, message, server, post) if message.id else _nothing()
 
     def _check(self, request: Request, opening: Opening) -> str:
         """May this head come in at all? Returns the server it names; raises `Refused`."""
@@ -89,6 +84,20 @@ class HttpFace:
         self._guard.check_types(request.head)
         opening.server = server
         return server
+
+
+async def _nothing() -> None:
+    """A notification has no response, and this revision has none on HTTP that a server would have to hear."""
+
+
+def _answer(_call: Call, post: Post, response: Response | None) -> Awaitable[None] | None:
+    if response is None:
+        post.accept()
+    elif post.reply.started:
+        return post.end_stream(response)
+    else:
+        post.answer(response)
+    return None
 
 
 def _server(path: str) -> str:
