@@ -180,7 +180,7 @@ def _line(call: Call, level: str, code: str, execution: str, seconds: float) -> 
         execution,
         round(seconds * 1000, 2),
         call.request_id,
-        call.trace.traceparent[3:35],
+        call.trace.trace_id,
         call.peer,
         call.principal.subject[:128],
     )

@@ -32,7 +32,10 @@ _NO_HEADERS: Final = Headers([])
 
 @dataclass(slots=True, eq=False)
 class Head:
-    """All of a request but its body, shared by every request with the same head. `path` and `query` are as sent."""
+    """All of a request but its body, shared by the requests whose heads differ in Content-Length at most.
+
+    `path` and `query` are as sent.
+    """
 
     method: str
     path: str

@@ -71,7 +71,7 @@ class ServerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._reply is None and not self._full and not self._lingering:
-            if self._phase is _BETWEEN and (parts := split(data)) is not None:
+            if self._parser.phase is _BETWEEN and (parts := split(data)) is not None:
                 head = self._service.heads.get(parts[0])
                 if head is not None and len(parts[1]) <= self._service.limits.body_bytes:
                     self._begin(Request(head, parts[1], self._peer))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.inbound.http.posts import META, exchanged, headers_of, message, post, written
+from tests.inbound.http.posts import META, Answer, exchanged, headers_of, message, post, written
 from tests.support.fake_server import FakeServer
 from tests.support.sidecar import Sidecar
+from tests.wire.loopback import dial
 
 MISMATCH = (400, -32020)
 BAD_PARAMS = (400, -32602)
@@ -170,3 +173,35 @@ async def test_what_the_server_says_of_a_wrong_parameter_header_reaches_the_clie
         assert answer.facts == MISMATCH, answer
         assert answer.headers["mcp-sidecar-execution"] == "done"  # the server has answered
         assert up.executions == []
+
+
+@pytest.mark.covers("B-41")
+async def test_a_head_that_agreed_once_is_held_to_the_next_body_too():
+    """What was concluded from a head holds for bodies that say the same, and for no others."""
+    other_meta = message(params={"name": "echo", "arguments": {"text": "hi"}, "_meta": {**META, "x": 1}})
+    no_version = message(params={"name": "echo", "_meta": without("Version")})
+    async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
+        url = sidecar.url("up")
+        async with dial(urlsplit(url).port or 0) as peer:
+
+            async def facts(body: bytes) -> tuple[int, int | None]:
+                await peer.send(written(url, compact(body), headers_of(CALL)))
+                answer = await peer.answer()
+                return Answer(
+                    answer.status, {key.decode(): value.decode() for key, value in answer.headers.items()}, answer.body
+                ).facts
+
+            assert await facts(CALL) == (200, None)
+            assert await facts(CALL) == (200, None)
+            assert await facts(message(params={"name": "other", "arguments": {}})) == MISMATCH
+            assert await facts(other_meta) == (200, None)
+            assert await facts(no_version) == BAD_PARAMS
+            assert await facts(LIST) == MISMATCH
+            assert await facts(message(params={"arguments": {}})) == BAD_PARAMS
+            assert await facts(CALL) == (200, None)
+        assert len(up.executions) == 4
+
+
+def compact(body: bytes) -> bytes:
+    """As most clients write JSON."""
+    return json.dumps(json.loads(body), separators=(",", ":")).encode()
