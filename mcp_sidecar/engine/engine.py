@@ -284,20 +284,18 @@ class _Unbounded(nullcontext[None]):
         self.at = at
 
 
-class _SoFar:
+class _SoFar(msgspec.Struct, eq=False, gc=False):
     """What a call has come to: a call that has spoken cannot be repeated unheard."""
 
-    attempts = 1
-    may_have_run = False
-    used = False
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
+    sink: Sink
+    attempts: int = 1
+    may_have_run: bool = False
+    used: bool = False
 
     async def notify(self, method: str, message: bytes) -> None:
         self.used = True
-        await self._sink.notify(method, message)
+        await self.sink.notify(method, message)
 
     async def ask(self, request: Request) -> Response:
         self.used = True
-        return await self._sink.ask(request)
+        return await self.sink.ask(request)

@@ -78,9 +78,16 @@ class ModernLink:
                 self._client.give_up(coming)
             raise
         try:
-            return self._answer(response, request_id, call) or await self._outcome(
-                response, request_id, token, call, sink
-            )
+            # The answer in one piece, as mostly. Whatever else it is, `_outcome` reads it again.
+            if (
+                (whole := response.body) is not None
+                and response.status == 200
+                and response.headers.get(b"content-type") == http.JSON
+                and (answer := jsonrpc.usual_response(whole, request_id)) is not None
+            ):
+                call.execution = Execution.DONE
+                return answer
+            return await self._outcome(response, request_id, token, call, sink)
         finally:
             # Closing an unfinished reply is how this revision cancels (basic/patterns/cancellation).
             if not response.complete:
@@ -95,16 +102,6 @@ class ModernLink:
         if call.mirrored:
             block += b"".join([b"%b: %b\r\n" % pair for pair in call.mirrored])
         return block
-
-    def _answer(self, response: Response, request_id: bytes, call: Call) -> jsonrpc.Response | None:
-        """The answer, if the reply is nothing else and all of it is there, as mostly; else nothing has been done."""
-        if response.body is None or response.status != 200 or response.headers.get(b"content-type") != http.JSON:
-            return None
-        message = http.parse(response.body, self._endpoint)
-        if not isinstance(message, jsonrpc.Response) or message.id != request_id:
-            return None
-        call.execution = Execution.DONE
-        return message
 
     async def _outcome(
         self, response: Response, request_id: bytes, token: bytes | None, call: Call, sink: Sink

@@ -129,8 +129,25 @@ def parse(data: bytes) -> Message:
     elif request_id and found.jsonrpc == "2.0":
         result = bytes(found.result)
         if result and shortest + len(result) + 10 == len(data):
-            return Response(request_id if _is_number(request_id) else _id(request_id), result)
+            return Response(_id(request_id), result)
     return _parse_carefully(data)
+
+
+def usual_response(data: bytes, request_id: bytes) -> Response | None:
+    """The successful response to `request_id`, if `data` is one in compact JSON; None for any other message."""
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+        return None
+    try:
+        if not data.isascii():
+            data.decode()
+        found = _envelope.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    result = bytes(found.result)
+    shortest = _BARE + len(request_id) + len(result) + 16
+    if bytes(found.id) != request_id or shortest != len(data) or not result or found.jsonrpc != "2.0":
+        return None
+    return Response(request_id, result)
 
 
 def _parse_carefully(data: bytes) -> Message:

@@ -8,7 +8,10 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Protocol, cast
 
+import msgspec
+
 from mcp_sidecar.wire.faults import ConnectionLost, ReplyTooLarge, WireFault
+from mcp_sidecar.wire.headers import Headers
 from mcp_sidecar.wire.heads import Heads, split
 from mcp_sidecar.wire.limits import ClientLimits
 from mcp_sidecar.wire.outbox import Outbox
@@ -31,26 +34,24 @@ class Home(Protocol):
     def gone(self, sock: ClientSocket) -> None: ...
 
 
-class Response:
+class Response(msgspec.Struct, eq=False):
     """A reply whose head is there. Read it with `read` or with `next_chunk`/`chunks`, by one task, then `close` it.
 
     The body methods raise `ConnectionLost`, `BadReply` and `ReplyTooLarge`. Cancelling one of them drops the socket.
     """
 
-    # Defaults in the class and not in `__init__`: most replies arrive whole and need none of their own.
-    _waiting = 0  # bytes in `_parts`, as far as they count towards a limit
-    _whole = False  # `read` collects everything
+    _socket: ClientSocket
+    status: int
+    headers: Headers
+    _parts: list[bytes]
+    body: bytes | None = None
+    """The body, if all of it came with the head; the methods give it too."""
+    complete: bool = False
+    """The socket has no more to do with it."""
+    _waiting: int = 0  # bytes in `_parts`, as far as they count towards a limit
+    _whole: bool = False  # `read` collects everything
     _fault: WireFault | None = None
     _waiter: asyncio.Future[None] | None = None
-
-    def __init__(self, sock: ClientSocket, head: ReplyHead, body: bytes | None = None) -> None:
-        self.status, self.headers = head
-        self.body = body
-        """The body, if all of it came with the head; the methods give it too."""
-        self._socket = sock
-        self._parts = [] if body is None else [body]
-        self.complete = body is not None
-        """The socket has no more to do with it."""
 
     async def read(self) -> bytes:
         """What is left of the body. Raises `ReplyTooLarge` beyond `ClientLimits.reply_bytes`."""
@@ -242,7 +243,8 @@ class ClientSocket(asyncio.Protocol):
             waiter, self._waiter = self._waiter, None
             self._release()
             if waiter is not None and not waiter.done():
-                waiter.set_result(Response(self, head, parts[1]))
+                body = parts[1]
+                waiter.set_result(Response(self, head.status, head.headers, [body], body, complete=True))
             return
         self._parser.expect()
         self._head = None
@@ -291,7 +293,7 @@ class ClientSocket(asyncio.Protocol):
     def head_came(self, head: ReplyHead) -> None:
         self._ended = False
         self._head = head
-        self._response = Response(self, head)
+        self._response = Response(self, head.status, head.headers, [])
 
     def body_came(self, part: bytes) -> None:
         if self._response is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http
 from typing import Final, Protocol
 
+import msgspec
+
 from mcp_sidecar.wire.faults import Disconnected
 
 _STATUS_LINES: Final = {
@@ -49,7 +51,7 @@ def status_line(status: int) -> bytes:
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Status\r\n" % status
 
 
-class Reply:
+class Reply(msgspec.Struct, eq=False):
     """The answer to one request: either `send`, or `start`, any number of `write`, `end`.
 
     Calls out of this order raise `RuntimeError`. Once the client is gone `send` and `end` do nothing and `write` raises
@@ -57,21 +59,20 @@ class Reply:
     Content-Length, Transfer-Encoding and Connection are written here.
     """
 
-    # Defaults in the class and not in `__init__`: most replies need no more than a few of their own.
-    started = False
-    ended = False
-    _chunked = False
-
-    def __init__(self, outlet: Outlet, method: str, old: bool) -> None:
-        self._outlet = outlet
-        self._headless = method == "HEAD"
-        self._old = old
+    outlet: Outlet
+    silent: bool
+    """No body leaves, whatever is sent: the request is a HEAD, or the status has none."""
+    old: bool
+    """HTTP/1.0: no chunks."""
+    started: bool = False
+    ended: bool = False
+    chunked: bool = False
 
     def send(self, status: int, lines: bytes, body: bytes) -> None:
         """The complete answer."""
         if self.started:
             raise RuntimeError("the answer has begun already")
-        outlet = self._outlet
+        outlet = self.outlet
         if status in _BODILESS:
             body = framing = b""
         else:
@@ -80,7 +81,7 @@ class Reply:
             framing += _CLOSE
         top = b"%b%b%b\r\n" % (_STATUS_LINES.get(status) or status_line(status), lines, framing)
         self.started = self.ended = True
-        if self._headless:
+        if self.silent:
             outlet.transmit(top)
         elif len(body) < _JOIN_BYTES:
             outlet.transmit(top + body)
@@ -93,37 +94,37 @@ class Reply:
         if self.started:
             raise RuntimeError("the answer has begun already")
         # HTTP/1.0 knows no chunks: there the end of the connection is the end of the body, and it closes anyway.
-        chunked = not self._old and status not in _BODILESS
+        chunked = not self.old and status not in _BODILESS
         framing = b"transfer-encoding: chunked\r\n" if chunked else b""
-        if self._outlet.closing:
+        if self.outlet.closing:
             framing += _CLOSE
         top = b"%b%b%b\r\n" % (status_line(status), lines, framing)
-        self._chunked = chunked
-        self._headless = self._headless or status in _BODILESS
+        self.chunked = chunked
+        self.silent = self.silent or status in _BODILESS
         self.started = True
-        self._outlet.transmit(top)
+        self.outlet.transmit(top)
 
     async def write(self, chunk: bytes) -> None:
         """A piece of the body; returns when more may be written. Raises `Disconnected`."""
         if not self.started or self.ended:
             raise RuntimeError("write() belongs between start() and end()")
-        outlet = self._outlet
+        outlet = self.outlet
         if outlet.lost:
             raise Disconnected("the client is gone")
         # An empty chunk would be the end of the body.
-        if chunk and not self._headless:
-            outlet.transmit(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
+        if chunk and not self.silent:
+            outlet.transmit(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self.chunked else chunk)
             await outlet.writable()
 
     def offer(self, chunk: bytes) -> None:
         """A piece of the body that may as well be left out: it is, unless it can leave at once. Never waits."""
-        if self.started and not self.ended and not self._headless and self._outlet.unhindered:
-            self._outlet.transmit(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
+        if self.started and not self.ended and not self.silent and self.outlet.unhindered:
+            self.outlet.transmit(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self.chunked else chunk)
 
     def end(self) -> None:
         """The streamed answer is complete."""
         if not self.started or self.ended:
             raise RuntimeError("end() belongs after start(), once")
         self.ended = True
-        if self._chunked and not self._headless:
-            self._outlet.transmit(b"0\r\n\r\n")
+        if self.chunked and not self.silent:
+            self.outlet.transmit(b"0\r\n\r\n")

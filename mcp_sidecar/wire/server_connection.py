@@ -251,7 +251,7 @@ class ServerConnection(asyncio.Protocol):
     def _begin(self, request: Request) -> None:
         head = request.head
         self.closing = not head.persistent or self._service.draining
-        reply = self._reply = Reply(self, head.method, head.old)
+        reply = self._reply = Reply(self, head.method == "HEAD", head.old)
         self._due = request, reply
         if self._asked is None:
             self._engage()

@@ -162,7 +162,7 @@ async def test_only_processes_of_this_pod_may_drain(peer):
         page = DrainPage(Drain(lifecycle, plan(DrainSettings(lame_duck=0, grace=0), None), tasks), lifecycle)
         await page(
             Request(Head("POST", "/api/drain", "", Headers([])), b'{"wait_seconds": 5}', peer),
-            Reply(paper, "POST", old=False),
+            Reply(paper, silent=False, old=False),
         )
     allowed = peer in LOCAL
     assert paper.sent.startswith(b"HTTP/1.1 200 " if allowed else b"HTTP/1.1 403 ")
