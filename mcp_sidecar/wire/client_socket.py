@@ -12,7 +12,7 @@ import msgspec
 
 from mcp_sidecar.wire.faults import ConnectionLost, ReplyTooLarge, WireFault
 from mcp_sidecar.wire.headers import Headers
-from mcp_sidecar.wire.heads import Heads, split
+from mcp_sidecar.wire.heads import Heads
 from mcp_sidecar.wire.limits import ClientLimits
 from mcp_sidecar.wire.outbox import Outbox
 from mcp_sidecar.wire.reply_parser import ReplyHead, ReplyParser
@@ -238,12 +238,11 @@ class ClientSocket(asyncio.Protocol):
             self._read(data)
             return
         self._fresh = False
-        parts = split(data)
-        if parts is not None and (head := self._home.heads.get(parts[0])) is not None:
+        if (known := self._home.heads.recall(data)) is not None:
+            head, body = known
             waiter, self._waiter = self._waiter, None
             self._release()
             if waiter is not None and not waiter.done():
-                body = parts[1]
                 waiter.set_result(Response(self, head.status, head.headers, [body], body, complete=True))
             return
         self._parser.expect()

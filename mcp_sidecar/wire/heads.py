@@ -6,7 +6,7 @@ that has passed, but for the digits of Content-Length, means the same and needs 
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -17,17 +17,39 @@ _LONGEST: Final = 4096
 _MOST: Final = 256
 
 
-class Heads(dict[bytes, T]):
-    """What heads meant, by the first half of `split`; at most 256 of at most 4 KiB. For one listener or one origin."""
+class Heads(Generic[T]):
+    """What heads meant, at most 256 of at most 4 KiB. For one listener or one origin."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, T] = {}
+        self._exact: dict[bytes, tuple[T, int]] = {}  # the same with their lengths: found at once when those repeat too
+
+    def __len__(self) -> int:
+        return max(len(self._known), len(self._exact))
+
+    def recall(self, data: bytes) -> tuple[T, bytes] | None:
+        """What the head meant, and the body, if `data` is exactly one message and its head is known."""
+        end = data.find(_END) + len(_END)
+        exact = self._exact.get(data[:end])
+        if exact is not None:
+            return (exact[0], data[end:]) if len(data) == end + exact[1] else None
+        parts = split(data)
+        if parts is None or (meaning := self._known.get(parts[0])) is None:
+            return None
+        # Whoever never repeats a head pushes out those who do; they are learnt again with their next message.
+        if len(self._exact) >= _MOST:
+            self._exact.clear()
+        self._exact[data[:end]] = meaning, len(parts[1])
+        return meaning, parts[1]
 
     def learn(self, data: bytes, meaning: T) -> None:
         """Remember what a head meant; `data` was read as one message, from its first byte to its last."""
         parts = split(data)
         if parts is not None:
-            if len(self) >= _MOST:
-                # Whoever never repeats a head pushes out those who do; they are learnt again with their next message.
-                self.clear()
-            self[parts[0]] = meaning
+            if len(self._known) >= _MOST:
+                self._known.clear()
+                self._exact.clear()
+            self._known[parts[0]] = meaning
 
 
 def split(data: bytes) -> tuple[bytes, bytes] | None:

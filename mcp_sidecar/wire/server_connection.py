@@ -7,7 +7,6 @@ from collections import deque
 from typing import Final, cast
 
 from mcp_sidecar.wire.faults import Disconnected
-from mcp_sidecar.wire.heads import split
 from mcp_sidecar.wire.reply import Reply, status_line
 from mcp_sidecar.wire.request_parser import Phase, Refused, Request, RequestParser
 from mcp_sidecar.wire.service import Service
@@ -71,10 +70,10 @@ class ServerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._reply is None and not self._full and not self._lingering:
-            if self._parser.phase is _BETWEEN and (parts := split(data)) is not None:
-                head = self._service.heads.get(parts[0])
-                if head is not None and len(parts[1]) <= self._service.limits.body_bytes:
-                    self._begin(Request(head, parts[1], self._peer))
+            if self._parser.phase is _BETWEEN and (known := self._service.heads.recall(data)) is not None:
+                head, body = known
+                if len(body) <= self._service.limits.body_bytes:
+                    self._begin(Request(head, body, self._peer))
                     return
             self._take(data)
         elif not self._lingering:

@@ -59,7 +59,21 @@ def test_heads_are_forgotten_before_there_are_too_many():
     for number in range(1000):
         heads.learn(message(b"a", HEAD.replace(b"/p", b"/%d" % number)), number)
         assert len(heads) <= 256
-    assert 999 in heads.values()
+    for length in range(1000):
+        data = message(b"a" * length, HEAD.replace(b"/p", b"/999"))
+        assert heads.recall(data) == heads.recall(data) == (999, b"a" * length)
+        assert len(heads) <= 256
+
+
+def test_a_head_known_with_its_length_is_no_message_with_less_or_more_behind_it():
+    heads: Heads[int] = Heads()
+    heads.learn(message(b"abc"), 1)
+    for _ in range(2):
+        assert heads.recall(message(b"abc")) == (1, b"abc")
+        assert heads.recall(message(b"abc")[:-1]) is None
+        assert heads.recall(message(b"abc") + b"d") is None
+        assert heads.recall(message(b"abc") * 2) is None
+    assert heads.recall(message(b"abc", HEAD.replace(b"A: b", b"A: c"))) is None
 
 
 async def test_a_request_with_a_known_head_is_the_request_that_it_was():
