@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 import uvloop
 
+from mcp_sidecar import priority
 from mcp_sidecar.directory import Directory, Endpoint, Upstream
 from mcp_sidecar.drain import Drain, Plan, plan
 from mcp_sidecar.engine.engine import Engine
@@ -49,6 +50,7 @@ def run(settings: Settings, *, ready_file: Path | None = None, pod_grace: float 
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         loop = runner.get_loop()
+        priority.start_helpers()  # the log's thread and those of gRPC
         writer = Writer(sys.stdout.fileno(), loop.call_later)
         text = settings.log.format == "text" or (settings.log.format == "auto" and sys.stdout.isatty())
         log = Log(writer, settings.log.level, text=text, dropped=lambda: writer.dropped, later=loop.call_later)
@@ -69,6 +71,7 @@ async def _main(
     stop = _on_signals(log, flush)
 
     def started(bound: Bound) -> None:
+        priority.end_helpers()
         gc.collect()
         gc.freeze()  # what exists now lives for ever; collections need not look at it again
         # A call makes hundreds of objects and no cycles: collecting every 700 allocations is work for nothing.

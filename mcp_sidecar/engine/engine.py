@@ -31,7 +31,7 @@ from mcp_sidecar.lifecycle import Lifecycle, Phase
 from mcp_sidecar.outbound.backoff import Backoff
 from mcp_sidecar.outbound.connection import Connection
 from mcp_sidecar.outbound.dialer import Dialer
-from mcp_sidecar.outbound.http_modern import EraChanged
+from mcp_sidecar.outbound.http import EraChanged
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, headers, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
@@ -127,7 +127,7 @@ class Engine:
     ) -> Response | None:
         """What follows a failed attempt: another (None), or the server's answer, or the failure is raised."""
         if isinstance(failure, EraChanged):
-            if so_far.attempts > 1 or not await self._speaks_other_era(upstream, Deadline(stay.at)):
+            if so_far.attempts > 1 or not await self._speaks_other_era(upstream, failure.era, Deadline(stay.at)):
                 call.execution = Execution.DONE
                 return Response(request.id, error=failure.answer.error)
         elif (
@@ -160,13 +160,13 @@ class Engine:
         message = f"the MCP server {call.server!r} did not answer in time"
         return DeadlineExceeded(message, execution=call.execution, metadata={"server": call.server})
 
-    async def _speaks_other_era(self, upstream: Upstream, deadline: Deadline) -> bool:
-        """Ask the server anew what it speaks; True when that is something else than it was."""
+    async def _speaks_other_era(self, upstream: Upstream, era: eras.Era, deadline: Deadline) -> bool:
+        """Ask the server anew what it speaks; True when that is another era."""
         endpoint = upstream.endpoints[0]
         self._dialer.prober.forget(endpoint)
         connection = await self._dialer.lease(upstream, b"{}", deadline)
         self._dialer.give_back(upstream, connection)
-        return connection.link.era is not eras.Era.MODERN
+        return connection.link.era is not era
 
     async def _listen(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Response:
         """A subscription lasts until its caller or the server ends it, or the sidecar drains."""

@@ -80,6 +80,10 @@ class Chain:
 
         return run
 
+    def refused(self, call: Call, failure: SidecarError) -> None:
+        """A call failed before there was anything to hand to a handler."""
+        self._ledger.ended(call, failure)
+
     async def _admit(self, call: Call) -> None:
         """Find out who calls; refuse those who cannot be known."""
         if not (self._exempt and call.rpc.startswith(self._exempt)):

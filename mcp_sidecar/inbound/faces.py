@@ -11,7 +11,7 @@ from mcp_sidecar.inbound.http.server import HttpFace
 from mcp_sidecar.inbound.parts import Parts
 from mcp_sidecar.inbound.probes import probes
 from mcp_sidecar.settings import Settings
-from mcp_sidecar.wire.http_server import Handle, Listener
+from mcp_sidecar.wire.http_server import Handle, Listener, OnRefusal, unheard
 from mcp_sidecar.wire.limits import ServerLimits
 
 OFF = "off"
@@ -52,17 +52,21 @@ class Faces:
         limits = ServerLimits(
             body_bytes=settings.max_body, header_seconds=settings.header_timeout, idle_seconds=settings.idle_timeout
         )
-        return await self._listen(face, limits, address)
+        return await self._listen(face, limits, address, on_refusal=face.refused)
 
     async def _bind_probes(self, address: str) -> str:
         return await self._listen(
             probes(self._parts.board, self._parts.metrics), ServerLimits(body_bytes=1024), address
         )
 
-    async def _listen(self, handle: Handle, limits: ServerLimits, address: str) -> str:
+    async def _listen(self, handle: Handle, limits: ServerLimits, address: str, on_refusal: OnRefusal = unheard) -> str:
         log = self._parts.log
         listener = Listener(
-            handle, limits, self._parts.tasks, on_fault=lambda fault: log.error("fault", error=repr(fault))
+            handle,
+            limits,
+            self._parts.tasks,
+            on_fault=lambda fault: log.error("fault", error=repr(fault)),
+            on_refusal=on_refusal,
         )
         self._listeners.append(listener)
         if address.startswith("unix:"):

@@ -84,6 +84,19 @@ def status_of(error: SidecarError) -> Status:
     return row
 
 
+def error_data(failure: SidecarError, request_id: str) -> dict[str, object]:
+    """The `data` of the JSON-RPC error that tells of a failure."""
+    if isinstance(failure, errors.UnsupportedVersion):  # as the specification has it (basic/versioning)
+        return {"supported": list(failure.supported), "requested": failure.requested}
+    execution = failure.execution.value
+    data: dict[str, object] = {"reason": failure.reason, "execution": execution, "requestId": request_id}
+    if failure.violations:
+        data["violations"] = [{"field": field, "description": what} for field, what in failure.violations]
+    if failure.retry_after is not None:
+        data["retryAfterMs"] = int(failure.retry_after * 1000)
+    return data
+
+
 def named(error: BaseException, call: Call) -> SidecarError:
     """Any failure as one of ours. Task cancellation is the caller's, or its deadline's; what has no name is a bug."""
     if isinstance(error, SidecarError):

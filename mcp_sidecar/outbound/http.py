@@ -16,12 +16,28 @@ from mcp_sidecar.errors import (
     UpstreamUnavailable,
 )
 from mcp_sidecar.protocol import jsonrpc, sse
+from mcp_sidecar.protocol.eras import Era
 from mcp_sidecar.wire.faults import WireFault
 from mcp_sidecar.wire.http_client import BadReply, ConnectFailed, ConnectionLost, HttpClient, ReplyTooLarge, Response
 
 JSON = b"application/json"
 COMMON_HEADERS = b"content-type: application/json\r\naccept: application/json, text/event-stream\r\n"
 _MAX_RETRY_AFTER = 3600.0
+
+
+class EraChanged(UpstreamUnavailable):
+    """The server refused the request as one of another era than `era`: what is known of it may be out of date.
+
+    `answer` is what it said, for the case that it is not.
+    """
+
+    reason = "UPSTREAM_ERA_CHANGED"
+
+    def __init__(self, server: str, era: Era, answer: jsonrpc.Response) -> None:
+        message = f"the MCP server {server!r} refuses requests of the {era.value} era"
+        super().__init__(message, metadata={"server": server})
+        self.era = era
+        self.answer = answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,13 @@ from mcp_sidecar.errors import Execution, InvalidCall, SidecarError, UpstreamLos
 from mcp_sidecar.outbound import http
 from mcp_sidecar.outbound.flights import Flights
 from mcp_sidecar.outbound.hearing import Hearing, NoStream
-from mcp_sidecar.outbound.legacy_refusals import SessionLost, is_about_session, no_handshake, refused_handshake
+from mcp_sidecar.outbound.legacy_refusals import (
+    SessionLost,
+    is_about_session,
+    may_be_modern,
+    no_handshake,
+    refused_handshake,
+)
 from mcp_sidecar.outbound.link import Ignore, Sink
 from mcp_sidecar.protocol import jsonrpc, sse
 from mcp_sidecar.protocol.eras import LATEST_LEGACY, Era
@@ -160,6 +166,9 @@ class LegacyLink:
             if session.id and response.status == 400 and is_about_session(error):
                 call.execution = Execution.NONE
                 raise SessionLost(f"the MCP server {self._endpoint.upstream!r} lost its session")
+            if response.status == 400 and may_be_modern(error):
+                call.execution = Execution.NONE
+                raise http.EraChanged(self._endpoint.upstream, self.era, error)
             call.execution = Execution.DONE
             return error
         return await self._final(response, session, request_id, call, sink)

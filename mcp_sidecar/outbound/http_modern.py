@@ -7,7 +7,7 @@ import itertools
 
 from mcp_sidecar.call import NO_TRACE, Call
 from mcp_sidecar.directory import Endpoint
-from mcp_sidecar.errors import Execution, UpstreamUnavailable
+from mcp_sidecar.errors import Execution
 from mcp_sidecar.outbound import http
 from mcp_sidecar.outbound.link import Ignore, Sink
 from mcp_sidecar.protocol import headers, jsonrpc
@@ -23,21 +23,6 @@ _VERSION_HEADER = b"mcp-protocol-version: %b\r\n" % LATEST_MODERN.encode()
 # How servers of the other era refuse what they do not know as theirs (basic/versioning, "Era detection"); a server
 # that upgraded past us says -32022.
 _OTHER_ERA = frozenset((INVALID_REQUEST, -32000, UNSUPPORTED_VERSION))
-
-
-class EraChanged(UpstreamUnavailable):
-    """The server refused the request as one of another era: what is known of it may be out of date.
-
-    `answer` is what it said, for the case that it is not.
-    """
-
-    reason = "UPSTREAM_ERA_CHANGED"
-
-    def __init__(self, server: str, answer: jsonrpc.Response) -> None:
-        super().__init__(
-            f"the MCP server {server!r} does not speak {LATEST_MODERN} any more", metadata={"server": server}
-        )
-        self.answer = answer
 
 
 class ModernLink:
@@ -133,7 +118,7 @@ class ModernLink:
         facts = jsonrpc.read_error(error)
         if response.status == 400 and facts and facts[0] in _OTHER_ERA:
             call.execution = Execution.NONE
-            raise EraChanged(self._endpoint.upstream, error)
+            raise http.EraChanged(self._endpoint.upstream, self.era, error)
         call.execution = Execution.DONE
         return error
 

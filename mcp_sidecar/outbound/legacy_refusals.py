@@ -6,6 +6,7 @@ from mcp_sidecar.directory import Endpoint
 from mcp_sidecar.errors import Execution, SidecarError, UpstreamUnavailable
 from mcp_sidecar.outbound import http
 from mcp_sidecar.protocol import jsonrpc
+from mcp_sidecar.protocol.eras import INVALID_PARAMS, MODERN_CODES
 from mcp_sidecar.wire.http_client import Response
 
 _NO_SESSION = -32000
@@ -21,6 +22,15 @@ def is_about_session(error: jsonrpc.Response) -> bool:
     """A refusal in the words of servers that answer 400 where the specification has 404 (TypeScript SDK v1)."""
     said = jsonrpc.read_error(error)
     return said is not None and said[0] == _NO_SESSION and "session" in said[1].lower()
+
+
+def may_be_modern(error: jsonrpc.Response) -> bool:
+    """A refusal, with HTTP 400, as a server of 2026-07-28 sends it to requests without its metadata.
+
+    Servers of 2025 send -32602 with HTTP 200, as a rule.
+    """
+    said = jsonrpc.read_error(error)
+    return said is not None and (said[0] in MODERN_CODES or said[0] == INVALID_PARAMS)
 
 
 async def no_handshake(response: Response, endpoint: Endpoint, request_id: bytes) -> SidecarError:

@@ -243,10 +243,14 @@ class Pool:
 
     def rows(self) -> tuple[Row, ...]:
         """Every connection, in order of age."""
-        idle = sorted((one for one in self._connections.values() if one.idle), key=lambda one: one.used_at)
-        ranks = {one.id: rank for rank, one in enumerate(idle)}
+        ranks = self._ranks()
         rows = [describe(connection, ranks.get(connection.id, -1)) for connection in self.connections()]
         return tuple(sorted(rows, key=lambda row: int(row.id[1:])))
+
+    def _ranks(self) -> dict[str, int]:
+        """The idle connections by id, in the order in which they would have to go."""
+        idle = sorted((one for one in self._connections.values() if one.idle), key=lambda one: one.used_at)
+        return {one.id: rank for rank, one in enumerate(idle)}
 
     def row(self, connection_id: str) -> Row:
         """One connection. Raises `UnknownConnection`."""
@@ -259,8 +263,9 @@ class Pool:
         return lambda: self._watchers.remove(watcher)
 
     def _tell(self, connection: Connection) -> None:
+        row = describe(connection, self._ranks().get(connection.id, -1))
         for watcher in tuple(self._watchers):
-            watcher(describe(connection))
+            watcher(row)
 
     def tick(self, now: float) -> None:
         """Close the sockets and the sessions that nobody used for long enough."""

@@ -19,9 +19,20 @@ from mcp_sidecar.wire.outbox import Outbox
 from mcp_sidecar.wire.reply import Reply, fields
 from mcp_sidecar.wire.request_parser import Head, Request
 from mcp_sidecar.wire.server_connection import ServerConnection
-from mcp_sidecar.wire.service import Handle, Service
+from mcp_sidecar.wire.service import Handle, OnRefusal, Service, unheard
 
-__all__ = ["Disconnected", "Handle", "Head", "Headers", "Listener", "Reply", "Request", "fields"]
+__all__ = [
+    "Disconnected",
+    "Handle",
+    "Head",
+    "Headers",
+    "Listener",
+    "OnRefusal",
+    "Reply",
+    "Request",
+    "fields",
+    "unheard",
+]
 
 _BACKLOG: Final = 1024
 # Connections taken per turn of the loop, so that a flood of them leaves turns for the others.
@@ -33,7 +44,8 @@ class Listener:
 
     `tasks` becomes the parent of every task here and has to outlive the listener: leave it only after `close`.
     A fault of the handler is answered with an empty 500 and handed to `on_fault`; a handler is cancelled when its
-    client disconnects before the answer is complete. `clock` gives monotonic seconds, by default the event loop's.
+    client disconnects before the answer is complete. `on_refusal` hears of requests that no handler sees. `clock` gives
+    monotonic seconds, by default the event loop's.
     """
 
     def __init__(
@@ -43,6 +55,7 @@ class Listener:
         tasks: asyncio.TaskGroup,
         *,
         on_fault: Callable[[BaseException], None],
+        on_refusal: OnRefusal = unheard,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._clock = clock or asyncio.get_running_loop().time
@@ -50,7 +63,7 @@ class Listener:
         self._tasks = tasks
         self._tick = limits.tick_seconds
         self._service = Service(
-            handle, limits, tasks, on_fault, self._clock() + self._tick, Outbox(asyncio.get_running_loop())
+            handle, limits, tasks, on_fault, on_refusal, self._clock() + self._tick, Outbox(asyncio.get_running_loop())
         )
         self._service.quiet.set()
         self._sockets: list[socket.socket] = []

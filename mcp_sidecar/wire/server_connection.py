@@ -361,7 +361,8 @@ class ServerConnection(asyncio.Protocol):
         self._ahead.clear()
         self._parser.forget()
         self._release_held()
-        self.transmit(status_line(refused.status) + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        lines = self._service.on_refusal(self._peer, refused.status, refused.why)
+        self.transmit(b"%b%bcontent-length: 0\r\nconnection: close\r\n\r\n" % (status_line(refused.status), lines))
         self._service.outbox.flush(self._transport)
         self._transport.write_eof()
         if not self._reading:

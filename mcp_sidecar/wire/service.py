@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from mcp_sidecar.wire.server_connection import ServerConnection
 
 Handle = Callable[[Request, Reply], Awaitable[object]]
+OnRefusal = Callable[[str, int, str], bytes]
+"""Told peer, status and reason of a request that is refused before a handler sees it; returns lines for the answer."""
+
+
+def unheard(_peer: str, _status: int, _why: str) -> bytes:
+    """What is done about a refusal where nobody wants to hear of it."""
+    return b""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +39,7 @@ class Service:
     limits: ServerLimits
     tasks: asyncio.TaskGroup
     on_fault: Callable[[BaseException], None]
+    on_refusal: OnRefusal
     now: float
     outbox: Outbox
     draining: bool = False

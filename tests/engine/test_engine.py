@@ -218,6 +218,18 @@ async def test_a_server_that_went_back_to_the_old_era_is_asked_anew_and_the_call
         assert up.count("server/discover") == 2
 
 
+@pytest.mark.covers("B-10")
+async def test_a_server_that_moved_on_to_the_modern_era_is_asked_anew_and_the_call_runs_once():
+    async with FakeServer("legacy") as up, bench({"up": up.url}) as over:
+        await over.run(LIST)
+        up.era = "modern"
+        assert text_of(await over.result(tool("add", a=1, b=2))) == "3"
+        assert over.call.protocol_version == "2026-07-28"
+        assert len(up.executions) == 1
+        assert text_of(await over.result(tool("add", a=2, b=2))) == "4"
+        assert up.count("server/discover") == 2
+
+
 async def test_a_modern_server_that_refuses_a_request_as_invalid_is_believed():
     async with FakeServer("modern") as up, bench({"up": up.url}) as over:
         await over.run(LIST)

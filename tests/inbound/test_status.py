@@ -11,8 +11,9 @@ from mcp_sidecar import errors
 from mcp_sidecar.call import Call, Deadline
 from mcp_sidecar.errors import Execution, SidecarError, UpstreamRefused
 from mcp_sidecar.inbound import status
-from mcp_sidecar.outbound import hearing, http_modern, legacy_refusals
+from mcp_sidecar.outbound import hearing, http, legacy_refusals
 from mcp_sidecar.protocol import eras
+from mcp_sidecar.protocol.eras import Era
 from mcp_sidecar.protocol.jsonrpc import Response
 from mcp_sidecar.wire.faults import Disconnected
 
@@ -27,8 +28,8 @@ def one(kind: type[SidecarError]) -> SidecarError:
         return errors.UnsupportedVersion("x", ("y",))
     if issubclass(kind, UpstreamRefused):
         return kind(-1, "x")
-    if kind is http_modern.EraChanged:
-        return http_modern.EraChanged("x", Response(b"1"))
+    if kind is http.EraChanged:
+        return http.EraChanged("x", Era.MODERN, Response(b"1"))
     return kind("x")
 
 
@@ -57,7 +58,7 @@ PROMISED = {
     errors.Draining: ("UNAVAILABLE", 503),
     errors.UpstreamUnavailable: ("UNAVAILABLE", 502),
     errors.UpstreamLost: ("UNAVAILABLE", 502),
-    http_modern.EraChanged: ("UNAVAILABLE", 502),
+    http.EraChanged: ("UNAVAILABLE", 502),
     legacy_refusals.SessionLost: ("UNAVAILABLE", 502),
     hearing.NoStream: ("UNAVAILABLE", 502),
     errors.UpstreamProtocolError: ("INTERNAL", 502),

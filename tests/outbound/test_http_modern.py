@@ -10,8 +10,7 @@ import pytest
 
 from mcp_sidecar.call import Trace
 from mcp_sidecar.errors import Execution, Unavailable, UpstreamProtocolError, UpstreamUnavailable
-from mcp_sidecar.outbound.http import Credential
-from mcp_sidecar.outbound.http_modern import EraChanged
+from mcp_sidecar.outbound.http import Credential, EraChanged
 from mcp_sidecar.protocol.handshake import modern_meta
 from mcp_sidecar.protocol.jsonrpc import Request
 from tests.outbound.canned import Canned, error

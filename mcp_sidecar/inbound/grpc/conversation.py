@@ -16,7 +16,7 @@ from mcp_sidecar.errors import InvalidCall, Overloaded, SendQueueFull, SidecarEr
 from mcp_sidecar.inbound.grpc.messages import check_size, execution_number, info
 from mcp_sidecar.inbound.grpc.metadata import RpcCall
 from mcp_sidecar.inbound.grpc.send_queue import SendQueue
-from mcp_sidecar.inbound.status import named, status_of
+from mcp_sidecar.inbound.status import error_data, named, status_of
 from mcp_sidecar.lifecycle import Lifecycle, Phase
 from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.protocol import eras, jsonrpc
@@ -185,14 +185,7 @@ def _plain(message_id: bytes) -> str:
 
 def _failed(request_id: bytes, failure: SidecarError, call: Call) -> pb.ServerFrame:
     """A failure of one call as a JSON-RPC error: the status of the stream belongs to all of them."""
-    data: dict[str, object] = {
-        "reason": failure.reason,
-        "execution": failure.execution.value,
-        "requestId": call.request_id,
-    }
-    if failure.retry_after is not None:
-        data["retryAfterMs"] = int(failure.retry_after * 1000)
-    error = jsonrpc.encode_error(status_of(failure).jsonrpc, failure.message, data)
+    error = jsonrpc.encode_error(status_of(failure).jsonrpc, failure.message, error_data(failure, call.request_id))
     described = info(call)
     described.execution = execution_number(failure.execution)
     return pb.ServerFrame(message_json=Response(request_id, error=error).encode(request_id), info=described)

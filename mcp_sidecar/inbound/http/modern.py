@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import InvalidCall, SidecarError, UnsupportedVersion
+from mcp_sidecar.errors import InvalidCall, SidecarError
 from mcp_sidecar.inbound.http import agreement
 from mcp_sidecar.inbound.http.guard import EVENTS, JSON, Refused
 from mcp_sidecar.inbound.http.opening import Agreed, Opening
 from mcp_sidecar.inbound.http.silence import Silence
-from mcp_sidecar.inbound.status import HTTP_STATUS, status_of
+from mcp_sidecar.inbound.status import HTTP_STATUS, error_data, status_of
 from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.protocol import headers, jsonrpc, sse
 from mcp_sidecar.protocol.jsonrpc import Response
@@ -77,7 +77,7 @@ class Post(Ignore):
             self.reply.send(failure.status, lines, f"{failure.message}\n".encode())
             return
         status = status_of(failure)
-        error = jsonrpc.encode_error(status.jsonrpc, failure.message, _data(failure, call))
+        error = jsonrpc.encode_error(status.jsonrpc, failure.message, error_data(failure, call.request_id))
         response = Response(self.message_id or _id_of(failure), error=error)
         if self.reply.started:
             await self.end_stream(response)
@@ -104,16 +104,6 @@ def _http_status(response: Response) -> int:
         return 200
     said = jsonrpc.read_error(response)
     return HTTP_STATUS.get(said[0], 200) if said else 200
-
-
-def _data(failure: SidecarError, call: Call) -> dict[str, object]:
-    if isinstance(failure, UnsupportedVersion):
-        return {"supported": list(failure.supported), "requested": failure.requested}
-    execution = failure.execution.value
-    data: dict[str, object] = {"reason": failure.reason, "execution": execution, "requestId": call.request_id}
-    if failure.violations:
-        data["violations"] = [{"field": field, "description": what} for field, what in failure.violations]
-    return data
 
 
 def read(post: Post, call: Call) -> jsonrpc.Request:

@@ -17,7 +17,7 @@ from mcp_sidecar.inbound.http.opening import Opening, read_opening
 from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.protocol.jsonrpc import Response
 from mcp_sidecar.wire.faults import Disconnected
-from mcp_sidecar.wire.http_server import Reply, Request
+from mcp_sidecar.wire.http_server import Reply, Request, fields
 
 KEEP_ALIVE_SECONDS = 15.0
 _SERVER_PATH = re.compile(r"/servers/([a-z0-9-]{1,63})/mcp\Z")
@@ -43,6 +43,7 @@ class HttpFace:
         self._guard = guard
         self._pages = pages or {}
         self._silence = Silence(keep_alive)
+        self._chain = chain
         self._run = chain.around(self._exchange, recover, conclude=_answer)
 
     def __call__(self, request: Request, reply: Reply) -> Awaitable[object]:
@@ -60,6 +61,12 @@ class HttpFace:
             authorization=opening.authorization,
         )
         return self._run(Post(request, opening, reply, call.request_id, self._silence), call)
+
+    def refused(self, peer: str, status: int, why: str) -> bytes:
+        """What a listener calls for a request that cannot even be read; the field lines of its answer."""
+        call = Call(rpc="", request_id=new_request_id(), peer=peer)
+        self._chain.refused(call, Refused(status, why))
+        return fields((b"x-request-id", call.request_id.encode()), (b"mcp-sidecar-execution", b"none"))
 
     async def _show(self, page: Page, request: Request, reply: Reply) -> None:
         try:
