@@ -32,10 +32,16 @@ class Alarm:
             self.limits.discard(limit)
             limit.expire()
 
-    def ring_later(self) -> None:
-        """See to it that the deadlines are looked at."""
-        self.ringing = True
-        self.loop.call_later(RESOLUTION, self._ring)
+    def arm(self, limit: Limit) -> None:
+        """The limit holds for the current task from here on."""
+        # With its loop given: to find out the loop costs a system call (CPython before 3.12 asks for the process id).
+        task = limit.task = asyncio.current_task(self.loop)
+        assert task is not None  # noqa: S101  # only tasks wait
+        limit.cancelling = task.cancelling()
+        self.limits.add(limit)
+        if not self.ringing:
+            self.ringing = True
+            self.loop.call_later(RESOLUTION, self._ring)
 
     def _ring(self) -> None:
         now = time.monotonic()
@@ -44,7 +50,7 @@ class Alarm:
             limit.expire()
         self.ringing = bool(self.limits)
         if self.ringing:
-            self.ring_later()
+            self.loop.call_later(RESOLUTION, self._ring)
 
 
 class Limit(msgspec.Struct, eq=False, gc=False):
@@ -57,14 +63,7 @@ class Limit(msgspec.Struct, eq=False, gc=False):
     expired: bool = False
 
     def __enter__(self) -> None:
-        alarm = self.alarm
-        # With its loop given: to find out the loop costs a system call (CPython before 3.12 asks for the process id).
-        task = self.task = asyncio.current_task(alarm.loop)
-        assert task is not None  # noqa: S101  # only tasks wait
-        self.cancelling = task.cancelling()
-        alarm.limits.add(self)
-        if not alarm.ringing:
-            alarm.ring_later()
+        self.alarm.arm(self)
 
     def expire(self) -> None:
         """The deadline has passed."""

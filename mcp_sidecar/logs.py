@@ -133,11 +133,11 @@ class Log:
 
     def write(self, lines: Sequence[Line], ago: Sequence[float]) -> None:
         """Write lines of levels that are taken, about what happened so many seconds ago; their times are filled in."""
-        encoded, now = self._format, time.time()
+        encode, write, now = self._format, self._write, time.time()
         for line, seconds in zip(lines, ago, strict=True):
             line.time = self._clock(now - seconds)
-            written = encoded(line)
-            self._write(written + b"\n" if len(written) <= _MAX_LINE else self._shorten(line))
+            text = encode(line)
+            write(text + b"\n" if len(text) <= _MAX_LINE else self._shorten(line))
 
     def _finish(self, line: dict[str, Field]) -> None:
         written = self._format(line)

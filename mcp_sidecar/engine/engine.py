@@ -264,7 +264,7 @@ class _Stay(Limit, eq=False, gc=False, kw_only=True):
 
     def __enter__(self) -> None:
         self.engine.lifecycle.enter()
-        Limit.__enter__(self)
+        self.alarm.arm(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from mcp_sidecar.call import Call
+from mcp_sidecar.call import NO_TRACE, Call
 from mcp_sidecar.errors import Bug, Cancelled, Execution, SidecarError, UpstreamRefused
 from mcp_sidecar.inbound.auth import Authenticator
 from mcp_sidecar.inbound.metrics import Metrics
@@ -31,10 +31,6 @@ async def pass_on(_call: Call, _request: Any, _failure: SidecarError, error: Bas
     raise error
 
 
-def _as_it_is(call: Call) -> Call:
-    return call
-
-
 class Chain:
     """Joins handlers with what goes around them. Without an `authenticator` everybody is let in as nobody."""
 
@@ -51,7 +47,7 @@ class Chain:
         handler: Handler,
         recover: Recover = pass_on,
         *,
-        arrive: Callable[[Any], Call] = _as_it_is,
+        arrive: Callable[[Any], Call] | None = None,
         conclude: Conclude | None = None,
     ) -> Callable[[Any, Any], Coroutine[Any, Any, Any]]:
         """The handler with everything around it, taking a request and its origin; done once, when it is registered.
@@ -63,7 +59,7 @@ class Chain:
         admit = self._admit if self._authenticator is not None else None
 
         async def run(request: Any, origin: Any) -> Any:
-            call = arrive(origin)
+            call = origin if arrive is None else arrive(origin)
             try:
                 if admit is not None:
                     await admit(call)
@@ -135,11 +131,28 @@ class Ledger:
     def _enter(self, call: Call, seconds: float, failure: SidecarError | None, error: BaseException | None) -> _Line:
         """Count and time one call; its line."""
         if failure is None:
-            self._metrics.record(call.rpc, call.method, call.server, OK, _DONE, seconds)
-            return _line(call, "debug" if call.rpc in self._quiet else "info", OK, _DONE, seconds)
-        code, execution = status_of(failure).grpc, failure.execution.value
+            level, code, execution = "debug" if call.rpc in self._quiet else "info", OK, _DONE
+        else:
+            level, code, execution = _level(failure), status_of(failure).grpc, failure.execution.value
         self._metrics.record(call.rpc, call.method, call.server, code, execution, seconds)
-        line = _line(call, _level(failure), code, execution, seconds)
+        line = _Line(
+            "",
+            level,
+            "call",
+            call.rpc,
+            call.method,
+            call.server,
+            call.name[:128],
+            code,
+            execution,
+            round(seconds * 1000, 2),
+            call.request_id,
+            "" if call.trace is NO_TRACE else call.trace.trace_id,
+            call.peer,
+            call.principal.subject[:128],
+        )
+        if failure is None:
+            return line
         # What a server says in an error may repeat arguments: the log gets the code only.
         line.error = f"JSON-RPC error {failure.code}" if isinstance(failure, UpstreamRefused) else failure.message
         if isinstance(failure, Bug) and error is not None:
@@ -169,22 +182,3 @@ class _Line(Line, omit_defaults=True, gc=False):
     subject: str = ""
     error: str = ""
     stack: str = ""
-
-
-def _line(call: Call, level: str, code: str, execution: str, seconds: float) -> _Line:
-    return _Line(
-        "",
-        level,
-        "call",
-        call.rpc,
-        call.method,
-        call.server,
-        call.name[:128],
-        code,
-        execution,
-        round(seconds * 1000, 2),
-        call.request_id,
-        call.trace.trace_id,
-        call.peer,
-        call.principal.subject[:128],
-    )

@@ -44,17 +44,18 @@ class Prober:
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._flights: Flights[Verdict] = Flights(tasks)
-        self._verdicts: dict[Probed, Verdict] = {}
+        self.verdicts: dict[Probed, Verdict] = {}
+        """By endpoint and fingerprint of the credential; some may be out of date."""
 
     def known(self, endpoint: Endpoint, credential: http.Credential) -> Verdict | None:
         """The verdict in force, or None when the server has to be asked."""
-        verdict = self._verdicts.get((endpoint, credential.fingerprint))
+        verdict = self.verdicts.get((endpoint, credential.fingerprint))
         return verdict if verdict is not None and time.monotonic() < verdict.until else None
 
     def forget(self, endpoint: Endpoint) -> None:
         """Drop what is known of an endpoint."""
-        for probed in [probed for probed in self._verdicts if probed[0] == endpoint]:
-            del self._verdicts[probed]
+        for probed in [probed for probed in self.verdicts if probed[0] == endpoint]:
+            del self.verdicts[probed]
 
     def shut(self) -> None:
         """End every probe: a server that does not answer must not hold up the end of the process."""
@@ -75,7 +76,7 @@ class Prober:
 
         async def ask() -> Verdict:
             verdict = _configured(protocol) or await _ask_with(open_client(), endpoint, credential)
-            self._verdicts[endpoint, credential.fingerprint] = verdict
+            self.verdicts[endpoint, credential.fingerprint] = verdict
             return verdict
 
         return await self._flights.join((endpoint, credential.fingerprint), ask)

@@ -72,7 +72,10 @@ class HttpClient:
         """
         coming = self.begin(method, target, headers, body)
         if coming is None:
-            coming = self._send(await self._connect(), method, target, headers, body)
+            self._idle.append(await self._connect())
+            coming = self.begin(method, target, headers, body)
+            if coming is None:
+                raise ConnectFailed("the server closed the connection at once")
         try:
             return await coming
         except asyncio.CancelledError:
@@ -88,7 +91,9 @@ class HttpClient:
             # The one used last, so that the others can grow old and be closed.
             sock = self._idle.pop()
             if sock.usable:
-                return self._send(sock, method, target, headers, body)
+                length = b"content-length: %d\r\n" % len(body) if body or method == b"POST" else b""
+                head = b"%b %b%b%b%b\r\n" % (method, target, self._host_line, headers, length)
+                return sock.exchange(head, body, alone=len(self._open) - len(self._idle) <= 1)
             sock.drop()
         return None
 
@@ -101,13 +106,6 @@ class HttpClient:
             return
         for sock in [sock for sock in self._open if sock.is_for(coming)]:
             sock.drop()
-
-    def _send(
-        self, sock: ClientSocket, method: bytes, target: bytes, headers: bytes, body: bytes
-    ) -> asyncio.Future[Response]:
-        length = b"content-length: %d\r\n" % len(body) if body or method == b"POST" else b""
-        head = b"%b %b%b%b%b\r\n" % (method, target, self._host_line, headers, length)
-        return sock.exchange(head, body, alone=len(self._open) - len(self._idle) <= 1)
 
     def close_idle(self, unused_for: float) -> int:
         """Close the sockets idle for `unused_for` seconds or longer; returns how many."""
