@@ -219,7 +219,7 @@ def _annotate(call: Call, request: Request) -> Request:
     call.method = request.method
     field = headers.NAMED_BY.get(request.method)
     if field is not None:
-        name = call.name or request.text(field)
+        name = call.name or jsonrpc.as_string(request.params.get(field))
         if name is None:
             what = "must be a string"
             raise InvalidCall(f'"params.{field}" {what}', violations=((f"params.{field}", what),))

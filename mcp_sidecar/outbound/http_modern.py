@@ -17,6 +17,8 @@ from mcp_sidecar.wire.faults import WireFault
 from mcp_sidecar.wire.http_client import HttpClient, Response
 
 _PROGRESS = "progressToken"
+_MOST_NAMED = 256
+_LONGEST_NAMED = 1024
 _VERSION_HEADER = b"mcp-protocol-version: %b\r\n" % LATEST_MODERN.encode()
 
 
@@ -40,6 +42,7 @@ class ModernLink:
         self._client = client
         self.profile = profile
         self._ids = itertools.count(1)
+        self._named: dict[tuple[str, str], bytes] = {}
 
     async def open(self) -> None:
         """Nothing precedes the first request."""
@@ -79,13 +82,22 @@ class ModernLink:
                 response.close()
 
     def _headers(self, request: jsonrpc.Request, call: Call) -> bytes:
-        told = b"" if call.trace is NO_TRACE else http.trace_headers(call.trace)
-        parts = (self._fixed, call.request_id.encode(), told, request.method.encode())
-        block = b"%bx-request-id: %b\r\n%bmcp-method: %b\r\n" % parts
-        if (name := call.name or headers.name_of(request)) is not None:
-            block = b"%bmcp-name: %b\r\n" % (block, headers.encode(name))
+        named = self._named.get((request.method, call.name)) or self._name(request, call)
+        block = b"%bx-request-id: %b\r\n" % (named, call.request_id.encode())
+        if call.trace is not NO_TRACE:
+            block += http.trace_headers(call.trace)
         if call.mirrored:
             block += b"".join([b"%b: %b\r\n" % pair for pair in call.mirrored])
+        return block
+
+    def _name(self, request: jsonrpc.Request, call: Call) -> bytes:
+        """The headers that are the same for every request of this method with this name; kept for the next one."""
+        block = b"%bmcp-method: %b\r\n" % (self._fixed, request.method.encode())
+        name = call.name or headers.name_of(request)
+        if name is not None:
+            block = b"%bmcp-name: %b\r\n" % (block, headers.encode(name))
+        if len(self._named) < _MOST_NAMED and len(block) <= _LONGEST_NAMED and (name or "") == call.name:
+            self._named[request.method, call.name] = block
         return block
 
     async def _outcome(

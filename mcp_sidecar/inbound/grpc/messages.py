@@ -36,7 +36,8 @@ def read_request(message: pb.CallRequest, limit: int, *, events: bool) -> Reques
     Without any `_meta` it comes from a caller who leaves MCP to us: with `events` it then asks for what can be
     delivered, progress and logs. Raises `InvalidCall`.
     """
-    request = parse_request(check_size(message.message_json, limit))
+    data = message.message_json
+    request = parse_request(data if len(data) <= limit else check_size(data, limit))
     if mirrored := message.method:
         _check_mirror("method", mirrored, request.method)
     if mirrored := message.name:

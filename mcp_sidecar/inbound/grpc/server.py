@@ -171,6 +171,8 @@ def _leaf(behaviour: Callable[..., Any], pick: Callable[[RpcCall], object], read
 
         return drain
 
+    if pick is the_call:
+        return lambda call, request: behaviour(read(request), call)
     return lambda call, request: behaviour(read(request), pick(call))  # type: ignore[arg-type]  # an RpcCall always
 
 

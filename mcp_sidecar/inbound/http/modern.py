@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import InvalidCall, SidecarError
 from mcp_sidecar.inbound.http import agreement
@@ -39,24 +41,18 @@ class Post(Ignore):
         self.opening = opening
         self.reply = reply
         self.silence = silence
-        self._request_id = b"x-request-id: %b\r\n" % request_id.encode()  # nothing in it can break a line
+        self.request_id = b"x-request-id: %b\r\n" % request_id.encode()  # nothing in it can break a line
 
     async def notify(self, method: str, message: bytes) -> None:  # noqa: ARG002 - every sink is told the method
         if not self.reply.started:
-            self.reply.start(200, _STREAM + self._request_id)
+            self.reply.start(200, _STREAM + self.request_id)
         await self.reply.write(sse.encode(message))
 
     def fill_silence(self) -> None:
         """Begin or continue the stream with a comment."""
         if not self.reply.started:
-            self.reply.start(200, _STREAM + self._request_id)
+            self.reply.start(200, _STREAM + self.request_id)
         self.reply.offer(sse.KEEP_ALIVE)
-
-    def answer(self, response: Response) -> None:
-        """Send the response of the exchange as JSON."""
-        self.silence.since.pop(self, None)
-        status = 200 if response.error is None else _http_status(response)
-        self.reply.send(status, _DONE + self._request_id, response.encode(response.id))
 
     async def end_stream(self, response: Response) -> None:
         """Send the response of the exchange as the last event."""
@@ -67,13 +63,13 @@ class Post(Ignore):
     def accept(self) -> None:
         """A notification was taken."""
         self.stop()
-        self.reply.send(202, self._request_id, b"")
+        self.reply.send(202, self.request_id, b"")
 
     async def fail(self, failure: SidecarError, call: Call) -> None:
         """Send a failure: its own status, or the last event of a stream that has begun."""
         execution = fields((b"mcp-sidecar-execution", failure.execution.value.encode()))
         if isinstance(failure, Refused):
-            lines = TEXT + fields(*failure.headers) + self._request_id + execution
+            lines = TEXT + fields(*failure.headers) + self.request_id + execution
             self.reply.send(failure.status, lines, f"{failure.message}\n".encode())
             return
         status = status_of(failure)
@@ -82,7 +78,7 @@ class Post(Ignore):
         if self.reply.started:
             await self.end_stream(response)
             return
-        lines = _JSON + self._request_id + execution
+        lines = _JSON + self.request_id + execution
         if failure.retry_after is not None:
             lines += fields((b"retry-after", b"%d" % max(1, round(failure.retry_after))))
         if status.http == 401:
@@ -104,6 +100,19 @@ def _http_status(response: Response) -> int:
         return 200
     said = jsonrpc.read_error(response)
     return HTTP_STATUS.get(said[0], 200) if said else 200
+
+
+def conclude(_call: Call, post: Post, response: Response | None) -> Awaitable[None] | None:
+    """Send what an exchange has come to; None is that of a notification."""
+    if response is None:
+        post.accept()
+        return None
+    if post.reply.started:
+        return post.end_stream(response)
+    post.silence.since.pop(post, None)
+    status = 200 if response.error is None else _http_status(response)
+    post.reply.send(status, _DONE + post.request_id, response.encode(response.id))
+    return None
 
 
 def read(post: Post, call: Call) -> jsonrpc.Request:

@@ -44,7 +44,7 @@ class HttpFace:
         self._pages = pages or {}
         self._silence = Silence(keep_alive)
         self._chain = chain
-        self._run = chain.around(self._exchange, recover, conclude=_answer)
+        self._run = chain.around(self._exchange, recover, conclude=modern.conclude)
 
     def __call__(self, request: Request, reply: Reply) -> Awaitable[object]:
         """Answer one request, whatever it is."""
@@ -95,16 +95,6 @@ class HttpFace:
 
 async def _nothing() -> None:
     """A notification has no response, and this revision has none on HTTP that a server would have to hear."""
-
-
-def _answer(_call: Call, post: Post, response: Response | None) -> Awaitable[None] | None:
-    if response is None:
-        post.accept()
-    elif post.reply.started:
-        return post.end_stream(response)
-    else:
-        post.answer(response)
-    return None
 
 
 def _server(path: str) -> str:

@@ -13,7 +13,8 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import ElicitResult
 
-from mcp_sidecar.inbound.http.modern import Post
+from mcp_sidecar.call import Call
+from mcp_sidecar.inbound.http.modern import Post, conclude
 from mcp_sidecar.inbound.http.opening import read_opening
 from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.protocol.jsonrpc import Response
@@ -156,7 +157,7 @@ async def silent(keep_alive: float, end: asyncio.Event, *, told: bool = False):
             if reply.started:
                 await answer.end_stream(Response(b"1", result=b"{}"))
             else:
-                answer.answer(Response(b"1", result=b"{}"))
+                conclude(Call("", "r"), answer, Response(b"1", result=b"{}"))
         finally:
             answer.stop()
 
