@@ -23,6 +23,7 @@ from mcp_sidecar.errors import InvalidCall, InvalidParams, MalformedMessage
 
 MAX_DEPTH = 64
 MAX_ID_BYTES = 256
+_LONGEST_NUMBER = 20
 
 Members = dict[str, bytes]
 
@@ -186,7 +187,9 @@ def _usual_request(data: bytes) -> Request | None:
         params = {key: bytes(value) for key, value in _members.decode(raw).items()}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    if method is None or found.jsonrpc != "2.0" or not _is_number(request_id) or not _METHOD.match(method):
+    if method is None or found.jsonrpc != "2.0" or not _METHOD.match(method):
+        return None
+    if not request_id.isdigit() or len(request_id) > _LONGEST_NUMBER:
         return None
     shortest = sum(map(len, params)) + sum(map(len, params.values())) + 4 * len(params) + 1
     if shortest != len(raw) or _BARE + len(request_id) + len(method) + shortest + 28 != len(data):
@@ -224,11 +227,6 @@ def _response(envelope: Members) -> Response:
     # An error about an unreadable request carries id null or none at all (JSON-RPC 2.0 §5).
     request_id = b"" if raw is None or (error is not None and raw == b"null") else _id(raw)
     return Response(request_id, result, error)
-
-
-def _is_number(raw: bytes) -> bool:
-    """An id of the kind that nearly all are."""
-    return raw.isdigit() and len(raw) < 20
 
 
 def _id(raw: bytes) -> bytes:

@@ -59,12 +59,12 @@ def complete(request: Request, *, events: bool = False) -> Request:
                 f"{request.method} is a notification, not a call", violations=(("method", "is no request"),)
             )
         request.id = _DEFAULT_ID
-    if not request.meta:
+    meta = request.meta
+    if not meta:
         return request.with_meta(modern_meta() | (_CALLED_WITH_EVENTS if events else {}))
-    check_version(request)
-    if not _COMPLETE.issubset(request.meta):
-        return request.with_meta(modern_meta() | dict(request.meta))
-    return request
+    if meta.get(eras.META_VERSION) != _SPOKEN or meta.get(eras.META_CAPABILITIES, b"")[:1] != b"{":
+        check_version(request)
+    return request if _COMPLETE.issubset(meta) else request.with_meta(modern_meta() | dict(meta))
 
 
 def check_version(request: Request) -> None:
