@@ -104,10 +104,8 @@ class Engine:
                     call.connection_id = connection.id
                     call.protocol_version = connection.link.profile.version
                     response = await bridge.exchange(connection.link, request, call, so_far)
-                    if (
-                        call.execution is not Execution.NONE
-                    ):  # else the bridge answered it, and the server was not asked
-                        failure = None
+                    # NONE: the bridge answered it, and the server was not asked.
+                    failure = None if call.execution is not Execution.NONE else _CUT_SHORT
                     response.id = request.id
                     break
                 except SidecarError as error:

@@ -96,7 +96,8 @@ class ModernLink:
         name = call.name or headers.name_of(request)
         if name is not None:
             block = b"%bmcp-name: %b\r\n" % (block, headers.encode(name))
-        if len(self._named) < _MOST_NAMED and len(block) <= _LONGEST_NAMED and (name or "") == call.name:
+        known = name is None or call.name != ""
+        if known and len(self._named) < _MOST_NAMED and len(block) <= _LONGEST_NAMED:
             self._named[request.method, call.name] = block
         return block
 
