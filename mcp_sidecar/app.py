@@ -14,7 +14,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
-import uvloop
 
 from mcp_sidecar import priority
 from mcp_sidecar.directory import Directory, Endpoint, Upstream
@@ -22,6 +21,7 @@ from mcp_sidecar.drain import Drain, Plan, plan
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.inbound.faces import Faces
 from mcp_sidecar.inbound.grpc.servers import RPCS
+from mcp_sidecar.inbound.grpc.wakeups import Loop
 from mcp_sidecar.inbound.health import HealthBoard
 from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.inbound.parts import Parts
@@ -48,7 +48,7 @@ def run(settings: Settings, *, ready_file: Path | None = None, pod_grace: float 
     `ready_file` is written once every port is bound (JSON, listener to `host:port`); `pod_grace` is the pod's
     termination grace period in seconds.
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=Loop) as runner:
         loop = runner.get_loop()
         priority.start_helpers()  # the log's thread and those of gRPC
         writer = Writer(sys.stdout.fileno(), loop.call_later)

@@ -1,0 +1,43 @@
+"""An event loop that looks at gRPC's wake-ups together; knows no call (docs/decisions/0011).
+
+grpc.aio's poller writes a byte into a socket pair for each event of C-core. Its reader takes one byte and then every
+event there is, so that the other bytes only wake the event loop for nothing, several times a call.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import grpc
+import uvloop
+
+# The reader's manners are nobody's promise: where they were not looked at, the loop is an ordinary one.
+_LOOKED_AT = ("1.85.",)
+_READER = "PollerCompletionQueue._handle_events"
+_MOST = 256
+
+
+class Loop(uvloop.Loop):
+    """uvloop's, for processes that serve gRPC."""
+
+    def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override]
+        """As everywhere; what gRPC has to read is read at once."""
+        if _is_grpcs(callback):
+            callback = partial(_read_at_once, fd, callback)
+        super().add_reader(fd, callback, *args)
+
+
+def _is_grpcs(callback: Callable[..., Any]) -> bool:
+    function = getattr(callback, "func", callback)
+    return getattr(function, "__qualname__", "") == _READER and grpc.__version__.startswith(_LOOKED_AT)
+
+
+def _read_at_once(wakeups: socket.socket, handle: Callable[[], object]) -> None:
+    """The events of the bytes seen here are in the queue already, so one byte is enough for all of them."""
+    seen = len(wakeups.recv(_MOST, socket.MSG_PEEK))
+    if seen > 1:
+        wakeups.recv(seen - 1)
+    handle()
