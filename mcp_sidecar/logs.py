@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_FLUSH_SECONDS = 0.01
+_FLUSH_SECONDS = 0.02
+_SOON_SECONDS = 0.01
 _MAX_BACKLOG = 4 * 1024 * 1024  # bytes that may wait for a slow reader; more is dropped and counted
 _MAX_LINE = 8 * 1024
 _encode = msgspec.json.Encoder().encode
@@ -118,7 +119,7 @@ class Log:
             return
         self._due.append(work)
         if len(self._due) == 1:
-            self._later(_FLUSH_SECONDS, self.settle)
+            self._later(_SOON_SECONDS, self.settle)
 
     def settle(self) -> None:
         """Do what is due soon."""

@@ -268,6 +268,9 @@ class _Stay(Limit, eq=False, gc=False, kw_only=True):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.engine.lifecycle.leave()
+        if not self.expired:
+            self.alarm.limits.discard(self)
+            return
         try:
             Limit.__exit__(self, kind, error, traceback)
         except TimeoutError as late:
