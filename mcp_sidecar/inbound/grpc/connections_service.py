@@ -112,13 +112,14 @@ class ConnectionService:
         if not self._lifecycle.admitting:
             self._lifecycle.refuse()
             raise Draining("the sidecar is shutting down", retry_after=1.0)
-        await call.context.send_initial_metadata(((REQUEST_ID, call.request_id),))
         changes: asyncio.Queue[Row | None] = asyncio.Queue(_MAX_UNREAD)
         unwatch = self._pool.watch(lambda row: _offer(changes, row))
         unsubscribe = self._lifecycle.subscribe(
             lambda phase: _offer(changes, None) if phase is Phase.DRAINING else None
         )
         try:
+            # Only then: who has seen the headers misses nothing, not even a drain that begins at once.
+            await call.context.send_initial_metadata(((REQUEST_ID, call.request_id),))
             for row in self._pool.rows():
                 await self._tell(call, request, row, initial=True)
             while (change := await changes.get()) is not None:
