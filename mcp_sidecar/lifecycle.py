@@ -35,6 +35,7 @@ class Lifecycle:
         """New calls are served. True in the lame-duck phase: callers have not heard of the end yet."""
         self._waiting = set(latches)
         self.in_flight = 0
+        """Admitted calls that have not ended: each adds itself, and takes itself back with `leave`."""
         self._refused = 0
         self._idle: asyncio.Event | None = None  # while somebody waits for it
         self._subscribers: list[Callable[[Phase], None]] = []
@@ -84,10 +85,6 @@ class Lifecycle:
         """Call `notify` after every change; returns what ends the subscription."""
         self._subscribers.append(notify)
         return lambda: self._subscribers.remove(notify) if notify in self._subscribers else None
-
-    def enter(self) -> None:
-        """A call was admitted."""
-        self.in_flight += 1
 
     def leave(self) -> None:
         """An admitted call has ended."""

@@ -108,10 +108,6 @@ class Log:
         self._second = 0
         self._stamp = ""
 
-    def takes(self, level: str) -> bool:
-        """Events of this level are written."""
-        return LEVELS[level] >= self._threshold
-
     def soon(self, work: Callable[[], None]) -> None:
         """Have `work` done within milliseconds or by the next `settle`; at once if nobody could do that."""
         if self._later is None:
@@ -133,12 +129,13 @@ class Log:
             self._finish({"time": self._clock(time.time()), "level": level, "event": event, **fields})
 
     def write(self, lines: Sequence[Line], ago: Sequence[float]) -> None:
-        """Write lines of levels that are taken, about what happened so many seconds ago; their times are filled in."""
+        """Write what is worth it of what happened so many seconds ago; the times of the lines are filled in."""
         encode, write, now = self._format, self._write, time.time()
         for line, seconds in zip(lines, ago, strict=True):
-            line.time = self._clock(now - seconds)
-            text = encode(line)
-            write(text + b"\n" if len(text) <= _MAX_LINE else self._shorten(line))
+            if LEVELS[line.level] >= self._threshold:
+                line.time = self._clock(now - seconds)
+                text = encode(line)
+                write(text + b"\n" if len(text) <= _MAX_LINE else self._shorten(line))
 
     def _finish(self, line: dict[str, Field]) -> None:
         written = self._format(line)

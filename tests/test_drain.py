@@ -59,7 +59,7 @@ async def walked(steps: Plan, lifecycle: Lifecycle, during: list[Phase]) -> None
 async def test_the_walk_ends_as_soon_as_nothing_is_in_flight():
     lifecycle = Lifecycle(("x",))
     lifecycle.release("x")
-    lifecycle.enter()
+    lifecycle.in_flight += 1
     seen: list[Phase] = []
 
     def leave_when_draining(phase: Phase) -> None:
@@ -76,7 +76,7 @@ async def test_the_walk_ends_as_soon_as_nothing_is_in_flight():
 async def test_the_walk_ends_with_the_grace_when_a_call_never_ends():
     lifecycle = Lifecycle(("x",))
     lifecycle.release("x")
-    lifecycle.enter()
+    lifecycle.in_flight += 1
     seen: list[Phase] = []
     await walked(Plan(0.01, 0.02, 1.0), lifecycle, seen)
     assert seen == [Phase.LAME_DUCK, Phase.DRAINING]
@@ -89,7 +89,7 @@ async def test_a_plan_of_nothing_at_all_is_walked_too(busy: bool):
     lifecycle = Lifecycle(("x",))
     lifecycle.release("x")
     if busy:
-        lifecycle.enter()
+        lifecycle.in_flight += 1
     seen: list[Phase] = []
     await walked(Plan(0.0, 0.0, 0.0), lifecycle, seen)
     assert seen == [Phase.LAME_DUCK, Phase.DRAINING]

@@ -69,7 +69,7 @@ async def test_quiet_is_when_the_last_call_has_left():
     lifecycle = Lifecycle()
     await asyncio.wait_for(lifecycle.quiet(), 1)
     for _ in range(3):
-        lifecycle.enter()
+        lifecycle.in_flight += 1
     waiting = asyncio.create_task(lifecycle.quiet())
     for left in (2, 1):
         lifecycle.leave()
@@ -77,7 +77,7 @@ async def test_quiet_is_when_the_last_call_has_left():
         assert (lifecycle.in_flight, waiting.done()) == (left, False)
     lifecycle.leave()
     await asyncio.wait_for(waiting, 1)
-    lifecycle.enter()
+    lifecycle.in_flight += 1
     again = asyncio.create_task(lifecycle.quiet())
     await asyncio.sleep(0)
     assert not again.done()

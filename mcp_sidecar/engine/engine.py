@@ -261,7 +261,7 @@ class _Stay(Limit, eq=False, gc=False, kw_only=True):
     call: Call
 
     def __enter__(self) -> None:
-        self.engine.lifecycle.enter()
+        self.engine.lifecycle.in_flight += 1
         self.alarm.arm(self)
 
     def __exit__(

@@ -122,10 +122,8 @@ class Ledger:
         ago: list[float] = []
         now = time.monotonic()
         for call, at, failure, error in waiting:
-            line = self._enter(call, at - call.started, failure, error)
-            if self._log.takes(line.level):
-                lines.append(line)
-                ago.append(now - at)
+            lines.append(self._enter(call, at - call.started, failure, error))
+            ago.append(now - at)
         self._log.write(lines, ago)
 
     def _enter(self, call: Call, seconds: float, failure: SidecarError | None, error: BaseException | None) -> _Line:
