@@ -90,12 +90,26 @@ def new_request_id() -> str:
     return f"{_random.getrandbits(128):032x}"
 
 
+class Client(msgspec.Struct, eq=False):
+    """A client of the 2025 era in conversation with the sidecar: what it said once and means for all its calls.
+
+    `id` tells conversations apart and is no secret. `capabilities` and `info` are the JSON text of `initialize`;
+    `log_level` is empty until the client sets one.
+    """
+
+    id: str
+    version: str
+    capabilities: bytes = b"{}"
+    info: bytes = b"{}"
+    log_level: str = ""
+
+
 class Call(msgspec.Struct, eq=False):
     """One request to the sidecar, from its arrival to its one log line.
 
-    `method`, `server`, `name`, `execution` and what follows `started` are filled in as they become known. `mirrored`
-    are the `Mcp-Param-*` headers (name, value) that an intermediary has to pass on. `authorization` is there until
-    authentication has looked at it.
+    `client` is None for those of 2026-07-28, whose requests say everything themselves. `method`, `server`, `name`,
+    `execution` and what follows `started` are filled in as they become known. `mirrored` are the `Mcp-Param-*` headers
+    (name, value) that an intermediary has to pass on. `authorization` is there until authentication has looked at it.
     """
 
     rpc: str
@@ -114,6 +128,7 @@ class Call(msgspec.Struct, eq=False):
     connection_id: str = ""
     protocol_version: str = ""
     from_cache: bool = False
+    client: Client | None = None
 
     def __repr__(self) -> str:
         # Not every field: one of them is a secret.

@@ -1,7 +1,7 @@
-"""Between a face and a link of different eras: the one place that asks which era. Knows no sockets.
+"""Between a face and a link: the one place that asks which era either is of. Knows no sockets.
 
-Same era: nothing happens, the bytes go through. A modern face on a legacy link: shapes are translated (table: MCP
-reference, "Modern client, legacy upstream"); requests of the server to the client are refused until they can be held.
+Same era: nothing happens, the bytes go through. Modern face, legacy link: `downgrade` (and `hold`, for what the server
+asks). Legacy face, modern link: `upgrade` and `unfold`. Tables: MCP reference, "Bridging eras".
 """
 
 from __future__ import annotations
@@ -9,18 +9,26 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.engine import downgrade
+from mcp_sidecar.engine import downgrade, unfold
 from mcp_sidecar.engine.listen import listen_legacy
 from mcp_sidecar.outbound.http_legacy import LegacyLink
 from mcp_sidecar.outbound.link import Link, Sink
 from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 
+# What a face of either era asks in the modern shape: the legacy era has no request for it.
+_MODERN_SHAPE = frozenset((eras.DISCOVER, eras.LISTEN))
+
 
 def exchange(link: Link, request: Request, call: Call, sink: Sink) -> Awaitable[Response]:
-    """One modern request over a link of either era."""
+    """One request of either era over a link of either era."""
+    client = call.client
     if isinstance(link, LegacyLink):
+        if client is not None and request.method not in _MODERN_SHAPE:
+            return link.exchange(request, call, sink)
         return _legacy(link, request, call, sink)
+    if client is not None and request.method not in _MODERN_SHAPE:
+        return unfold.exchange(link, request, call, client, sink)
     return link.exchange(request, call, sink)
 
 

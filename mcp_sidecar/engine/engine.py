@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from mcp_sidecar.alarm import RESOLUTION, Alarm, Limit
-from mcp_sidecar.call import NO_TRACE, Call, Deadline, Trace, trace
+from mcp_sidecar.call import NO_TRACE, Call, Client, Deadline, Trace, trace
 from mcp_sidecar.directory import Directory, Upstream
 from mcp_sidecar.engine import bridge, downgrade, policy
 from mcp_sidecar.engine.listen import Restamped, graceful_end
@@ -71,9 +71,10 @@ class Engine:
         self._alarm.end()
 
     def run(self, call: Call, request: Request, server: str, sink: Sink) -> Coroutine[None, None, Response]:
-        """One request of a modern client to its response, whose id is the request's.
+        """One request to its response, whose id is the request's.
 
-        `server` empty means the only upstream. Notifications go to `sink`. Cancelling the task cancels the call
+        Both are of the caller's era: legacy when `call.client` is set, but for `server/discover` and
+        `subscriptions/listen`, which have one shape for all. `server` empty means the only upstream. Notifications go to `sink`. Cancelling the task cancels the call
         upstream. What can be refused at once is raised at once.
         """
         upstream = self._directory.find(server)
@@ -100,7 +101,7 @@ class Engine:
                     connection = self._dialer.standing(upstream)
                     if connection is None:
                         capabilities = downgrade.capabilities(request)
-                        connection = await self._dialer.lease(upstream, capabilities, Deadline(stay.at))
+                        connection = await self._dialer.lease(upstream, capabilities, Deadline(stay.at), call.client)
                     call.connection_id = connection.id
                     call.protocol_version = connection.link.profile.version
                     response = await bridge.exchange(connection.link, request, call, so_far)
@@ -146,6 +147,10 @@ class Engine:
             self.lifecycle.refuse()
             return Draining("the sidecar is shutting down", retry_after=1.0)
         return Overloaded(f"{busy} calls are running, the most allowed (admission.in_flight)", retry_after=1.0)
+
+    def forget(self, client: Client) -> None:
+        """A client of the 2025 era is gone for good: nothing is kept for it at the servers any more."""
+        self._dialer.forget(client)
 
     def deadline(self, call: Call, server: str) -> Deadline:
         """When a call to `server` that begins now has to end. Raises `UnknownUpstream`."""

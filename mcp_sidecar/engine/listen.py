@@ -70,7 +70,7 @@ async def listen_legacy(link: LegacyLink, request: Request, call: Call, sink: Si
             await link.subscribe(subscribed[-1], call)
         if wanted.log_level:
             await link.want_logs(wanted.log_level, call)
-        await link.listen(_Wanted(sink, wanted), acknowledge)
+        await link.listen(_Wanted(sink, wanted, everything=call.client is not None), acknowledge)
     finally:
         for encoded in subscribed:
             link.unsubscribe(encoded)
@@ -107,11 +107,12 @@ def _encode(wanted: Filter) -> bytes:
 
 
 class _Wanted:
-    """Lets through what the filter names."""
+    """Lets through what the filter names; with `everything`, also what it has no name for."""
 
-    def __init__(self, sink: Sink, wanted: Filter) -> None:
+    def __init__(self, sink: Sink, wanted: Filter, *, everything: bool) -> None:
         self._sink = sink
         self._wanted = wanted
+        self._everything = everything  # news of the 2025 era, such as of its tasks, for a client of that era
 
     async def notify(self, method: str, message: bytes) -> None:
         if self._wants(method, message):
@@ -124,7 +125,9 @@ class _Wanted:
         notification = jsonrpc.parse_request(message)
         if kind == "resources/updated":
             return (notification.text("uri") or "") in self._wanted.resourceSubscriptions
-        return kind == "message" and bool(self._wanted.log_level) and loud_enough(notification, self._wanted.log_level)
+        if kind == "message":
+            return bool(self._wanted.log_level) and loud_enough(notification, self._wanted.log_level)
+        return self._everything
 
     async def ask(self, request: Request) -> Response:
         return await self._sink.ask(request)

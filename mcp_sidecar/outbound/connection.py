@@ -22,12 +22,13 @@ class State(enum.Enum):
 
 class Key(NamedTuple):
     """What makes two exchanges share a connection. `capabilities` (JSON text) is empty in the modern era, whose
-    requests carry their own.
+    requests carry their own; `client` names the conversation that has a session of its own.
     """
 
     endpoint: Endpoint
     credential: str
     capabilities: bytes = b""
+    client: str = ""
 
     @property
     def upstream(self) -> str:

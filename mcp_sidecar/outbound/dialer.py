@@ -7,7 +7,7 @@ import ssl
 from dataclasses import dataclass
 from functools import cache
 
-from mcp_sidecar.call import Deadline
+from mcp_sidecar.call import Client, Deadline
 from mcp_sidecar.directory import Endpoint, Upstream
 from mcp_sidecar.errors import PoolExhausted, SidecarError, Unavailable
 from mcp_sidecar.outbound.connection import Connection, Key, State
@@ -19,6 +19,7 @@ from mcp_sidecar.outbound.link import Link
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober, Verdict
 from mcp_sidecar.protocol.eras import Era
+from mcp_sidecar.protocol.handshake import CLIENT_INFO
 from mcp_sidecar.wire.http_client import HttpClient, Origin
 from mcp_sidecar.wire.limits import ClientLimits
 
@@ -68,10 +69,15 @@ class Dialer:
         if verdict is None or verdict.era is not _MODERN:
             return None  # a modern verdict is never out of date
         # A plain tuple finds what a `Key` does and is made in a fraction of the time.
-        return self.pool.ready((endpoint, credential.fingerprint, b""))
+        return self.pool.ready((endpoint, credential.fingerprint, b"", ""))
 
-    async def lease(self, upstream: Upstream, capabilities: bytes, deadline: Deadline) -> Connection:
+    async def lease(
+        self, upstream: Upstream, capabilities: bytes, deadline: Deadline, client: Client | None = None
+    ) -> Connection:
         """A connection for one exchange; give it back with `release`.
+
+        On a server of the 2025 era `client` gets a session of its own: some servers keep state in it. Others share one
+        for each set of `capabilities`.
 
         Raises `UpstreamUnavailable`, `UpstreamProtocolError` or `PoolExhausted`: nothing has run then.
         """
@@ -79,9 +85,9 @@ class Dialer:
         credential = self._credentials.of(upstream.settings)
         try:
             verdict = self.prober.known(endpoint, credential) or await self._probe(upstream, endpoint, credential)
-            key = _key(upstream, credential, verdict, capabilities)
+            key = _key(endpoint, credential, verdict, capabilities, client)
             return await self.pool.acquire(
-                key, lambda: self._link(upstream, credential, verdict, capabilities, key), deadline
+                key, lambda: self._link(upstream, credential, verdict, key, client), deadline
             )
         except SidecarError as error:
             if not isinstance(error, PoolExhausted):
@@ -122,24 +128,35 @@ class Dialer:
             endpoint, credential, lambda: _client(upstream, endpoint), upstream.settings.protocol
         )
 
+    def forget(self, client: Client) -> None:
+        """A conversation is over: close the sessions that were its own."""
+        self.pool.close_of(client.id)
+
     def _link(
-        self, upstream: Upstream, credential: Credential, verdict: Verdict, capabilities: bytes, key: Key
+        self, upstream: Upstream, credential: Credential, verdict: Verdict, key: Key, client: Client | None
     ) -> Link:
-        client = _client(upstream, key.endpoint)
+        http_client = _client(upstream, key.endpoint)
         if verdict.era is Era.MODERN:
-            return ModernLink(key.endpoint, credential, client, verdict.profile)
+            return ModernLink(key.endpoint, credential, http_client, verdict.profile)
         return LegacyLink(
             key.endpoint,
             credential,
-            client,
+            http_client,
             self._tasks,
             version=verdict.profile.version,
-            capabilities=capabilities,
+            capabilities=key.capabilities,
+            info=CLIENT_INFO if client is None else client.info,
         )
 
 
-def _key(upstream: Upstream, credential: Credential, verdict: Verdict, capabilities: bytes) -> Key:
-    return Key(upstream.endpoints[0], credential.fingerprint, b"" if verdict.era is Era.MODERN else capabilities)
+def _key(
+    endpoint: Endpoint, credential: Credential, verdict: Verdict, capabilities: bytes, client: Client | None
+) -> Key:
+    if verdict.era is Era.MODERN:
+        return Key(endpoint, credential.fingerprint)
+    if client is None:
+        return Key(endpoint, credential.fingerprint, capabilities)
+    return Key(endpoint, credential.fingerprint, client.capabilities, client.id)
 
 
 def _client(upstream: Upstream, endpoint: Endpoint) -> HttpClient:

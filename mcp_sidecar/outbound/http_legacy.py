@@ -22,9 +22,10 @@ from mcp_sidecar.outbound.legacy_refusals import (
     refused_handshake,
 )
 from mcp_sidecar.outbound.link import Ignore, Sink
+from mcp_sidecar.outbound.questions import Questions, reply
 from mcp_sidecar.protocol import jsonrpc, sse
 from mcp_sidecar.protocol.eras import LATEST_LEGACY, Era
-from mcp_sidecar.protocol.handshake import ServerProfile, initialize_request, initialized
+from mcp_sidecar.protocol.handshake import CLIENT_INFO, ServerProfile, initialize_request, initialized
 from mcp_sidecar.protocol.headers import SESSION
 from mcp_sidecar.protocol.session import Session
 from mcp_sidecar.wire.http_client import HttpClient, Response
@@ -39,7 +40,7 @@ _MAX_RESUMES = 1000
 class LegacyLink:
     """One session, used by many calls at once.
 
-    `capabilities` (JSON text) is what the session declares the client to be able to. A session that the server forgot
+    `capabilities` and `info` (JSON text) are what the session says of the client. A session that the server forgot
     is begun anew, once, under the call that noticed.
     """
 
@@ -55,6 +56,7 @@ class LegacyLink:
         *,
         version: str = LATEST_LEGACY,
         capabilities: bytes = b"{}",
+        info: bytes = CLIENT_INFO,
     ) -> None:
         self._endpoint = endpoint
         self._fixed = http.COMMON_HEADERS + credential.header
@@ -63,6 +65,7 @@ class LegacyLink:
         self._flights: Flights[None] = Flights(tasks)
         self._offer = version
         self._capabilities = capabilities
+        self._info = info
         self._profile = ServerProfile(version)
         self._session: Session | None = None
         self._hearing = Hearing(self, tasks)
@@ -99,7 +102,7 @@ class LegacyLink:
 
     async def _initialize(self) -> None:
         call = Call(rpc="handshake", request_id="handshake")
-        request = initialize_request(self._offer, self._capabilities)
+        request = initialize_request(self._offer, self._capabilities, self._info)
         try:
             async with asyncio.timeout(_HANDSHAKE_SECONDS):
                 session, answer = await self._handshake(request, call)
@@ -126,7 +129,8 @@ class LegacyLink:
         try:
             if response.status != 200:
                 raise await no_handshake(response, self._endpoint, request_id)
-            answer = await self._final(response, session, request_id, call, Ignore())
+            nobody = Questions(self._tasks, Ignore(), lambda asked, answer: self._answer(session, asked, answer))
+            answer = await self._final(response, session, request_id, call, nobody)
             if answer.error is not None:
                 raise refused_handshake(self._endpoint, answer)
             # Only the answer to `initialize` names a session that counts: SDKs put fresh ids into refusals too.
@@ -138,21 +142,23 @@ class LegacyLink:
     async def _attempt(self, session: Session, request: jsonrpc.Request, call: Call, sink: Sink) -> jsonrpc.Response:
         request_id, request = session.register(request)
         answered = False
+        questions = Questions(self._tasks, sink, lambda asked, answer: self._answer(session, asked, answer))
         try:
             response = await self._send(session, b"POST", request.encode(request_id), call)
             try:
-                answer = await self._outcome(response, session, request_id, call, sink)
+                answer = await self._outcome(response, session, request_id, call, questions)
             finally:
                 response.close()
             answered = True
             return answer
         finally:
+            questions.end()
             session.release(request_id)
             if not answered and call.execution is Execution.UNKNOWN:
                 self._cancel(session, request_id)
 
     async def _outcome(
-        self, response: Response, session: Session, request_id: bytes, call: Call, sink: Sink
+        self, response: Response, session: Session, request_id: bytes, call: Call, sink: Questions
     ) -> jsonrpc.Response:
         if response.status == 404 and session.id:
             call.execution = Execution.NONE
@@ -174,7 +180,7 @@ class LegacyLink:
         return await self._final(response, session, request_id, call, sink)
 
     async def _final(
-        self, response: Response, session: Session, request_id: bytes, call: Call, sink: Sink
+        self, response: Response, session: Session, request_id: bytes, call: Call, sink: Questions
     ) -> jsonrpc.Response:
         """The response, over as many connections as the server needs (2025-11-25, basic/transports, "Polling")."""
         parser = sse.Parser()
@@ -196,7 +202,7 @@ class LegacyLink:
         raise http.nonsense(self._endpoint, "it ended its stream again and again without an answer")
 
     async def _read(
-        self, replies: http.Reply | http.Replies, session: Session, request_id: bytes, sink: Sink, *, resumed: bool
+        self, replies: http.Reply | http.Replies, session: Session, request_id: bytes, sink: Questions, *, resumed: bool
     ) -> jsonrpc.Response | None:
         """Pass on what comes until the response; None when the stream ends before it."""
         while (message := await self._next(replies)) is not None:
@@ -206,9 +212,9 @@ class LegacyLink:
                 if not resumed:  # some servers replay what belonged to other streams
                     raise http.nonsense(self._endpoint, "it answered another request than the one it was sent")
             elif message.id:
-                self._answer(session, message, await _reply(message, sink))
+                sink.put(message)
             else:
-                await self._notify(session, message, request_id, sink)
+                await self._notify(session, message, request_id, sink.sink)
         return None
 
     async def _next(self, replies: http.Reply | http.Replies) -> jsonrpc.Message | None:
@@ -273,7 +279,7 @@ class LegacyLink:
                 if isinstance(message, jsonrpc.Request) and not message.id:
                     deliver(message)
                 elif isinstance(message, jsonrpc.Request):
-                    self._answer(session, message, await _reply(message, Ignore()))
+                    self._answer(session, message, await reply(message, Ignore()))
         finally:
             response.close()
 
@@ -375,9 +381,3 @@ class LegacyLink:
         if session.id:
             headers = b"%b%b: %b\r\n" % (headers, SESSION, session.id)
         return await http.send(self._client, method, self._endpoint, headers, body, call)
-
-
-async def _reply(request: jsonrpc.Request, sink: Sink) -> jsonrpc.Response:
-    if request.method == "ping":
-        return jsonrpc.Response(request.id, result=b"{}")
-    return await sink.ask(request)

@@ -48,7 +48,7 @@ class Pool:
         self._watchers: list[Watcher] = []
         self._names = itertools.count(1)
 
-    def ready(self, key: Key | tuple[Endpoint, str, bytes]) -> Connection | None:
+    def ready(self, key: Key | tuple[Endpoint, str, bytes, str]) -> Connection | None:
         """Lease the connection of `key` if it stands; the fast path of `acquire`."""
         connection = self._connections.get(key)  # type: ignore[arg-type]  # equal and hashed alike
         if connection is None or connection.state is _CONNECTING or connection.closing:
@@ -237,6 +237,11 @@ class Pool:
         """Close what is idle of an upstream now and the rest when its calls have ended."""
         for connection in [one for one in self.connections() if one.key.upstream == upstream]:
             self.close(connection.id, wait=True)
+
+    def close_of(self, client: str) -> None:
+        """Close the connections that were one client's own; nobody calls on them any more."""
+        for connection in [one for one in self.connections() if one.key.client == client]:
+            self.close(connection.id, wait=False)
 
     def connections(self) -> tuple[Connection, ...]:
         return (*self._leaving, *self._connections.values())

@@ -67,9 +67,9 @@ def discover_request() -> Request:
     return Request(eras.DISCOVER, meta=modern_meta())
 
 
-def initialize_request(version: str, capabilities: bytes) -> Request:
+def initialize_request(version: str, capabilities: bytes, info: bytes = CLIENT_INFO) -> Request:
     """Begins a legacy session, offering one version."""
-    params = {"protocolVersion": b'"%b"' % version.encode(), "capabilities": capabilities, "clientInfo": CLIENT_INFO}
+    params = {"protocolVersion": b'"%b"' % version.encode(), "capabilities": capabilities, "clientInfo": info}
     return Request("initialize", params=params)
 
 

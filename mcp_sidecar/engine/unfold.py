@@ -1,0 +1,95 @@
+"""A legacy client on a modern server: what the server asks for in a result becomes requests to the client.
+
+The answers go up with the same request sent again, until there is a final result (MCP 2026-07-28, basic/patterns/mrtr).
+Knows no wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from mcp_sidecar.call import Call, Client
+from mcp_sidecar.engine import upgrade
+from mcp_sidecar.engine.inputs import InputRequired, read_input_required
+from mcp_sidecar.errors import Execution, UpstreamProtocolError
+from mcp_sidecar.outbound.link import Link, Sink
+from mcp_sidecar.protocol import eras, jsonrpc
+from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.protocol.session import LOG_LEVELS
+
+_MOST_ROUNDS = 10
+_FIRST_PAUSE = 0.05  # seconds, for results that only ask to be called again
+_LONGEST_PAUSE = 0.25
+
+
+async def exchange(link: Link, request: Request, call: Call, client: Client, sink: Sink) -> Response:
+    """One legacy request over a modern link."""
+    if request.method == "logging/setLevel":
+        return _set_level(request, client)
+    if request.method.startswith("tasks/"):
+        return _unknown(request)  # core tasks of 2025-11-25, which 2026-07-28 has in another shape
+    modern = upgrade.request(request, client)
+    for attempt in range(_MOST_ROUNDS + 1):
+        response = await link.exchange(modern, call, sink)
+        wanted = read_input_required(response)
+        if wanted is None:
+            return upgrade.response(request, response)
+        if attempt == _MOST_ROUNDS:
+            break
+        answers = await _ask_all(wanted, client, sink)
+        if isinstance(answers, Response):
+            return answers
+        if not wanted.requests:
+            await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt))
+        modern = modern.with_params(wanted.retry(answers))
+    raise UpstreamProtocolError(
+        f"the MCP server asked for input more than {_MOST_ROUNDS} times", execution=Execution.UNKNOWN
+    )
+
+
+async def _ask_all(wanted: InputRequired, client: Client, sink: Sink) -> dict[str, bytes] | Response:
+    """The client's answers, all asked at once; an error of its own when it will not or cannot answer."""
+    for question in wanted.requests.values():
+        if not _able(client, question):
+            words = f"the MCP server asks for {question.method}, which this client does not support"
+            return Response(b"", error=jsonrpc.encode_error(eras.INVALID_REQUEST, words))
+    try:
+        async with asyncio.TaskGroup() as group:
+            asked = {key: group.create_task(sink.ask(question)) for key, question in wanted.requests.items()}
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    answers: dict[str, bytes] = {}
+    for key, task in asked.items():
+        answer = task.result()
+        if answer.result is None:
+            return Response(b"", error=answer.error)
+        answers[key] = answer.result
+    return answers
+
+
+_NEEDED = {"elicitation/create": "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots"}
+
+
+def _able(client: Client, question: Request) -> bool:
+    declared = jsonrpc.members(client.capabilities, "capabilities")
+    capability = _NEEDED.get(question.method)
+    if capability is None or capability not in declared:
+        return False
+    if question.text("mode") == "url":
+        return "url" in jsonrpc.members(declared[capability], capability)
+    return True
+
+
+def _set_level(request: Request, client: Client) -> Response:
+    """Kept here: each modern request says itself what it wants logged."""
+    level = request.text("level")
+    if level not in LOG_LEVELS:
+        words = f'"level" must be one of {", ".join(LOG_LEVELS)}'
+        return Response(request.id, error=jsonrpc.encode_error(eras.INVALID_PARAMS, words))
+    client.log_level = level
+    return Response(request.id, result=b"{}")
+
+
+def _unknown(request: Request) -> Response:
+    error = jsonrpc.encode_error(eras.METHOD_NOT_FOUND, f"the MCP server has no method {request.method}")
+    return Response(request.id, error=error)

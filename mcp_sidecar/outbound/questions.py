@@ -1,0 +1,59 @@
+"""What a server asks its client in the middle of a call: each question waits by itself. Knows no wire."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from mcp_sidecar.errors import SidecarError
+from mcp_sidecar.outbound.link import Sink
+from mcp_sidecar.protocol.eras import INTERNAL_ERROR
+from mcp_sidecar.protocol.jsonrpc import Request, Response, encode_error
+from mcp_sidecar.tasks import Job
+
+_MOST = 64  # questions of one call that may wait at once
+
+
+class Questions:
+    """The open questions of one exchange. Its stream is read on while they wait: there may be more than one.
+
+    `answer` sends a response to the server and does not wait for that.
+    """
+
+    def __init__(self, tasks: asyncio.TaskGroup, sink: Sink, answer: Callable[[Request, Response], None]) -> None:
+        self.sink = sink
+        self._tasks = tasks
+        self._answer = answer
+        self._open: set[Job[None]] = set()
+
+    def put(self, question: Request) -> None:
+        """Have the client answer; never waits."""
+        if len(self._open) >= _MOST:
+            self._answer(question, _no_answer(question, f"more than {_MOST} questions at once"))
+            return
+        job = Job(self._tasks, self._ask(question), f"ask {question.method}")
+        self._open.add(job)
+        job.task.add_done_callback(lambda _: self._open.discard(job))
+
+    def end(self) -> None:
+        """The exchange is over: nobody waits for answers any more."""
+        for job in tuple(self._open):
+            job.cancel()
+
+    async def _ask(self, question: Request) -> None:
+        try:
+            answer = await reply(question, self.sink)
+        except SidecarError as error:
+            answer = _no_answer(question, error.message)
+        self._answer(question, answer)
+
+
+async def reply(question: Request, sink: Sink) -> Response:
+    """The answer to a server's request. A ping is ours to answer."""
+    if question.method == "ping":
+        return Response(question.id, result=b"{}")
+    return await sink.ask(question)
+
+
+def _no_answer(question: Request, why: str) -> Response:
+    return Response(question.id, error=encode_error(INTERNAL_ERROR, f"{question.method} was not answered: {why}"))
