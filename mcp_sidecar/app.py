@@ -19,6 +19,7 @@ from mcp_sidecar import priority
 from mcp_sidecar.directory import Directory, Endpoint, Upstream
 from mcp_sidecar.drain import Drain, Plan, plan
 from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.inbound.faces import Faces
 from mcp_sidecar.inbound.grpc.servers import RPCS
 from mcp_sidecar.inbound.grpc.wakeups import Loop
@@ -127,7 +128,7 @@ def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, task
     pool.watch(lambda row: _note(log, row))
     dialer = Dialer(pool, Prober(tasks), Credentials(), tasks)
     return Parts(
-        engine=Engine(directory, dialer, lifecycle, settings.admission, settings.retry),
+        engine=Engine(directory, dialer, lifecycle, settings.admission, settings.retry, Hold(settings.hold, tasks)),
         dialer=dialer,
         directory=directory,
         lifecycle=lifecycle,

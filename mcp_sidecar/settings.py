@@ -243,6 +243,16 @@ class RetrySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldSettings:
+    """Calls to 2025-era servers that wait while a client of 2026-07-28 answers what the server asks."""
+
+    expire: Annotated[float, Seconds("How long a client may take to answer; then the call is cancelled.", low=0.01)] = (
+        300.0
+    )
+    most: Annotated[int, Doc("Calls that may wait at once; more are refused.", low=1)] = 256
+
+
+@dataclass(frozen=True, slots=True)
 class StartSettings:
     """When the sidecar calls itself started."""
 
@@ -320,6 +330,7 @@ class Settings:
     monitor: MonitorSettings = MonitorSettings()
     admission: AdmissionSettings = AdmissionSettings()
     retry: RetrySettings = RetrySettings()
+    hold: HoldSettings = HoldSettings()
     start: StartSettings = StartSettings()
     drain: DrainSettings = DrainSettings()
     auth: AuthSettings = AuthSettings()

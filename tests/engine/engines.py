@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from mcp_sidecar.call import Call
 from mcp_sidecar.directory import Directory, Endpoint, Upstream
 from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.lifecycle import Lifecycle
 from mcp_sidecar.outbound.credentials import Credentials
 from mcp_sidecar.outbound.dialer import Dialer
@@ -21,7 +22,7 @@ from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
 from mcp_sidecar.protocol.handshake import modern_meta
 from mcp_sidecar.protocol.jsonrpc import Request, Response
-from mcp_sidecar.settings import AdmissionSettings, PoolSettings, RetrySettings, UpstreamSettings
+from mcp_sidecar.settings import AdmissionSettings, HoldSettings, PoolSettings, RetrySettings, UpstreamSettings
 
 ERAS = ("modern", "legacy")
 
@@ -79,7 +80,11 @@ def settings(name: str, url: str, **more: Any) -> UpstreamSettings:
 
 @asynccontextmanager
 async def bench(
-    upstreams: Mapping[str, str | UpstreamSettings], *, attempts: int = 2, in_flight: int = 512
+    upstreams: Mapping[str, str | UpstreamSettings],
+    *,
+    attempts: int = 2,
+    in_flight: int = 512,
+    hold: HoldSettings = HoldSettings(),  # noqa: B008  # frozen
 ) -> AsyncIterator[Bench]:
     """A started engine in front of these upstreams, by name."""
     chosen = [one if isinstance(one, UpstreamSettings) else settings(name, one) for name, one in upstreams.items()]
@@ -90,7 +95,12 @@ async def bench(
         dialer = Dialer(pool, Prober(tasks), Credentials(), tasks)
         directory = Directory(tuple(Upstream(one.name, one, (_endpoint(one),)) for one in chosen))
         engine = Engine(
-            directory, dialer, lifecycle, AdmissionSettings(in_flight=in_flight), RetrySettings(attempts=attempts)
+            directory,
+            dialer,
+            lifecycle,
+            AdmissionSettings(in_flight=in_flight),
+            RetrySettings(attempts=attempts),
+            Hold(hold, tasks),
         )
         try:
             yield Bench(engine, dialer, lifecycle)

@@ -113,7 +113,7 @@ async def test_a_unary_call_drops_notifications():
 
 @pytest.mark.covers("B-01")
 @ERAS
-@pytest.mark.parametrize("code", [-32602, -32601, -32042, 7])
+@pytest.mark.parametrize("code", [-32602, -32601, -32050, 7])
 async def test_a_servers_error_is_a_message_on_calls_and_a_status_on_typed_ones(era: Any, code: int):
     async with FakeServer(era=era) as up, Sidecar({"up": up.url}) as sidecar, asyncio.timeout(5):
         message = tool("crash", id=3, code=code)
