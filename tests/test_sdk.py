@@ -46,7 +46,7 @@ async def test_tools_are_listed_and_called_with_progress(mode: Any, era: Any):
 @pytest.mark.covers("B-76")
 @ERAS
 async def test_the_user_is_asked_through_grpc(era: Any):
-    async def ask(context: Any, params: Any) -> ElicitResult:  # noqa: ARG001 - the SDK names it
+    async def ask(context: Any, params: Any) -> ElicitResult:
         assert params.message == "What is your name?"
         return ElicitResult(action="accept", content={"name": "Bo"})
 
