@@ -5,16 +5,23 @@ async with mcp.Client(sidecar_transport("127.0.0.1:15051", server="weather")) as
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from mcp.shared.message import SessionMessage
-from mcp_types import jsonrpc_message_adapter
+try:
+    import anyio
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+    from mcp.shared.message import SessionMessage
+    from mcp_types import jsonrpc_message_adapter
+except ImportError as missing:
+    raise ImportError('the official MCP SDK is needed: pip install "mcp-sidecar[sdk]"') from missing
 
 from mcp_sidecar.client import DEFAULT_ADDRESS, Conversation, SidecarClient
 from mcp_sidecar.errors import SidecarError
+
+# What is still in flight when the agent leaves may be cancelled in good order; then the stream is.
+_GOODBYE_SECONDS = 0.5
 
 Incoming = SessionMessage | Exception
 Streams = tuple[MemoryObjectReceiveStream[Incoming], MemoryObjectSendStream[SessionMessage]]
@@ -42,22 +49,30 @@ async def _transport(address: str, server: str, token: str | None) -> AsyncItera
             sidecar.conversation(server) as talk,
             anyio.create_task_group() as group,
         ):
-            group.start_soon(_receive, talk, arriving)
+            ended = anyio.Event()
+            group.start_soon(_receive, talk, arriving, ended)
             group.start_soon(_send, talk, leaving)
             try:
                 yield incoming, outgoing
             finally:
+                with anyio.move_on_after(_GOODBYE_SECONDS, shield=True), contextlib.suppress(SidecarError):
+                    await talk.finish()
+                    await ended.wait()
                 group.cancel_scope.cancel()
 
 
-async def _receive(talk: Conversation, arriving: MemoryObjectSendStream[Incoming]) -> None:
+async def _receive(talk: Conversation, arriving: MemoryObjectSendStream[Incoming], ended: anyio.Event) -> None:
     """What the sidecar says, until the stream ends; its end is the end of the SDK's stream too."""
-    with arriving:
-        try:
-            async for message in talk:
-                await arriving.send(SessionMessage(jsonrpc_message_adapter.validate_python(message, by_name=False)))
-        except SidecarError as error:
-            await arriving.send(error)
+    try:
+        # The SDK closes its end first when it leaves: nobody misses what still comes.
+        with arriving, contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            try:
+                async for message in talk:
+                    await arriving.send(SessionMessage(jsonrpc_message_adapter.validate_python(message, by_name=False)))
+            except SidecarError as error:
+                await arriving.send(error)
+    finally:
+        ended.set()
 
 
 async def _send(talk: Conversation, leaving: MemoryObjectReceiveStream[SessionMessage]) -> None:
