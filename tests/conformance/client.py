@@ -1,5 +1,6 @@
-"""A client and the sidecar it uses, as the program that the suite judges: `python -m … http|grpc URL_OF_THE_SUITE`.
+"""A client and the sidecar it uses, as the program that the suite judges: `python -m … FACE URL_OF_THE_SUITE`.
 
+`http` and `http-2025` are the official client in the one or the other era, `grpc` is ours.
 It uses everything that the server offers, whatever the scenario; the suite says what it wanted to see. It ends with 1
 when something failed, and takes the sidecar with it in any case.
 """
@@ -122,7 +123,8 @@ async def over(face: str, sidecar: SidecarProcess) -> AsyncIterator[Caller]:
     async def fill_in(context: Any, params: Any) -> ElicitResult:
         return ElicitResult.model_validate(_filled_in(params.model_dump(by_alias=True)))
 
-    async with Client(sidecar.url(SERVER), cache=None, elicitation_callback=fill_in) as official:
+    mode = "legacy" if face == "http-2025" else "auto"
+    async with Client(sidecar.url(SERVER), mode=mode, cache=None, elicitation_callback=fill_in) as official:
         yield OverHttp(official)
 
 

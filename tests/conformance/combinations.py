@@ -21,7 +21,10 @@ class Combination:
 
 @dataclass(frozen=True, slots=True)
 class ClientCombination:
-    """The suite as the server behind the sidecar; `revision` is what that server speaks, `face` where the client is."""
+    """The suite as the server behind the sidecar.
+
+    `revision` is what that server speaks; `face` is `http`, `http-2025` for a client of that era, or `grpc`.
+    """
 
     name: str
     face: str
@@ -61,4 +64,9 @@ CLIENT_SIDE = (
     ClientCombination("2026-07-28 server, gRPC client", "grpc", "2026-07-28", "client-2026-grpc.yml"),
     ClientCombination("2025-11-25 server, HTTP client", "http", "2025-11-25", "client-2025-http.yml"),
     ClientCombination("2025-11-25 server, gRPC client", "grpc", "2025-11-25", "client-2025-grpc.yml"),
+)
+
+CLIENT_SIDE_WAITING = (
+    (ClientCombination("2026-07-28 server, 2025 HTTP client", "http-2025", "2026-07-28"), "the 2025-era HTTP face"),
+    (ClientCombination("2025-11-25 server, 2025 HTTP client", "http-2025", "2025-11-25"), "the 2025-era HTTP face"),
 )

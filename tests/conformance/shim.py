@@ -1,8 +1,8 @@
 """Streamable HTTP in, the sidecar's gRPC API out, so that a suite that speaks HTTP can judge gRPC.
 
 `python -m tests.conformance.shim PORT GRPC_ADDRESS SERVER call-stream|conversation`. As thin as it can be: a body goes
-to the sidecar as it is, what comes back becomes JSON or events, a status becomes what MCP has for it. It guards no
-HTTP: what a header says goes to the sidecar as a mirror, or nowhere.
+to the sidecar as it is, what comes back becomes JSON or events, a status becomes what MCP has for it. Headers go to
+the sidecar as mirrors, where it has them: HTTP sees to it that they are there, the sidecar that they are right.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ _CODES = {
     "UNKNOWN_METHOD": -32601,
 }
 _HEADER_MISMATCH = -32020
+_NAMING = {"tools/call", "resources/read", "prompts/get"}
 
 
 class Shim:
@@ -69,6 +70,9 @@ class Shim:
         message = _read(body)
         if message is not None and "id" not in message:
             return Response(status_code=202)  # no RPC carries a notification of a client that has no conversation
+        if message is not None and (missing := _missing(message.get("method"), request)):
+            error = {"code": _HEADER_MISMATCH, "message": f"{missing} is missing"}
+            return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": error}, status_code=400)
         return await _answer(self._converse(body) if self._conversations else self._stream(body, request), message)
 
     async def _stream(self, body: bytes, request: Request) -> Messages:
@@ -155,6 +159,12 @@ def _read(body: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return read if isinstance(read, dict) else None
+
+
+def _missing(method: object, request: Request) -> str:
+    """The header that this request ought to have and has not."""
+    wanted = ["mcp-method", *(["mcp-name"] if method in _NAMING else [])]
+    return next((name for name in wanted if name not in request.headers), "")
 
 
 def _decoded(name: str) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from tests.support.real_servers import RealServer, running, sdk1_python
-from tests.support.sidecar_process import sidecar_process
+from tests.support.sidecar_process import SidecarProcess, sidecar_process
 
 Upstream = Literal["dual", "modern-only", "legacy-only"]
 Way = Callable[[str], contextlib.AbstractContextManager[str]]
 
 SERVER = "fixture"
+_SHOWN = 4000
 
 
 @contextlib.contextmanager
@@ -38,30 +39,41 @@ def direct(url: str) -> Iterator[str]:
 @contextlib.contextmanager
 def http_face(url: str) -> Iterator[str]:
     """A sidecar, over HTTP."""
-    with sidecar_process({SERVER: url}) as sidecar:
+    with _sidecar(url) as sidecar:
         yield sidecar.url(SERVER)
 
 
 @contextlib.contextmanager
 def call_stream(url: str) -> Iterator[str]:
     """A sidecar, over gRPC's CallStream."""
-    with sidecar_process({SERVER: url}) as sidecar, _shim(sidecar.bound["grpc"], "call-stream") as shim:
+    with _sidecar(url) as sidecar, _shim(sidecar.bound["grpc"], "call-stream") as shim:
         yield shim.url
 
 
 @contextlib.contextmanager
 def conversation(url: str) -> Iterator[str]:
     """A sidecar, over gRPC's BiDiStream."""
-    with sidecar_process({SERVER: url}) as sidecar, _shim(sidecar.bound["grpc"], "conversation") as shim:
+    with _sidecar(url) as sidecar, _shim(sidecar.bound["grpc"], "conversation") as shim:
         yield shim.url
 
 
 @contextlib.contextmanager
 def two_sidecars(url: str) -> Iterator[str]:
     """A sidecar, over HTTP, whose upstream is another sidecar, over gRPC."""
-    with sidecar_process({SERVER: url}) as far:
-        with sidecar_process({SERVER: f"grpc://{far.bound['grpc']}/{SERVER}"}) as near:
-            yield near.url(SERVER)
+    with _sidecar(url) as far, _sidecar(f"grpc://{far.bound['grpc']}/{SERVER}") as near:
+        yield near.url(SERVER)
+
+
+@contextlib.contextmanager
+def _sidecar(url: str) -> Iterator[SidecarProcess]:
+    """A sidecar with that upstream; a failure in the block shows the end of its log."""
+    with sidecar_process({SERVER: url}) as sidecar:
+        try:
+            yield sidecar
+        except BaseException:
+            said = sidecar.out.read_text() + sidecar.err.read_text()
+            print(f"---- the sidecar said:\n{said[-_SHOWN:]}", file=sys.stderr)
+            raise
 
 
 def _shim(target: str, rpc: str) -> contextlib.AbstractContextManager[RealServer]:
