@@ -39,6 +39,8 @@ SERVER_SIDE = (
     Combination("direct, 2026-07-28, dual", ways.direct, "2026-07-28", "dual"),
     Combination("direct, 2026-07-28, modern-only", ways.direct, "2026-07-28", "modern-only"),
     Combination("direct, 2025-11-25, legacy-only", ways.direct, "2025-11-25", "legacy-only"),
+    # The shim by itself, likewise.
+    Combination("shim alone, 2025-11-25, dual", ways.shim_alone, "2025-11-25", "dual"),
     # The sidecar.
     Combination("HTTP face, 2026-07-28, dual", ways.http_face, "2026-07-28", "dual"),
     Combination(

@@ -22,6 +22,8 @@ import uvicorn
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -197,10 +199,11 @@ def main(port: int, address: str, server: str, rpc: str) -> None:
     async def serve() -> None:
         async with asyncio.TaskGroup() as tasks, grpc.aio.insecure_channel(address) as channel:
             shim = Shim(MCPEngineStub(channel), server, tasks, conversations=rpc == "conversation")
-            app = Starlette(routes=[Route("/mcp", shim.answer, methods=["GET", "POST", "DELETE"])])
-            await uvicorn.Server(
-                uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", http="h11")
-            ).serve()
+            route = Route("/mcp", shim.answer, methods=["GET", "POST", "DELETE"])
+            guard = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+            app = Starlette(routes=[route], middleware=[guard])
+            config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", http="h11")
+            await uvicorn.Server(config).serve()
 
     asyncio.run(serve())
 

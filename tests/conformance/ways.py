@@ -58,6 +58,15 @@ def conversation(url: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def shim_alone(url: str) -> Iterator[str]:
+    """No sidecar: the fixture (another one than at `url`) right behind a BiDiStream. Proves the shim."""
+    program = [sys.executable, "-m", "tests.conformance.plain_engine"]
+    with running("plain-engine", lambda port: [*program, str(port)]) as engine:
+        with _shim(f"127.0.0.1:{engine.port}", "conversation") as shim:
+            yield shim.url
+
+
+@contextlib.contextmanager
 def two_sidecars(url: str) -> Iterator[str]:
     """A sidecar, over HTTP, whose upstream is another sidecar, over gRPC."""
     with _sidecar(url) as far, _sidecar(f"grpc://{far.bound['grpc']}/{SERVER}") as near:
