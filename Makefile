@@ -82,7 +82,7 @@ check: static test  ## everything CI runs except the slow suites: lint, types, g
 
 test-conformance: $(VENV)/.dev servers  ## the official MCP conformance suite through the sidecar (ARGS="-k HTTP" picks some)
 	$(call say,running the conformance suite)
-	@$(PY) -m pytest -n $(JOBS) tests/conformance $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) -o faulthandler_timeout=300 tests/conformance $(ARGS)
 
 test-kube:  ## the suite against a Kubernetes API server
 	$(call say,testing against Kubernetes: not there yet)

@@ -25,8 +25,8 @@ from mcp_sidecar.errors import SidecarError
 from tests.support.sidecar_process import SidecarProcess, sidecar_process
 
 SERVER = "suite"
-SECONDS = 20.0
-_STEP_SECONDS = 5.0
+SECONDS = 40.0
+_STEP_SECONDS = 6.0
 _ROUNDS = 10
 _METHOD_NOT_FOUND = -32601
 _VALUES = {"string": "text", "integer": 3, "number": 4, "boolean": True, "array": [], "object": {}}

@@ -16,6 +16,7 @@ import yaml
 from tests.support.real_servers import conformance_program
 
 SECONDS = 100.0
+CLIENT_SECONDS = 60.0
 _SHOWN = 500
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,7 +67,9 @@ def judge_client(command: Sequence[str], scenario: str, revision: str, results: 
     """Run one client scenario: the suite appends the URL of its own server to `command`. `results` is empty."""
     # Replacing the shell that the suite starts: a signal to it reaches the command.
     words = " ".join(["exec", *command])
-    said = _run(["client", "--command", words, "--scenario", scenario, "--spec-version", revision, "-o", str(results)])
+    patience = ["--timeout", str(int(CLIENT_SECONDS * 1000))]
+    wanted = ["--scenario", scenario, "--spec-version", revision, *patience, "-o", str(results)]
+    said = _run(["client", "--command", words, *wanted])
     outcome = _outcome(results, scenario, scenario)
     if (crashed := re.search(r"^Client (exited with code|timed out after).*", said, re.MULTILINE)) is not None:
         (stderr,) = results.glob(f"{scenario}-*/stderr.txt")
