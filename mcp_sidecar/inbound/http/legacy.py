@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine, Iterable
+from typing import Any
 
 from mcp_sidecar.call import Call, new_request_id
 from mcp_sidecar.engine.engine import Engine
@@ -74,9 +75,7 @@ class LegacyFace:
         call = Call("", opening.request_id or new_request_id(), request.peer, trace=opening.trace)
         call.authorization = opening.authorization
         post = Post(request, reply, call.request_id, self._silence)
-        job: Job[None] = Job(self._tasks, self._run(post, call), "2025-era request")
-        self._jobs.add(job)
-        job.task.add_done_callback(lambda _: self._jobs.discard(job))
+        job = self._start(self._run(post, call), "2025-era request")
         try:
             await asyncio.wait({job.task})
         except asyncio.CancelledError:
@@ -86,6 +85,12 @@ class LegacyFace:
             post.give_up()
         else:
             job.result()
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> Job[None]:
+        job = Job(self._tasks, work, name)
+        self._jobs.add(job)
+        job.task.add_done_callback(lambda _: self._jobs.discard(job))
+        return job
 
     async def _handle(self, call: Call, post: Post) -> Response | None:
         """The response, None when the answer is complete or has no body."""
@@ -187,8 +192,17 @@ class LegacyFace:
                 await session.news.neglect()
 
     def _end(self, session: Session) -> None:
+        """Nothing of a session goes on; its calls are cancelled before its sessions at servers are closed."""
+        calls = tuple(session.calls.values())
         self._sessions.remove(session)
         session.close()
+        if not calls:
+            self._engine.forget(session.client)
+            return
+        self._start(self._forget(session, calls), "end a session")
+
+    async def _forget(self, session: Session, calls: Iterable[asyncio.Task[object]]) -> None:
+        await asyncio.wait(calls)
         self._engine.forget(session.client)
 
     def _sweep_later(self) -> None:

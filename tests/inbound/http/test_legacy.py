@@ -225,9 +225,9 @@ async def test_a_session_is_needed_known_and_ended_once():
         closed = await client.close()
         assert closed is not None
         assert (closed.status, closed.body) == (204, b"")
-        for reply in (await client.request("tools/list"), await client.notify("notifications/x"), await client.close()):
-            assert reply is not None
-            assert (reply.status, reply.messages[0]["error"]["code"]) == (404, -32602)
+        for again in (await client.request("tools/list"), await client.notify("notifications/x"), await client.close()):
+            assert again is not None
+            assert (again.status, again.messages[0]["error"]["code"]) == (404, -32602)
         client.session = "invented"
         assert (await client.request("tools/list")).status == 404
 
@@ -281,7 +281,7 @@ async def test_when_there_are_too_many_the_one_unused_for_longest_goes_unless_it
             up.release("g")
 
 
-@pytest.mark.covers("B-84")
+@pytest.mark.covers("B-89")
 async def test_the_version_of_a_session_is_repeated_or_left_out():
     async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
         client = Legacy(sidecar.url("up"), version="2025-06-18")
@@ -294,7 +294,7 @@ async def test_the_version_of_a_session_is_repeated_or_left_out():
             assert (reply.status, reply.messages[0]["error"]["code"]) == facts
 
 
-@pytest.mark.covers("B-84")
+@pytest.mark.covers("B-89")
 async def test_a_message_of_one_era_under_the_header_of_the_other_is_refused():
     async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
         for changes in ({"mcp_protocol_version": None}, {"mcp_protocol_version": "2025-11-25"}):
@@ -306,7 +306,7 @@ async def test_a_message_of_one_era_under_the_header_of_the_other_is_refused():
         assert (await post(sidecar.url("up"), message("initialize", initialize()["params"]))).facts == (404, -32601)
 
 
-@pytest.mark.covers("B-84")
+@pytest.mark.covers("B-89")
 @pytest.mark.parametrize("verb", ["HEAD", "PUT", "PATCH", "OPTIONS"])
 async def test_other_verbs_are_405_and_told_what_is_allowed(verb):
     async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
@@ -315,7 +315,7 @@ async def test_other_verbs_are_405_and_told_what_is_allowed(verb):
             assert exchange.headers["allow"] == "GET, POST, DELETE"
 
 
-@pytest.mark.covers("B-42", "B-43", "B-84")
+@pytest.mark.covers("B-42", "B-43", "B-89")
 async def test_what_is_around_a_message_is_judged_as_for_everybody():
     async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
         client = Legacy(sidecar.url("up"))
@@ -333,7 +333,7 @@ async def test_what_is_around_a_message_is_judged_as_for_everybody():
         assert (await raw_http.post(f"{client.url}/x", body, client.headers)).status == 404
 
 
-@pytest.mark.covers("B-03", "B-84")
+@pytest.mark.covers("B-03", "B-89")
 @pytest.mark.parametrize(
     ("body", "code"),
     [(b"", -32700), (b"[]", -32600), (b"[{}]", -32600), (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', -32600)],
