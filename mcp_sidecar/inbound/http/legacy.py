@@ -1,13 +1,13 @@
 """The HTTP face of the 2025 revisions: sessions, streams that can be resumed, answers to questions. Knows no upstream.
 
-The work for a request is a task of its own: in this era a client that disconnects has cancelled nothing.
+A request outlasts its connection: in this era a client that disconnects has cancelled nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from mcp_sidecar.call import Call, new_request_id
@@ -70,21 +70,25 @@ class LegacyFace:
         self._room = Room()
         self._jobs: set[Job[None]] = set()
 
-    async def __call__(self, request: HttpRequest, reply: Reply, opening: Opening) -> None:
-        """Answer one request, for as long as its connection stands."""
+    def __call__(self, request: HttpRequest, reply: Reply, opening: Opening) -> Awaitable[object]:
+        """Answer one request."""
         call = Call("", opening.request_id or new_request_id(), request.peer, trace=opening.trace)
         call.authorization = opening.authorization
         post = Post(request, reply, call.request_id, self._silence)
-        job = self._start(self._run(post, call), "2025-era request")
+        if request.head.method == "GET":
+            return self._carry(post, call)
+        reply.outlasting = True
+        return self._run(post, call)
+
+    async def _carry(self, post: Post, call: Call) -> None:
+        """Answer a GET, which ends in good order when its client leaves."""
+        job = self._start(self._run(post, call), "2025-era stream")
         try:
             await asyncio.wait({job.task})
         except asyncio.CancelledError:
             post.leave()
             raise
-        if job.task.cancelled():
-            post.give_up()
-        else:
-            job.result()
+        job.result()
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> Job[None]:
         job = Job(self._tasks, work, name)
@@ -193,16 +197,15 @@ class LegacyFace:
 
     def _end(self, session: Session) -> None:
         """Nothing of a session goes on; its calls are cancelled before its sessions at servers are closed."""
-        calls = tuple(session.calls.values())
         self._sessions.remove(session)
         session.close()
-        if not calls:
+        if session.calls:
+            self._start(self._forget(session), "end a session")
+        else:
             self._engine.forget(session.client)
-            return
-        self._start(self._forget(session, calls), "end a session")
 
-    async def _forget(self, session: Session, calls: Iterable[asyncio.Task[object]]) -> None:
-        await asyncio.wait(calls)
+    async def _forget(self, session: Session) -> None:
+        await session.quiet()
         self._engine.forget(session.client)
 
     def _sweep_later(self) -> None:

@@ -18,6 +18,11 @@ ERAS = pytest.mark.parametrize("era", ["modern", "legacy"])
 HOLD = {"name": "hold", "arguments": {"gate": "g", "text": "held"}}
 
 
+def initialize(**params: Any) -> dict[str, Any]:
+    known = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
+    return {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {**known, **params}}
+
+
 @contextlib.asynccontextmanager
 async def served(
     era: Any, version: str = "2025-11-25", **client: Any

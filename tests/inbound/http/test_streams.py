@@ -32,6 +32,20 @@ async def test_a_call_whose_connection_is_lost_runs_on_and_its_answer_can_be_fet
             assert [one async for one in nothing.events()] == []
 
 
+@pytest.mark.covers("B-84")
+@ERAS
+async def test_a_call_that_has_said_nothing_runs_on_as_well(era):
+    async with served(era) as (up, sidecar, client):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1), client.opened("tools/call", HOLD):
+                pass
+        await up.until(lambda up: up.executions)
+        up.release("g")
+        await eventually(lambda: sidecar.calls(name="hold", code="OK"))
+        assert up.cancelled == []
+        assert (await client.call("echo", {"text": "hi"})).status == 200
+
+
 @pytest.mark.covers("B-85")
 @ERAS
 async def test_a_stream_is_carried_on_where_it_was_while_the_call_runs(era):
