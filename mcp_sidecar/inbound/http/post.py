@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import Cancelled, InvalidCall, SidecarError, Unauthenticated
+from mcp_sidecar.errors import Cancelled, InvalidCall, InvalidParams, SidecarError, Unauthenticated
 from mcp_sidecar.inbound.http.guard import Refused
 from mcp_sidecar.inbound.http.modern import DONE, JSON_LINES, STREAM_LINES, TEXT, id_of
 from mcp_sidecar.inbound.http.sessions import Session
@@ -131,9 +131,8 @@ class Post(Ignore):
 
     def _http_status(self, failure: SidecarError) -> int:
         """SDKs of this era end the whole session on any status of failure: a call that failed is no reason for that."""
-        if self.session is not None and not isinstance(failure, InvalidCall | Unauthenticated):
-            return 200
-        return status_of(failure).http
+        ill_formed = isinstance(failure, InvalidCall | Unauthenticated) and not isinstance(failure, InvalidParams)
+        return status_of(failure).http if self.session is None or ill_formed else 200
 
     def give_up(self) -> None:
         """The client cancelled: there is no response, only an end."""
