@@ -97,3 +97,18 @@ async def test_when_there_are_too_many_the_one_unused_for_longest_goes_unless_it
                 assert reply.status == 503
                 assert int(reply.headers["retry-after"]) >= 1
             up.release("g")
+
+
+@pytest.mark.covers("B-83")
+async def test_operators_see_how_many_sessions_there_are():
+    async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
+
+        async def shown() -> bytes:
+            return (await raw_http.request("GET", f"http://{sidecar.address('metrics')}/metrics", b"", {})).body
+
+        assert b"\nmcp_sidecar_sessions 0" in await shown()
+        client = Legacy(sidecar.url("up"))
+        await client.initialize()
+        assert b"\nmcp_sidecar_sessions 1" in await shown()
+        await client.close()
+        assert b"\nmcp_sidecar_sessions 0" in await shown()
