@@ -8,7 +8,7 @@ import msgspec
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import Cancelled, InvalidCall, MalformedMessage, SidecarError
-from mcp_sidecar.inbound.chain import Chain
+from mcp_sidecar.inbound.chain import Chain, let_through
 from mcp_sidecar.inbound.http.post import Post
 from mcp_sidecar.inbound.http.sessions import HttpSession
 from mcp_sidecar.inbound.session.conversation import Conversation
@@ -103,12 +103,7 @@ async def _all(jobs: list[Job[None]]) -> None:
 
 async def _recover(call: Call, member: _Member, failure: SidecarError, error: BaseException) -> Response | None:
     """A failure as the response of one request, None for one that was cancelled; the others go on."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise error
-    elif not isinstance(error, Exception):
-        raise error
+    let_through(error)
     if isinstance(failure, Cancelled):
         return None
     code = status_of(failure).jsonrpc

@@ -13,7 +13,7 @@ from typing import Any
 from mcp_sidecar.call import Call, new_request_id
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import HeaderMismatch, InvalidCall, SidecarError
-from mcp_sidecar.inbound.chain import Chain
+from mcp_sidecar.inbound.chain import Chain, let_through
 from mcp_sidecar.inbound.http import batch
 from mcp_sidecar.inbound.http.guard import Guard, Refused, named_server
 from mcp_sidecar.inbound.http.opening import Opening
@@ -189,6 +189,7 @@ class LegacyFace:
         finally:
             post.stop()
             stream.leave(post.reply)
+            post.stream = None  # it is not this request's to end
             self._sessions.touch(session, time.monotonic())
             if session.news is not None:
                 await session.news.neglect()
@@ -261,12 +262,7 @@ def conclude(_call: Call, post: Post, response: Response | None) -> Awaitable[No
 
 async def recover(call: Call, post: Post, failure: SidecarError, error: BaseException) -> None:
     """Turn whatever came out of a handler into an answer. Nothing but our own words reaches the client."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise error
-    elif not isinstance(error, Exception):
-        raise error
+    let_through(error)
     try:
         await post.fail(failure, call)
     except Disconnected:
