@@ -127,7 +127,7 @@ def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, task
     pool.watch(lambda row: _note(log, row))
     dialer = Dialer(pool, Prober(tasks), Credentials(), tasks)
     return Parts(
-        engine=Engine(directory, dialer, lifecycle, settings.admission, settings.retry),
+        engine=Engine(directory, dialer, lifecycle, settings.admission, settings.retry, tasks, settings.merge),
         dialer=dialer,
         directory=directory,
         lifecycle=lifecycle,
@@ -144,6 +144,7 @@ async def _close(parts: Parts, faces: Faces, steps: Plan) -> None:
     parts.log.info("stopping", in_flight=parts.lifecycle.in_flight)
     await _end_calls(parts.engine, parts.lifecycle, steps.closing / 4)
     await faces.stop(steps.closing / 2)
+    parts.engine.inventory.cancel()
     parts.dialer.prober.shut()
     await parts.dialer.pool.shut()
     parts.lifecycle.advance(Phase.STOPPED)

@@ -110,6 +110,7 @@ class Call(msgspec.Struct, eq=False):
     `client` is None for those of 2026-07-28, whose requests say everything themselves. `method`, `server`, `name`,
     `execution` and what follows `started` are filled in as they become known. `mirrored` are the `Mcp-Param-*` headers
     (name, value) that an intermediary has to pass on. `authorization` is there until authentication has looked at it.
+    A `part` is what an admitted call needs of one server: never refused for want of room, and without a log line.
     """
 
     rpc: str
@@ -129,6 +130,21 @@ class Call(msgspec.Struct, eq=False):
     protocol_version: str = ""
     from_cache: bool = False
     client: Client | None = None
+    part: bool = False
+
+    def ask(self) -> Call:
+        """A part of this call, with facts of its own."""
+        return Call(
+            rpc=self.rpc,
+            request_id=self.request_id,
+            peer=self.peer,
+            deadline=self.deadline,
+            trace=self.trace,
+            principal=self.principal,
+            mirrored=self.mirrored,
+            client=self.client,
+            part=True,
+        )
 
     def __repr__(self) -> str:
         # Not every field: one of them is a secret.

@@ -24,7 +24,7 @@ class Limits:
     low: float = 0
     high: float = LARGEST
     choices: tuple[str, ...] = ()
-    form: Literal["", "name", "url", "jwks", "file", "listen", "tcp"] = ""
+    form: Literal["", "name", "url", "jwks", "file", "listen", "tcp", "separator"] = ""
     """The grammar of a text."""
     required: bool = False
     later: tuple[str, ...] = ()
@@ -188,10 +188,9 @@ class MergeSettings:
         Doc(
             "When a tool's name gets its upstream's in front.",
             choices=("always", "on-conflict", "never"),
-            only_default=True,
         ),
     ] = "on-conflict"
-    separator: Annotated[str, Doc("What stands between the two names.", only_default=True)] = "__"
+    separator: Annotated[str, Doc("What stands between the two names.", form="separator")] = "__"
 
 
 @dataclass(frozen=True, slots=True)

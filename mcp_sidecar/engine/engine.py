@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Hashable
 from contextlib import nullcontext
 from types import TracebackType
 from typing import Protocol
@@ -15,7 +15,9 @@ from mcp_sidecar.alarm import RESOLUTION, Alarm, Limit
 from mcp_sidecar.call import NO_TRACE, Call, Client, Deadline, Trace, trace
 from mcp_sidecar.directory import Directory, Upstream
 from mcp_sidecar.engine import bridge, downgrade, policy
+from mcp_sidecar.engine.inventory import Inventory
 from mcp_sidecar.engine.listen import Restamped, graceful_end
+from mcp_sidecar.engine.merge import Merge
 from mcp_sidecar.engine.retry import may_repeat
 from mcp_sidecar.errors import (
     Cancelled,
@@ -35,10 +37,11 @@ from mcp_sidecar.outbound.http import EraChanged
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, headers, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
-from mcp_sidecar.settings import AdmissionSettings, RetrySettings
+from mcp_sidecar.settings import AdmissionSettings, MergeSettings, RetrySettings
 
 # The answer must be on its way before the caller's own deadline cuts the line.
 _HEADROOM_SECONDS = 0.01 + RESOLUTION
+_MERGED = MergeSettings()
 _PAUSE = Backoff(first=0.05, longest=1.0)
 _TRACE_KEYS = ("traceparent", "tracestate", "baggage")
 # How an exchange did that ended neither well nor badly: that tells nothing about its connection.
@@ -55,6 +58,8 @@ class Engine:
         lifecycle: Lifecycle,
         admission: AdmissionSettings,
         retry: RetrySettings,
+        tasks: asyncio.TaskGroup,
+        merge: MergeSettings = _MERGED,
     ) -> None:
         self._directory = directory
         self._dialer = dialer
@@ -64,6 +69,8 @@ class Engine:
         self._alarm = Alarm()
         self._listening = 0
         self._stopping = False
+        self.inventory = Inventory(self, tasks, self._audience)
+        self._merge = Merge(self, self.inventory, lambda: tuple(directory.snapshot), merge)
 
     def cut(self) -> None:
         """End every call that still runs: it gets a status, and is cancelled at the server."""
@@ -74,18 +81,23 @@ class Engine:
         """One request to its response, whose id is the request's.
 
         Both are of the caller's era: legacy when `call.client` is set, but for `server/discover` and
-        `subscriptions/listen`, which have one shape for all. `server` empty means the only upstream. Notifications go to `sink`. Cancelling the task cancels the call
-        upstream. What can be refused at once is raised at once.
+        `subscriptions/listen`, which have one shape for all. `server` empty means the only upstream, or all of them.
+        Notifications go to `sink`. Cancelling the task cancels the call upstream. What can be refused at once is raised
+        at once.
         """
+        if not server and len(self._directory.snapshot) > 1:
+            return self._all(call, _annotate(call, request), sink)
         upstream = self._directory.find(server)
         call.server = upstream.name
         request = _annotate(call, request)
         if upstream.restricted:
             policy.check(upstream.settings.tools, request, upstream.name)
         if request.method == eras.LISTEN:
-            return self._listen(call, request, upstream, sink)
+            until = _Unbounded(time.monotonic() + upstream.settings.timeout.call)
+            hearing = self._attempts(call, request, upstream, _SoFar(Restamped(sink, request)), until)
+            return self._listen(call, request, hearing)
         busy = self.lifecycle.in_flight
-        if not self.lifecycle.admitting or busy >= self._admission.in_flight:
+        if (not self.lifecycle.admitting or busy >= self._admission.in_flight) and not call.part:
             raise self._refusal(busy)
         stay = _Stay(self._alarm, _sooner(call, upstream), engine=self, call=call)
         return self._attempts(call, request, upstream, _SoFar(sink), stay)
@@ -141,6 +153,34 @@ class Engine:
         so_far.attempts += 1
         return None
 
+    def _all(self, call: Call, request: Request, sink: Sink) -> Coroutine[None, None, Response]:
+        """One request to all upstreams, or to the one that it turns out to be for."""
+        if request.method == eras.LISTEN:
+            return self._listen(call, request, self._merge.listen(call, request, sink))
+        busy = self.lifecycle.in_flight
+        if not self.lifecycle.admitting or busy >= self._admission.in_flight:
+            raise self._refusal(busy)
+        return self._counted(self._merge.run(call, request, sink))
+
+    async def _counted(self, work: Coroutine[None, None, Response]) -> Response:
+        """In flight also between its parts."""
+        self.lifecycle.in_flight += 1
+        try:
+            return await work
+        finally:
+            self.lifecycle.leave()
+
+    def _audience(self, call: Call, server: str) -> Hashable:
+        """For whom an answer of `server` to this call is good."""
+        upstream = self._directory.snapshot[server]
+        verdict = self._dialer.verdict(upstream)
+        client = call.client
+        if client is None:
+            who = ""
+        else:  # on a server of its era it has a session of its own
+            who = "legacy" if verdict is not None and verdict.era is eras.Era.MODERN else client.id
+        return call.principal.subject, call.principal.claims.get("iss"), self._dialer.credential(upstream), who
+
     def _refusal(self, busy: int) -> SidecarError:
         """Why a call is not admitted."""
         if not self.lifecycle.admitting:
@@ -152,8 +192,14 @@ class Engine:
         """A client of the 2025 era is gone for good: nothing is kept for it at the servers any more."""
         self._dialer.forget(client)
 
+    def forget_lists(self, server: str) -> None:
+        """What a server offers has changed, or may have."""
+        self.inventory.forget(server)
+
     def deadline(self, call: Call, server: str) -> Deadline:
         """When a call to `server` that begins now has to end. Raises `UnknownUpstream`."""
+        if not server and len(self._directory.snapshot) > 1:
+            return max(_sooner(call, upstream) for upstream in self._directory.snapshot.values())
         return _sooner(call, self._directory.find(server))
 
     def too_late(self, call: Call) -> SidecarError:
@@ -171,9 +217,11 @@ class Engine:
         self._dialer.give_back(upstream, connection)
         return connection.link.era is not era
 
-    async def _listen(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Response:
+    async def _listen(self, call: Call, request: Request, hearing: Coroutine[None, None, Response]) -> Response:
         """A subscription lasts until its caller or the server ends it, or the sidecar drains."""
-        if not self.lifecycle.admitting or self._listening >= self._admission.in_flight:
+        full = self._listening >= self._admission.in_flight and not call.part
+        if not self.lifecycle.admitting or full:
+            hearing.close()
             raise self._refusal(self._listening)
         self._listening += 1
         end = None if call.deadline is None else call.deadline.remaining()
@@ -181,8 +229,7 @@ class Engine:
             async with asyncio.timeout(end) as scope:
                 unsubscribe = self.lifecycle.subscribe(lambda phase: _end_when_draining(scope, phase))
                 try:
-                    stay = _Unbounded(time.monotonic() + upstream.settings.timeout.call)
-                    return await self._attempts(call, request, upstream, _SoFar(Restamped(sink, request)), stay)
+                    return await hearing
                 finally:
                     unsubscribe()
         except TimeoutError:

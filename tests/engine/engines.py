@@ -21,8 +21,9 @@ from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
 from mcp_sidecar.protocol.handshake import modern_meta
 from mcp_sidecar.protocol.jsonrpc import Request, Response
-from mcp_sidecar.settings import AdmissionSettings, PoolSettings, RetrySettings, UpstreamSettings
+from mcp_sidecar.settings import AdmissionSettings, MergeSettings, PoolSettings, RetrySettings, UpstreamSettings
 
+_MERGED = MergeSettings()
 ERAS = ("modern", "legacy")
 
 
@@ -79,7 +80,11 @@ def settings(name: str, url: str, **more: Any) -> UpstreamSettings:
 
 @asynccontextmanager
 async def bench(
-    upstreams: Mapping[str, str | UpstreamSettings], *, attempts: int = 2, in_flight: int = 512
+    upstreams: Mapping[str, str | UpstreamSettings],
+    *,
+    attempts: int = 2,
+    in_flight: int = 512,
+    merge: MergeSettings = _MERGED,
 ) -> AsyncIterator[Bench]:
     """A started engine in front of these upstreams, by name."""
     chosen = [one if isinstance(one, UpstreamSettings) else settings(name, one) for name, one in upstreams.items()]
@@ -90,11 +95,18 @@ async def bench(
         dialer = Dialer(pool, Prober(tasks), Credentials(), tasks)
         directory = Directory(tuple(Upstream(one.name, one, (_endpoint(one),)) for one in chosen))
         engine = Engine(
-            directory, dialer, lifecycle, AdmissionSettings(in_flight=in_flight), RetrySettings(attempts=attempts)
+            directory,
+            dialer,
+            lifecycle,
+            AdmissionSettings(in_flight=in_flight),
+            RetrySettings(attempts=attempts),
+            tasks,
+            merge,
         )
         try:
             yield Bench(engine, dialer, lifecycle)
         finally:
+            engine.inventory.cancel()
             await pool.shut()
 
 
