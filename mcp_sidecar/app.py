@@ -19,6 +19,7 @@ from mcp_sidecar import priority
 from mcp_sidecar.directory import Directory, Endpoint, Upstream
 from mcp_sidecar.drain import Drain, Plan, plan
 from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.inbound.faces import Faces
 from mcp_sidecar.inbound.grpc.servers import RPCS
 from mcp_sidecar.inbound.grpc.wakeups import Loop
@@ -34,7 +35,7 @@ from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.outbound.monitor import Monitor
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
-from mcp_sidecar.protocol.eras import MODERN_METHODS
+from mcp_sidecar.protocol.eras import LEGACY_METHODS, MODERN_METHODS
 from mcp_sidecar.settings import Settings, UpstreamSettings
 
 _LISTENERS = "listeners"
@@ -127,7 +128,16 @@ def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, task
     pool.watch(lambda row: _note(log, row))
     dialer = Dialer(pool, Prober(tasks), Credentials(), tasks)
     return Parts(
-        engine=Engine(directory, dialer, lifecycle, settings.admission, settings.retry, tasks, settings.merge),
+        engine=Engine(
+            directory,
+            dialer,
+            lifecycle,
+            settings.admission,
+            settings.retry,
+            Hold(settings.hold, tasks),
+            tasks,
+            settings.merge,
+        ),
         dialer=dialer,
         directory=directory,
         lifecycle=lifecycle,
@@ -188,7 +198,7 @@ def _note(log: Log, row: Row) -> None:
 
 
 def _metrics(lifecycle: Lifecycle, pool: Pool, log: Log) -> Metrics:
-    metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS)
+    metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS | LEGACY_METHODS)
     watch_process(metrics)
     metrics.gauge("mcp_sidecar_inflight", lambda: float(lifecycle.in_flight))
     metrics.gauge("mcp_sidecar_log_lines_dropped", lambda: float(log.dropped()))

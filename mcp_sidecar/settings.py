@@ -110,6 +110,10 @@ class HttpSettings:
     idle_timeout: Annotated[
         float, Seconds("A connection between two requests is closed after this long.", low=0.001)
     ] = 75.0
+    max_sessions: Annotated[int, Doc("Sessions of 2025-era clients at once.", low=1)] = 10_000
+    session_idle: Annotated[
+        float, Seconds("A session of a 2025-era client that is not used for this long is ended.", low=0.001)
+    ] = 1800.0
     allowed_hosts: Annotated[
         tuple[str, ...],
         Doc("Values of the `Host` header to accept besides loopback names and the address listened on."),
@@ -242,6 +246,16 @@ class RetrySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldSettings:
+    """Calls to 2025-era servers that wait while a client of 2026-07-28 answers what the server asks."""
+
+    expire: Annotated[float, Seconds("How long a client may take to answer; then the call is cancelled.", low=0.01)] = (
+        300.0
+    )
+    most: Annotated[int, Doc("Calls that may wait at once; more are refused.", low=1)] = 256
+
+
+@dataclass(frozen=True, slots=True)
 class StartSettings:
     """When the sidecar calls itself started."""
 
@@ -319,6 +333,7 @@ class Settings:
     monitor: MonitorSettings = MonitorSettings()
     admission: AdmissionSettings = AdmissionSettings()
     retry: RetrySettings = RetrySettings()
+    hold: HoldSettings = HoldSettings()
     start: StartSettings = StartSettings()
     drain: DrainSettings = DrainSettings()
     auth: AuthSettings = AuthSettings()

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import msgspec
 
+from mcp_sidecar.engine import inputs
 from mcp_sidecar.errors import Execution, InvalidCall, UpstreamProtocolError
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.handshake import ServerProfile
 from mcp_sidecar.protocol.session import loud_enough
 
-# Client capabilities that the sidecar can keep for the client in a legacy session. Sampling, elicitation and roots are
-# requests of the server, which need `hold`.
-_KEPT_CAPABILITIES = ("experimental",)
+# Client capabilities that the sidecar can keep for the client in a legacy session (`hold` keeps most of them).
+_KEPT_CAPABILITIES = ("experimental", "elicitation", "sampling", "roots")
 _FRESHNESS = {"ttlMs": b"0", "cacheScope": b'"private"'}
 _list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 
@@ -37,13 +37,13 @@ def log_level(request: jsonrpc.Request) -> str:
 def request(modern: jsonrpc.Request) -> jsonrpc.Request:
     """The request without what only 2026-07-28 knows."""
     meta = {key: value for key, value in modern.meta.items() if not key.startswith(eras.META_PREFIX)}
-    return jsonrpc.Request(modern.method, modern.id, modern.params, meta)
+    return jsonrpc.Request(modern.method, modern.id, inputs.without_answers(modern).params, meta)
 
 
 def response(asked: jsonrpc.Request, legacy: jsonrpc.Response, profile: ServerProfile) -> jsonrpc.Response:
     """The response with what 2026-07-28 requires."""
     if legacy.error is not None:
-        return jsonrpc.Response(legacy.id, error=_error(legacy))
+        return _refused(asked, legacy)
     try:
         found = jsonrpc.members(legacy.result or b"", "result")
         meta = jsonrpc.members(found.get("_meta", b"{}"), "result._meta")
@@ -72,17 +72,37 @@ def _without_execution(tools: bytes) -> bytes:
     return b"[%b]" % b",".join(map(jsonrpc.encode_object, kept))
 
 
-def _error(legacy: jsonrpc.Response) -> bytes:
-    """Resource not found had a code of its own, which modern servers must not send."""
-    said = jsonrpc.read_error(legacy)
-    error = legacy.error or b""
-    if said is None or said[0] != eras.RESOURCE_NOT_FOUND:
-        return error
+def _refused(asked: jsonrpc.Request, legacy: jsonrpc.Response) -> jsonrpc.Response:
+    """An error in modern words: two of the legacy codes must not be sent."""
+    code, _ = jsonrpc.read_error(legacy) or (0, "")
+    if code not in (eras.RESOURCE_NOT_FOUND, eras.URL_ELICITATION_REQUIRED):
+        return legacy
     try:
-        found = jsonrpc.members(error, "error")
+        found = jsonrpc.members(legacy.error or b"", "error")
+        if code == eras.URL_ELICITATION_REQUIRED:
+            return _pages_to_visit(asked, legacy.id, found.get("data", b"{}"))
     except InvalidCall as twice:
         raise UpstreamProtocolError("the MCP server's error cannot be read", execution=Execution.DONE) from twice
-    return jsonrpc.encode_object(found | {"code": b"%d" % eras.INVALID_PARAMS})
+    error = jsonrpc.encode_object(found | {"code": b"%d" % eras.INVALID_PARAMS})
+    return jsonrpc.Response(legacy.id, error=error)
+
+
+def _pages_to_visit(asked: jsonrpc.Request, request_id: bytes, data: bytes) -> jsonrpc.Response:
+    """The user has to visit pages first (2025-11-25, client/elicitation): asked for as 2026-07-28 does.
+
+    No state is needed: the client sends the same call again, and so does the sidecar.
+    """
+    pages = _list.decode(jsonrpc.members(data, "error.data").get("elicitations", b"[]"))
+    questions = {
+        f"q{number}": jsonrpc.Request("elicitation/create", params={key: bytes(value) for key, value in page.items()})
+        for number, page in enumerate(pages, 1)
+    }
+    declared = asked.meta.get(eras.META_CAPABILITIES, b"{}")
+    if not questions or not all(inputs.able(declared, question) for question in questions.values()):
+        words = "the MCP server wants the user to visit a page, which this client cannot ask for"
+        needed: dict[str, object] = {"requiredCapabilities": {"elicitation": {"url": {}}}}
+        return jsonrpc.Response(request_id, error=jsonrpc.encode_error(eras.MISSING_CAPABILITY, words, needed))
+    return jsonrpc.Response(request_id, result=inputs.input_required(questions))
 
 
 def discover_result(profile: ServerProfile) -> bytes:

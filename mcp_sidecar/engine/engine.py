@@ -14,7 +14,8 @@ import msgspec
 from mcp_sidecar.alarm import RESOLUTION, Alarm, Limit
 from mcp_sidecar.call import NO_TRACE, Call, Client, Deadline, Trace, trace
 from mcp_sidecar.directory import Directory, Upstream
-from mcp_sidecar.engine import bridge, downgrade, policy
+from mcp_sidecar.engine import bridge, downgrade, inputs, policy
+from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.engine.inventory import Inventory
 from mcp_sidecar.engine.listen import Restamped, graceful_end
 from mcp_sidecar.engine.merge import Merge
@@ -42,6 +43,8 @@ from mcp_sidecar.settings import AdmissionSettings, MergeSettings, RetrySettings
 # The answer must be on its way before the caller's own deadline cuts the line.
 _HEADROOM_SECONDS = 0.01 + RESOLUTION
 _MERGED = MergeSettings()
+# All rounds of a call together; each has the limits of a call, and each pause that of `hold.expire`.
+_LONGEST_HOLD_SECONDS = 3600.0
 _PAUSE = Backoff(first=0.05, longest=1.0)
 _TRACE_KEYS = ("traceparent", "tracestate", "baggage")
 # How an exchange did that ended neither well nor badly: that tells nothing about its connection.
@@ -58,6 +61,7 @@ class Engine:
         lifecycle: Lifecycle,
         admission: AdmissionSettings,
         retry: RetrySettings,
+        hold: Hold,
         tasks: asyncio.TaskGroup,
         merge: MergeSettings = _MERGED,
     ) -> None:
@@ -66,6 +70,7 @@ class Engine:
         self.lifecycle = lifecycle
         self._admission = admission
         self._most_attempts = retry.attempts
+        self._hold = hold
         self._alarm = Alarm()
         self._listening = 0
         self._stopping = False
@@ -96,11 +101,42 @@ class Engine:
             until = _Unbounded(time.monotonic() + upstream.settings.timeout.call)
             hearing = self._attempts(call, request, upstream, _SoFar(Restamped(sink, request)), until)
             return self._listen(call, request, hearing)
+        if inputs.STATE in request.params and call.client is None and self._hold.knows(request):
+            return self._in_time(call, self._hold.resume(call, request, sink, _sooner(call, upstream)))
         busy = self.lifecycle.in_flight
         if (not self.lifecycle.admitting or busy >= self._admission.in_flight) and not call.part:
             raise self._refusal(busy)
-        stay = _Stay(self._alarm, _sooner(call, upstream), engine=self, call=call)
+        until = _sooner(call, upstream)
+        if (
+            call.client is None
+            and request.meta.get(eras.META_CAPABILITIES) != b"{}"
+            and self._may_ask(request, upstream)
+        ):
+            return self._held(call, request, upstream, sink, until)
+        stay = _Stay(self._alarm, until, engine=self, call=call)
         return self._attempts(call, request, upstream, _SoFar(sink), stay)
+
+    def _may_ask(self, request: Request, upstream: Upstream) -> bool:
+        """The server may want to hear something from the client, in a request of its own."""
+        verdict = self._dialer.verdict(upstream)
+        return request.method in inputs.ASKING and (verdict is None or verdict.era is eras.Era.LEGACY)
+
+    def _held(
+        self, call: Call, request: Request, upstream: Upstream, sink: Sink, until: Deadline
+    ) -> Coroutine[None, None, Response]:
+        own = msgspec.structs.replace(call, deadline=None)
+        stay = _Stay(self._alarm, until + _LONGEST_HOLD_SECONDS, engine=self, call=own)
+
+        def exchange(sink: Sink) -> Coroutine[None, None, Response]:
+            return self._attempts(own, request, upstream, _SoFar(sink), stay)
+
+        return self._in_time(call, self._hold.begin(call, request, exchange, sink, own, until))
+
+    async def _in_time(self, call: Call, leg: Coroutine[None, None, Response]) -> Response:
+        try:
+            return await leg
+        except TimeoutError as late:
+            raise self.too_late(call) from late
 
     async def _attempts(self, call: Call, request: Request, upstream: Upstream, so_far: _SoFar, stay: Stay) -> Response:
         """Until one of them has an answer or there may be no more."""

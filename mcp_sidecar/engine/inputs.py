@@ -59,20 +59,29 @@ def _question(raw: bytes) -> Request:
     return Request(method, b"", params, meta)
 
 
-def input_required(questions: Mapping[str, Request], state: str) -> bytes:
-    """The result that asks `questions`."""
+_NEEDED = {"elicitation/create": "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots"}
+
+
+def able(capabilities: bytes, question: Request) -> bool:
+    """A client with these capabilities (JSON text) can answer the question."""
+    declared = jsonrpc.members(capabilities, "capabilities")
+    needed = _NEEDED.get(question.method)
+    if needed is None or needed not in declared:
+        return False
+    if question.text("mode") == "url":
+        return "url" in jsonrpc.members(declared[needed], needed)
+    return True
+
+
+def input_required(questions: Mapping[str, Request], state: str = "") -> bytes:
+    """The result that asks `questions`; without a state the same request may be sent anew, with the answers."""
     asked = {key: _written(question) for key, question in questions.items()}
-    return jsonrpc.encode_object(
-        {
-            "resultType": _MARK,
-            "inputRequests": jsonrpc.encode_object(asked),
-            STATE: b'"%b"' % state.encode(),
-        }
-    )
+    result = {"resultType": _MARK, "inputRequests": jsonrpc.encode_object(asked)}
+    return jsonrpc.encode_object(result | ({STATE: b'"%b"' % state.encode()} if state else {}))
 
 
 def _written(question: Request) -> bytes:
-    params = dict(question.params)
+    params = {key: value for key, value in question.params.items() if key != "elicitationId"}  # 2025-11-25 only
     if question.meta:
         params["_meta"] = jsonrpc.encode_object(question.meta)
     return jsonrpc.encode_object(

@@ -10,7 +10,7 @@ import asyncio
 
 from mcp_sidecar.call import Call, Client
 from mcp_sidecar.engine import upgrade
-from mcp_sidecar.engine.inputs import InputRequired, read_input_required
+from mcp_sidecar.engine.inputs import InputRequired, able, read_input_required
 from mcp_sidecar.errors import Execution, UpstreamProtocolError
 from mcp_sidecar.outbound.link import Link, Sink
 from mcp_sidecar.protocol import eras, jsonrpc
@@ -50,12 +50,15 @@ async def exchange(link: Link, request: Request, call: Call, client: Client, sin
 async def _ask_all(wanted: InputRequired, client: Client, sink: Sink) -> dict[str, bytes] | Response:
     """The client's answers, all asked at once; an error of its own when it will not or cannot answer."""
     for question in wanted.requests.values():
-        if not _able(client, question):
+        if not able(client.capabilities, question):
             words = f"the MCP server asks for {question.method}, which this client does not support"
             return Response(b"", error=jsonrpc.encode_error(eras.INVALID_REQUEST, words))
     try:
         async with asyncio.TaskGroup() as group:
-            asked = {key: group.create_task(sink.ask(question)) for key, question in wanted.requests.items()}
+            asked = {
+                key: group.create_task(sink.ask(question), name=f"ask {question.method}")
+                for key, question in wanted.requests.items()
+            }
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from failures
     answers: dict[str, bytes] = {}
@@ -65,19 +68,6 @@ async def _ask_all(wanted: InputRequired, client: Client, sink: Sink) -> dict[st
             return Response(b"", error=answer.error)
         answers[key] = answer.result
     return answers
-
-
-_NEEDED = {"elicitation/create": "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots"}
-
-
-def _able(client: Client, question: Request) -> bool:
-    declared = jsonrpc.members(client.capabilities, "capabilities")
-    capability = _NEEDED.get(question.method)
-    if capability is None or capability not in declared:
-        return False
-    if question.text("mode") == "url":
-        return "url" in jsonrpc.members(declared[capability], capability)
-    return True
 
 
 def _set_level(request: Request, client: Client) -> Response:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
-ALWAYS, ON_CONFLICT, NEVER = "always", "on-conflict", "never"
+ON_CONFLICT, NEVER = "on-conflict", "never"
 
 Owned = tuple[str, str]
 """A server, and the name that it knows."""
 
 
 class Names:
-    """`offered` has the names of each server; `prefix` says when the server's name is put in front.
+    """`offered` has the names of each server; `prefix` says when the server's name is put in front (`merge.prefix`).
 
     A name that cannot be told from another is not shown; `servers_of` tells who has it.
     """

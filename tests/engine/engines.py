@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from mcp_sidecar.call import Call
 from mcp_sidecar.directory import Directory, Endpoint, Upstream
 from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.lifecycle import Lifecycle
 from mcp_sidecar.outbound.credentials import Credentials
 from mcp_sidecar.outbound.dialer import Dialer
@@ -21,7 +22,14 @@ from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
 from mcp_sidecar.protocol.handshake import modern_meta
 from mcp_sidecar.protocol.jsonrpc import Request, Response
-from mcp_sidecar.settings import AdmissionSettings, MergeSettings, PoolSettings, RetrySettings, UpstreamSettings
+from mcp_sidecar.settings import (
+    AdmissionSettings,
+    HoldSettings,
+    MergeSettings,
+    PoolSettings,
+    RetrySettings,
+    UpstreamSettings,
+)
 
 _MERGED = MergeSettings()
 ERAS = ("modern", "legacy")
@@ -84,6 +92,7 @@ async def bench(
     *,
     attempts: int = 2,
     in_flight: int = 512,
+    hold: HoldSettings = HoldSettings(),  # noqa: B008  # frozen
     merge: MergeSettings = _MERGED,
 ) -> AsyncIterator[Bench]:
     """A started engine in front of these upstreams, by name."""
@@ -100,6 +109,7 @@ async def bench(
             lifecycle,
             AdmissionSettings(in_flight=in_flight),
             RetrySettings(attempts=attempts),
+            Hold(hold, tasks),
             tasks,
             merge,
         )

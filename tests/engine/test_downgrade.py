@@ -39,11 +39,10 @@ def test_a_request_loses_what_only_the_modern_era_knows_and_keeps_the_rest():
 @pytest.mark.covers("B-51")
 def test_only_capabilities_that_can_be_kept_are_declared_and_they_tell_sessions_apart():
     assert downgrade.capabilities(Request("x")) == b"{}"
-    assert (
-        downgrade.capabilities(request("x", {CAPABILITIES: {"sampling": {}, "elicitation": {}, "roots": {}}})) == b"{}"
+    kept = downgrade.capabilities(
+        request("x", {CAPABILITIES: {"roots": {}, "sampling": {"tools": {}}, "extensions": {}}})
     )
-    kept = downgrade.capabilities(request("x", {CAPABILITIES: {"roots": {}, "experimental": {"a": 1.0}}}))
-    assert json.loads(kept) == {"experimental": {"a": 1.0}}
+    assert json.loads(kept) == {"roots": {}, "sampling": {"tools": {}}}
 
 
 @pytest.mark.covers("B-17")

@@ -137,7 +137,7 @@ async def test_connections_are_kept_apart(tmp_path: Path, hurried: None):
 async def test_capabilities_that_the_sidecar_cannot_keep_make_no_session_of_their_own():
     async with FakeServer("legacy") as up, Sidecar({"up": up.url}) as sidecar:
         declared: dict[str, Any]
-        for declared in ({}, {"sampling": {}}, {"elicitation": {}, "roots": {}}):
+        for declared in ({}, {"extensions": {}}, {"com.example/own": {}}):
             meta: dict[str, Any] = {"io.modelcontextprotocol/clientCapabilities": declared}
             await call(sidecar, "tools/call", {"name": "echo", "arguments": {"text": "hi"}}, **meta)
         assert [session.capabilities for session in up.sessions.values()] == [{}]

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_sidecar.protocol.names import ALWAYS, NEVER, ON_CONFLICT, Names
+from mcp_sidecar.protocol.names import NEVER, ON_CONFLICT, Names
 
+ALWAYS = "always"
 PREFIXES = (ALWAYS, ON_CONFLICT, NEVER)
 
 # Few letters, and the separators among them: whatever can collide does.
@@ -17,7 +18,7 @@ OFFERED = st.dictionaries(ALIAS, st.lists(NAME, max_size=5), min_size=1, max_siz
 SEPARATOR = st.sampled_from(("__", "_", "-", ".", "-a"))
 
 
-@pytest.mark.covers("B-70")
+@pytest.mark.covers("B-110")
 @given(OFFERED, st.sampled_from(PREFIXES), SEPARATOR)
 def test_a_shown_name_leads_back_to_its_server_and_its_own_name(offered, prefix, separator):
     names = Names(offered, prefix, separator)
@@ -28,7 +29,7 @@ def test_a_shown_name_leads_back_to_its_server_and_its_own_name(offered, prefix,
         assert said is None or names.find(said) == owned
 
 
-@pytest.mark.covers("B-71")
+@pytest.mark.covers("B-111")
 @given(OFFERED, st.sampled_from(PREFIXES), SEPARATOR)
 def test_a_name_with_a_servers_prefix_is_never_another_servers(offered, prefix, separator):
     names = Names(offered, prefix, separator)
@@ -51,7 +52,7 @@ def test_without_conflicts_nothing_is_renamed_unless_it_shadows_another_server(o
                 assert names.shown(server, name) == name
 
 
-@pytest.mark.covers("B-70")
+@pytest.mark.covers("B-110")
 @pytest.mark.parametrize(
     ("prefix", "search", "read"),
     [(ALWAYS, "a__search", "b__read"), (ON_CONFLICT, "a__search", "read"), (NEVER, None, "read")],
@@ -63,7 +64,7 @@ def test_the_prefix_is_put_in_front_when_the_setting_says_so(prefix, search, rea
     assert names.servers_of("search") == ["a", "b"]
 
 
-@pytest.mark.covers("B-71")
+@pytest.mark.covers("B-111")
 def test_a_server_cannot_pass_its_tool_off_as_anothers():
     names = Names({"a": ["search"], "b": ["a__search", "b__x", "x"]}, ON_CONFLICT, "__")
     assert names.find("a__search") == ("a", "search")

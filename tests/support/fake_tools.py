@@ -11,6 +11,7 @@ from tests.support.fake_ledger import Message
 
 Tool = Callable[[Exchange, Message], Awaitable[Message]]
 
+URL_REQUIRED = -32042  # legacy only
 TEXT = {"type": "string"}
 NUMBER = {"type": "number"}
 COUNT = {"type": "integer"}
@@ -103,6 +104,51 @@ async def ask_roots(exchange: Exchange, _: Message) -> Message:
     return answer if "resultType" in answer else text(f"roots: {[root['uri'] for root in answer['roots']]}")
 
 
+async def ask_several(exchange: Exchange, _: Message) -> Message:
+    """Asks for roots and a name at once."""
+    params = {"message": "name?", "requestedSchema": {"type": "object", "properties": {}}}
+    if not exchange.modern:
+        roots, name = await asyncio.gather(exchange.ask("roots/list", {}), exchange.ask("elicitation/create", params))
+        return text(f"{roots['roots'][0]['uri']} {name['action']}")
+    responses = exchange.request.params.get("inputResponses")
+    if responses is None:
+        asked = {"r": {"method": "roots/list"}, "e": {"method": "elicitation/create", "params": params}}
+        return {"resultType": "input_required", "inputRequests": asked}
+    return text(f"{responses['r']['roots'][0]['uri']} {responses['e']['action']}")
+
+
+async def ask_rounds(exchange: Exchange, arguments: Message) -> Message:
+    """Asks again and again, telling its progress, before it answers with what it was told."""
+    count, params = arguments["rounds"], {"requestedSchema": {"type": "object", "properties": {}}}
+    if not exchange.modern:
+        said = []
+        for step in range(1, count + 1):
+            exchange.progress(step, count, f"round {step}")
+            said.append(await exchange.ask("elicitation/create", {**params, "message": f"round {step}"}))
+        return text(" ".join(one["content"]["name"] for one in said))
+    told = exchange.request.params.get("requestState", "")
+    if "inputResponses" in exchange.request.params:
+        told = f"{told} {exchange.request.params['inputResponses']['answer']['content']['name']}".strip()
+    step = len(told.split()) + 1
+    if step > count:
+        return text(told)
+    exchange.progress(step, count, f"round {step}")
+    asked = {"answer": {"method": "elicitation/create", "params": {**params, "message": f"round {step}"}}}
+    return {"resultType": "input_required", "inputRequests": asked, "requestState": told}
+
+
+async def ask_url(exchange: Exchange, arguments: Message) -> Message:
+    """Has the user visit a page first (2025-11-25: an error), once for each `ticket`."""
+    visits = [run for run in exchange.ledger.executions if (run.tool, run.arguments) == ("ask_url", arguments)]
+    if len(visits) > 1:
+        return text("visited")
+    page = {"mode": "url", "message": "Please log in", "url": "https://example.com/login"}
+    if exchange.modern:
+        asked = {"page": {"method": "elicitation/create", "params": page}}
+        return {"resultType": "input_required", "inputRequests": asked}
+    raise Refusal(URL_REQUIRED, "log in first", {"elicitations": [{**page, "elicitationId": "e1"}]})
+
+
 async def _input(exchange: Exchange, method: str, params: Message) -> Message:
     """What the client answers; in the modern era, where it cannot be asked, first an `input_required` result."""
     if not exchange.modern:
@@ -132,6 +178,9 @@ _TOOLS: dict[str, tuple[Tool, Message, tuple[str, ...]]] = {
     "ask_sampling": (ask_sampling, {"text": TEXT}, ()),
     "ask_elicitation": (ask_elicitation, {"text": TEXT}, ()),
     "ask_roots": (ask_roots, {}, ()),
+    "ask_several": (ask_several, {}, ()),
+    "ask_rounds": (ask_rounds, {"rounds": COUNT}, ("rounds",)),
+    "ask_url": (ask_url, {"ticket": TEXT}, ("ticket",)),
 }
 
 _EXTRAS: dict[str, Message] = {

@@ -114,7 +114,7 @@ async def test_a_unary_call_drops_notifications():
 
 @pytest.mark.covers("B-01")
 @ERAS
-@pytest.mark.parametrize("code", [-32602, -32601, -32042, 7])
+@pytest.mark.parametrize("code", [-32602, -32601, -32050, 7])
 async def test_a_servers_error_is_a_message_on_calls_and_a_status_on_typed_ones(era: Any, code: int):
     async with FakeServer(era=era) as up, Sidecar({"up": up.url}) as sidecar, asyncio.timeout(5):
         message = tool("crash", id=3, code=code)
@@ -210,7 +210,7 @@ async def test_a_wrong_servers_name_is_refused_with_those_there_are():
         assert (len(one.executions), len(two.executions)) == (0, 1)
 
 
-@pytest.mark.covers("B-70", "B-72")
+@pytest.mark.covers("B-110", "B-112")
 async def test_without_a_servers_name_all_of_them_are_meant():
     async with FakeServer() as one, FakeServer("legacy") as two, Sidecar({"one": one.url, "two": two.url}) as sidecar:
         answer = await sidecar.engine.ListTools(pb.ListToolsRequest(), timeout=5)

@@ -23,7 +23,7 @@ CALL = message()
 async def test_other_verbs_than_post_are_405_and_told_what_is_allowed(verb, path):
     async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
         url = f"http://{sidecar.address('http')}{path}"
-        async with raw_http.opened(verb, url) as exchange:
+        async with raw_http.opened(verb, url, headers={"MCP-Protocol-Version": "2026-07-28"}) as exchange:
             assert exchange.status == 405
             assert exchange.headers["allow"] == "POST"
         assert up.connections == 0
@@ -210,15 +210,21 @@ async def test_a_call_beyond_its_time_is_a_gateway_timeout():
 
 
 @pytest.mark.covers("B-09", "B-42")
-async def test_a_server_nobody_configured_is_404_and_the_path_of_all_needs_one_server():
+async def test_a_server_nobody_configured_is_404_with_those_there_are():
     async with FakeServer() as up, Sidecar({"up": up.url, "other": up.url}) as sidecar:
         answer = await _told(sidecar, CALL, "nobody")
         assert answer.facts == (404, -32602)
+        assert "up, other" in answer.message["error"]["message"]
+        assert up.connections == 0
+
+
+@pytest.mark.covers("B-112", "B-42")
+async def test_a_name_of_several_servers_is_404_on_the_path_of_all():
+    async with FakeServer() as up, Sidecar({"up": up.url, "other": up.url}) as sidecar:
         answer = await _told(sidecar, CALL, "")
         assert answer.facts == (404, -32602)
-        assert "up" in answer.message["error"]["message"]
-        assert "other" in answer.message["error"]["message"]
-        assert up.connections == 0
+        assert "'up__echo' or 'other__echo'" in answer.message["error"]["message"]
+        assert up.executions == []
 
 
 @pytest.mark.covers("B-22")
