@@ -154,7 +154,7 @@ async def _close(parts: Parts, faces: Faces, steps: Plan) -> None:
     parts.log.info("stopping", in_flight=parts.lifecycle.in_flight)
     await _end_calls(parts.engine, parts.lifecycle, steps.closing / 4)
     await faces.stop(steps.closing / 2)
-    parts.engine.inventory.cancel()
+    parts.engine.offers.close()
     parts.dialer.prober.shut()
     await parts.dialer.pool.shut()
     parts.lifecycle.advance(Phase.STOPPED)

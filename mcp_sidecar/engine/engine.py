@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Hashable
+from collections.abc import Coroutine
 from contextlib import nullcontext
 from types import TracebackType
 from typing import Protocol
@@ -14,11 +14,10 @@ import msgspec
 from mcp_sidecar.alarm import RESOLUTION, Alarm, Limit
 from mcp_sidecar.call import NO_TRACE, Call, Client, Deadline, Trace, trace
 from mcp_sidecar.directory import Directory, Upstream
-from mcp_sidecar.engine import bridge, downgrade, inputs, policy
+from mcp_sidecar.engine import bridge, downgrade, inputs, news, policy
 from mcp_sidecar.engine.hold import Hold
-from mcp_sidecar.engine.inventory import Inventory
 from mcp_sidecar.engine.listen import Restamped, graceful_end
-from mcp_sidecar.engine.merge import Merge
+from mcp_sidecar.engine.offers import Offers
 from mcp_sidecar.engine.retry import may_repeat
 from mcp_sidecar.errors import (
     Cancelled,
@@ -34,7 +33,7 @@ from mcp_sidecar.lifecycle import Lifecycle, Phase
 from mcp_sidecar.outbound.backoff import Backoff
 from mcp_sidecar.outbound.connection import Connection
 from mcp_sidecar.outbound.dialer import Dialer
-from mcp_sidecar.outbound.http import EraChanged
+from mcp_sidecar.outbound.http import EraChanged, HeadersRefused
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, headers, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
@@ -74,8 +73,7 @@ class Engine:
         self._alarm = Alarm()
         self._listening = 0
         self._stopping = False
-        self.inventory = Inventory(self, tasks, self._audience)
-        self._merge = Merge(self, self.inventory, lambda: tuple(directory.snapshot), merge)
+        self.offers = Offers(self, directory, dialer, tasks, merge)
 
     def cut(self) -> None:
         """End every call that still runs: it gets a status, and is cancelled at the server."""
@@ -97,10 +95,20 @@ class Engine:
         request = _annotate(call, request)
         if upstream.restricted:
             policy.check(upstream.settings.tools, request, upstream.name)
+        if request.method in eras.CACHEABLE:
+            if not self.lifecycle.admitting and not call.part:
+                raise self._refusal(0)
+            return self._in_time(call, self.offers.answer(call, request, upstream, sink, _sooner(call, upstream)))
         if request.method == eras.LISTEN:
             until = _Unbounded(time.monotonic() + upstream.settings.timeout.call)
-            hearing = self._attempts(call, request, upstream, _SoFar(Restamped(sink, request)), until)
-            return self._listen(call, request, hearing)
+            so_far = _SoFar(Restamped(sink, request), self.offers, upstream.name)
+            return self._listen(call, request, self._attempts(call, request, upstream, so_far, until))
+        if self.offers.mirrors.known and request.method == eras.CALL_TOOL:
+            self.offers.mirrors.prepare(call, request, upstream.name)
+        return self.send(call, request, upstream, sink)
+
+    def send(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Coroutine[None, None, Response]:
+        """One request to one server, whatever is kept of what it said before."""
         if inputs.STATE in request.params and call.client is None and self._hold.knows(request):
             return self._in_time(call, self._hold.resume(call, request, sink, _sooner(call, upstream)))
         busy = self.lifecycle.in_flight
@@ -114,7 +122,7 @@ class Engine:
         ):
             return self._held(call, request, upstream, sink, until)
         stay = _Stay(self._alarm, until, engine=self, call=call)
-        return self._attempts(call, request, upstream, _SoFar(sink), stay)
+        return self._attempts(call, request, upstream, _SoFar(sink, self.offers, upstream.name), stay)
 
     def _may_ask(self, request: Request, upstream: Upstream) -> bool:
         """The server may want to hear something from the client, in a request of its own."""
@@ -128,7 +136,7 @@ class Engine:
         stay = _Stay(self._alarm, until + _LONGEST_HOLD_SECONDS, engine=self, call=own)
 
         def exchange(sink: Sink) -> Coroutine[None, None, Response]:
-            return self._attempts(own, request, upstream, _SoFar(sink), stay)
+            return self._attempts(own, request, upstream, _SoFar(sink, self.offers, upstream.name), stay)
 
         return self._in_time(call, self._hold.begin(call, request, exchange, sink, own, until))
 
@@ -173,7 +181,13 @@ class Engine:
         self, failure: SidecarError, call: Call, request: Request, upstream: Upstream, so_far: _SoFar, stay: Stay
     ) -> Response | None:
         """What follows a failed attempt: another (None), or the server's answer, or the failure is raised."""
-        if isinstance(failure, EraChanged):
+        if isinstance(failure, HeadersRefused):
+            if call.mirrored is not None:  # the caller's own headers
+                call.execution = Execution.DONE
+                return Response(request.id, error=failure.answer.error)
+            if so_far.attempts > 1 or not await self.offers.learned(call, request, upstream.name, Deadline(stay.at)):
+                raise failure
+        elif isinstance(failure, EraChanged):
             if so_far.attempts > 1 or not await self._speaks_other_era(upstream, failure.era, Deadline(stay.at)):
                 call.execution = Execution.DONE
                 return Response(request.id, error=failure.answer.error)
@@ -192,11 +206,11 @@ class Engine:
     def _all(self, call: Call, request: Request, sink: Sink) -> Coroutine[None, None, Response]:
         """One request to all upstreams, or to the one that it turns out to be for."""
         if request.method == eras.LISTEN:
-            return self._listen(call, request, self._merge.listen(call, request, sink))
+            return self._listen(call, request, self.offers.merge.listen(call, request, sink))
         busy = self.lifecycle.in_flight
         if not self.lifecycle.admitting or busy >= self._admission.in_flight:
             raise self._refusal(busy)
-        return self._counted(self._merge.run(call, request, sink))
+        return self._counted(self.offers.merge.run(call, request, sink))
 
     async def _counted(self, work: Coroutine[None, None, Response]) -> Response:
         """In flight also between its parts."""
@@ -205,17 +219,6 @@ class Engine:
             return await work
         finally:
             self.lifecycle.leave()
-
-    def _audience(self, call: Call, server: str) -> Hashable:
-        """For whom an answer of `server` to this call is good."""
-        upstream = self._directory.snapshot[server]
-        verdict = self._dialer.verdict(upstream)
-        client = call.client
-        if client is None:
-            who = ""
-        else:  # on a server of its era it has a session of its own
-            who = "legacy" if verdict is not None and verdict.era is eras.Era.MODERN else client.id
-        return call.principal.subject, call.principal.claims.get("iss"), self._dialer.credential(upstream), who
 
     def _refusal(self, busy: int) -> SidecarError:
         """Why a call is not admitted."""
@@ -227,10 +230,6 @@ class Engine:
     def forget(self, client: Client) -> None:
         """A client of the 2025 era is gone for good: nothing is kept for it at the servers any more."""
         self._dialer.forget(client)
-
-    def forget_lists(self, server: str) -> None:
-        """What a server offers has changed, or may have."""
-        self.inventory.forget(server)
 
     def deadline(self, call: Call, server: str) -> Deadline:
         """When a call to `server` that begins now has to end. Raises `UnknownUpstream`."""
@@ -377,12 +376,16 @@ class _SoFar(msgspec.Struct, eq=False, gc=False):
     """What a call has come to: a call that has spoken cannot be repeated unheard."""
 
     sink: Sink
+    offers: Offers
+    server: str
     attempts: int = 1
     may_have_run: bool = False
     used: bool = False
 
     async def notify(self, method: str, message: bytes) -> None:
         self.used = True
+        if method in news.NEWS:
+            self.offers.heed(self.server, method, message)
         await self.sink.notify(method, message)
 
     async def ask(self, request: Request) -> Response:

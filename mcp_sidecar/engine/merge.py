@@ -173,6 +173,4 @@ class Merge:
         try:
             return await self._engine.run(part, request, server, sink)
         finally:
-            call.server, call.execution = server, part.execution
-            call.connection_id, call.protocol_version = part.connection_id, part.protocol_version
-            call.from_cache = part.from_cache
+            call.adopt(part)

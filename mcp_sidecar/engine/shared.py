@@ -31,6 +31,10 @@ class Shared(Generic[T]):
         self._flying: dict[Hashable, _Flight[T]] = {}
         self._crew: set[Job[T]] = set()
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Such work is under way."""
+        return key in self._flying
+
     async def join(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], seconds: float | None = None) -> T:
         """The outcome of `work`, or of the same key's that is under way. Raises what it raises.
 

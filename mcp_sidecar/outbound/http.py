@@ -40,6 +40,20 @@ class EraChanged(UpstreamUnavailable):
         self.answer = answer
 
 
+class HeadersRefused(UpstreamProtocolError):
+    """The server refused the request, unseen by any tool, for headers that do not say what its body says.
+
+    `answer` is what it said, for callers whose headers they are.
+    """
+
+    reason = "UPSTREAM_HEADERS"
+
+    def __init__(self, server: str, answer: jsonrpc.Response) -> None:
+        message = f"the sidecar and the MCP server {server!r} do not agree on the headers of a request"
+        super().__init__(message, metadata={"server": server})
+        self.answer = answer
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """What proves the sidecar to an upstream. `fingerprint` tells credentials apart and may be logged."""

@@ -116,7 +116,7 @@ async def bench(
         try:
             yield Bench(engine, dialer, lifecycle)
         finally:
-            engine.inventory.cancel()
+            engine.offers.close()
             await pool.shut()
 
 

@@ -78,8 +78,8 @@ async def test_the_hints_of_a_merged_list_are_the_strictest():
             ((60_000, "public"), (30_000, "private"), (30_000, "private")),
             ((0, "public"), (30_000, "public"), (0, "public")),
         ):
-            over.engine.forget_lists("a")
-            over.engine.forget_lists("b")
+            over.engine.offers.forget("a")
+            over.engine.offers.forget("b")
             a.hint(ttl_a, scope_a)
             b.hint(ttl_b, scope_b)
             result = await over.result(LIST)
@@ -126,7 +126,7 @@ async def test_a_server_that_went_down_is_shown_with_its_last_list(era: Any):
         assert [one["name"] for one in result["tools"]] == before
         assert result["_meta"][STALE] == ["b"]
         await b.start()
-        over.engine.inventory._failed.clear()
+        over.engine.offers.inventory._failed.clear()
         assert STALE not in (await over.result(LIST))["_meta"]
 
 
@@ -167,7 +167,7 @@ async def test_a_server_without_tools_is_not_missing():
 @pytest.mark.covers("B-116")
 async def test_hidden_tools_stay_hidden_in_the_merged_list_and_cannot_be_called():
     async with FakeServer() as a, FakeServer() as b:
-        upstreams = {"a": settings("a", a.url, tools=ToolSettings(allow=("echo",))), "b": b.url}
+        upstreams: dict[str, Any] = {"a": settings("a", a.url, tools=ToolSettings(allow=("echo",))), "b": b.url}
         b.catalogue.tools = [describe("echo"), describe("add")]
         async with bench(upstreams) as over:
             assert await names(over) == ["a__echo", "b__echo", "add"]
