@@ -111,6 +111,8 @@ async def serve(
         log.info("listening", **bound)
         lifecycle.release(_LISTENERS)
         started(bound)
+        if settings.start.warm:
+            running.append(tasks.create_task(parts.engine.offers.warm(), name="warm-up"))
         await stop.wait()
         log.info("draining", lame_duck=steps.lame_duck, grace=steps.grace, in_flight=lifecycle.in_flight)
         await parts.drain.begin()
@@ -127,17 +129,13 @@ def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, task
     pool = Pool(settings.pool, tasks)
     pool.watch(lambda row: _note(log, row))
     dialer = Dialer(pool, Prober(tasks), Credentials(), tasks)
+    hold = Hold(settings.hold, tasks)
+    engine = Engine(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
+    engine.offers.mirrors.watch(
+        lambda server, tool, why: log.warning("dropped", server=server, tool=tool[:128], why=why)
+    )
     return Parts(
-        engine=Engine(
-            directory,
-            dialer,
-            lifecycle,
-            settings.admission,
-            settings.retry,
-            Hold(settings.hold, tasks),
-            tasks,
-            settings.merge,
-        ),
+        engine=engine,
         dialer=dialer,
         directory=directory,
         lifecycle=lifecycle,

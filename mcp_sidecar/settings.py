@@ -264,6 +264,7 @@ class StartSettings:
         Doc("Upstreams that must have listed their tools before startup is SERVING.", only_default=True),
     ] = ()
     timeout: Annotated[float, Seconds("How long to wait for them.", only_default=True)] = 60.0
+    warm: Annotated[bool, Doc("List the tools of every upstream once, so that the first client need not wait.")] = True
 
 
 @dataclass(frozen=True, slots=True)

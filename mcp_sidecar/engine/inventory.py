@@ -82,6 +82,8 @@ class Inventory:
         self._last: Cache[Key, Part] = Cache(_MOST, _MOST_BYTES, lambda part: part.stock.size)
         self._failed: dict[Key, tuple[float, SidecarError]] = {}
         self._changes: Counter[str] = Counter()
+        self.version = 0
+        """Another number for as long as what is known of any server is another."""
 
     def forget(self, server: str, methods: Iterable[str] | None = None) -> None:
         """The server's lists (these, or all) have changed: ask again. The old ones stay for when it does not answer."""
@@ -91,6 +93,7 @@ class Inventory:
             return key[0] == server and (chosen is None or key[1] in chosen)
 
         self._changes[server] += 1
+        self.version += 1
         self._reading.part(fits)
         for key in self._last.keys_where(fits):
             if (part := self._last.get(key)) is not None:
@@ -174,6 +177,8 @@ class Inventory:
         self._failed.pop(key, None)
         if self._changes[server] != changes:
             read = replace(read, expires=0.0)  # it changed meanwhile: this may be the old one
+        if before is None or before.stock is not read.stock:
+            self.version += 1
         self._last.put(key, read)
         return read
 

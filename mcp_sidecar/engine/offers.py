@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Coroutine, Hashable, Mapping
 from typing import Protocol
 
-from mcp_sidecar.call import Call, Deadline
+from mcp_sidecar.call import Call, Deadline, new_request_id
 from mcp_sidecar.directory import Directory, Upstream
 from mcp_sidecar.engine import bridge, news
 from mcp_sidecar.engine.catalogue import TOOLS, Runs, read_pages
@@ -22,6 +22,8 @@ from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.settings import MergeSettings
+
+_AT_ONCE = 8  # servers
 
 
 class Sends(Runs, Protocol):
@@ -76,6 +78,13 @@ class Offers:
         self.mirrors.prepare(call, request, server)
         return call.added != sent
 
+    async def warm(self) -> None:
+        """Read every server's tools once, a few servers at a time, so that the first caller need not wait."""
+        servers = tuple(self._directory.snapshot)
+        for first in range(0, len(servers), _AT_ONCE):
+            call = Call(rpc="warm-up", request_id=new_request_id())
+            await self.inventory.gather(call, servers[first : first + _AT_ONCE], TOOLS)
+
     def forget(self, server: str) -> None:
         """What a server offers may have changed."""
         self._shelf.forget(server)
@@ -92,8 +101,8 @@ class Offers:
 
     def _renewed(self, upstreams: Mapping[str, Upstream]) -> None:
         """Other servers may stand behind the names."""
-        for name, upstream in self._upstreams.items():
-            if upstreams.get(name) is not upstream:
+        for name in {*self._upstreams, *upstreams}:
+            if upstreams.get(name) is not self._upstreams.get(name):
                 self.forget(name)
                 self.mirrors.known.pop(name, None)
         self._upstreams = upstreams

@@ -25,6 +25,7 @@ class Owners:
         self._servers = servers
         self._settings = settings
         self._tables: Cache[Hashable, Names] = Cache(_MOST_TABLES, _MOST_TABLES, lambda _: 1)
+        self._recent: Cache[Hashable, tuple[int, Names]] = Cache(_MOST_TABLES, _MOST_TABLES, lambda _: 1)
 
     def names(self, parts: tuple[Part, ...]) -> Names:
         """The names of these lists; the same object for the same lists."""
@@ -42,16 +43,28 @@ class Owners:
         A name is looked up in what is known, and the servers are asked only when it is not found there. Raises
         `NotFound`, or `UpstreamUnavailable` when it may be that of a server whose list is not to be had.
         """
-        servers = self._servers()
-        known = self._inventory.known(call, servers, kind)
-        if known is not None and (found := self.names(known).find(said)) is not None:
+        known = self._known(call, kind)
+        if known is not None and (found := known.find(said)) is not None:
             return found
-        gathered = await self._inventory.gather(call, servers, kind)
+        gathered = await self._inventory.gather(call, self._servers(), kind)
         table = self.names(gathered.parts)
         found = table.find(said)
         if found is None:
             raise self._unknown(kind, said, table, gathered)
         return found
+
+    def _known(self, call: Call, kind: Kind) -> Names | None:
+        """The names that are known to this caller; looked up in ten servers' lists only when one has changed."""
+        caller = (kind, call.principal.subject, call.principal.claims.get("iss"), call.client and call.client.id)
+        recent = self._recent.get(caller)
+        if recent is not None and recent[0] == self._inventory.version:
+            return recent[1]
+        parts = self._inventory.known(call, self._servers(), kind)
+        if parts is None:
+            return None
+        names = self.names(parts)
+        self._recent.put(caller, (self._inventory.version, names))
+        return names
 
     def _unknown(self, kind: Kind, said: str, table: Names, gathered: Gathered) -> NotFound | UpstreamUnavailable:
         what, name = kind.title.removesuffix("s"), said[:128]
