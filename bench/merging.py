@@ -20,11 +20,13 @@ from mcp_sidecar.directory import Directory, Endpoint, Upstream
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.lifecycle import Lifecycle
+from mcp_sidecar.logs import Log
 from mcp_sidecar.outbound.credentials import Credentials
 from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
+from mcp_sidecar.outbound.ways import Ways
 from mcp_sidecar.protocol.handshake import modern_meta
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.settings import AdmissionSettings, HoldSettings, PoolSettings, RetrySettings, UpstreamSettings
@@ -81,7 +83,7 @@ async def serve_all(ttl_ms: int) -> None:
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
-def engine_of(ports: list[int], tasks: asyncio.TaskGroup) -> tuple[Engine, Pool]:
+def engine_of(ports: list[int], tasks: asyncio.TaskGroup) -> tuple[Engine, Dialer]:
     upstreams = []
     for server, port in enumerate(ports):
         name = f"s{server}"
@@ -90,11 +92,11 @@ def engine_of(ports: list[int], tasks: asyncio.TaskGroup) -> tuple[Engine, Pool]
     lifecycle = Lifecycle(("started",))
     lifecycle.release("started")
     pool = Pool(PoolSettings(), tasks)
-    dialer = Dialer(pool, Prober(tasks), Credentials(), tasks)
+    dialer = Dialer(pool, Prober(tasks), Credentials(), Ways(tasks, Log(lambda _: None)))
     hold = Hold(HoldSettings(), tasks)
     return Engine(
         Directory(tuple(upstreams)), dialer, lifecycle, AdmissionSettings(), RetrySettings(), hold, tasks
-    ), pool
+    ), dialer
 
 
 async def timed(work: Callable[[], Awaitable[object]]) -> float:
@@ -112,7 +114,7 @@ async def measure(ttl_ms: int) -> dict[str, float]:
     ports = [int(port) for port in (await servers.stdout.readline()).split()]
     try:
         async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
-            engine, pool = engine_of(ports, tasks)
+            engine, dialer = engine_of(ports, tasks)
 
             async def ask(request: Request, server: str) -> Response:
                 response = await engine.run(Call("/bench", "rid"), request, server, Ignore())
@@ -143,7 +145,7 @@ async def measure(ttl_ms: int) -> dict[str, float]:
             figures["call of a tool, server named"] = statistics.median(pair[0] for pair in named)
             figures["call of a tool, server found"] = statistics.median(pair[1] for pair in named)
             engine.offers.close()
-            await pool.shut()
+            await dialer.shut()
         return figures
     finally:
         servers.stdin.close()

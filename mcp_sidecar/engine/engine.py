@@ -16,7 +16,7 @@ from mcp_sidecar.call import NO_TRACE, Call, Client, Deadline, Trace, trace
 from mcp_sidecar.directory import Directory, Upstream
 from mcp_sidecar.engine import bridge, downgrade, inputs, news, policy
 from mcp_sidecar.engine.hold import Hold
-from mcp_sidecar.engine.listen import Restamped, graceful_end
+from mcp_sidecar.engine.listen import Restamped
 from mcp_sidecar.engine.offers import Offers
 from mcp_sidecar.engine.retry import may_repeat
 from mcp_sidecar.errors import (
@@ -37,6 +37,7 @@ from mcp_sidecar.outbound.http import EraChanged, HeadersRefused
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, headers, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.protocol.subscriptions import graceful_end
 from mcp_sidecar.settings import AdmissionSettings, MergeSettings, RetrySettings
 
 # The answer must be on its way before the caller's own deadline cuts the line.
@@ -269,7 +270,7 @@ class Engine:
                     unsubscribe()
         except TimeoutError:
             call.execution = Execution.DONE
-            return graceful_end(request)
+            return graceful_end(request.id)
         finally:
             self._listening -= 1
 

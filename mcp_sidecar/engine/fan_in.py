@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine.catalogue import Runs
-from mcp_sidecar.engine.listen import ACKNOWLEDGED, LISTS, Filter, graceful_end, read_filter, shown
+from mcp_sidecar.engine.listen import ACKNOWLEDGED, LISTS, Filter, read_filter, shown
 from mcp_sidecar.errors import Execution, InvalidCall, SidecarError
 from mcp_sidecar.outbound.backoff import Backoff
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.protocol.subscriptions import graceful_end
 
 _ACKNOWLEDGE_SECONDS = 1.0
 _PAUSE = Backoff(first=0.5, longest=30.0)
@@ -51,7 +52,7 @@ class FanIn:
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from failures
         self._call.execution = Execution.DONE
-        return graceful_end(self._request)
+        return graceful_end(self._request.id)
 
     async def _acknowledge(self) -> None:
         try:

@@ -96,8 +96,10 @@ class Merge:
         return self._answer(call, request, union.discovered(gathered.parts), gathered)
 
     async def _gather(self, call: Call, kind: Kind) -> Gathered:
+        call.execution = Execution.UNKNOWN  # for who leaves meanwhile
         gathered = await self._inventory.gather(call, self._servers(), kind)
         if not gathered.parts:
+            call.execution = Execution.NONE
             facts = {"missing": ", ".join(gathered.missing)}
             raise UpstreamUnavailable("none of the MCP servers answers", metadata=facts) from gathered.failure
         return gathered

@@ -81,6 +81,8 @@ class Shelf:
         self._screen = screen
         self._kept: Cache[Key, Entry] = Cache(_MOST, _MOST_BYTES, lambda entry: len(entry.rest) + 500)
         self._flying: Shared[_Outcome] = Shared(tasks)
+        self._parts: dict[Key, Call] = {}
+        """Those of the requests under way."""
         self._fleeting: Cache[Key, bool] = Cache(_MOST, _MOST, lambda _: 1)
         """Whose results are not to be given to a second caller, as far as the last one tells."""
         self._changes: Counter[str] = Counter()
@@ -129,18 +131,29 @@ class Shelf:
         alone = call.anew or any(name in request.meta for name in _LISTENING)
         if not alone and self._fleeting.get(key) is None:
             first = key not in self._flying
-            outcome = await self._flying.join(key, lambda: self._fly(key, call, request, send))
+            part = self._part(key, call) if first else self._parts.get(key, call)
+            try:
+                outcome = await self._flying.join(key, lambda: self._fly(key, part, request, send))
+            except BaseException:
+                call.execution = part.execution  # whoever leaves has to know how far it came
+                raise
             if first or outcome.kept:
                 call.adopt(outcome.part)
                 return Response(request.id, outcome.response.result, outcome.response.error)
         return (await self._fetch(key, call, request, sink, send))[0]
 
-    async def _fly(self, key: Key, call: Call, request: Request, send: Send) -> _Outcome:
-        """Ask for everybody: with the time that the server has, not that of the caller who came first."""
-        part = call.ask()
+    def _part(self, key: Key, call: Call) -> Call:
+        """What is asked for everybody: with the time that the server has, not that of the caller who came first."""
+        part = self._parts[key] = call.ask()
         part.deadline, part.part = None, call.part
-        response, kept = await self._fetch(key, part, request, Ignore(), send)
-        return _Outcome(response, kept, part)
+        return part
+
+    async def _fly(self, key: Key, part: Call, request: Request, send: Send) -> _Outcome:
+        try:
+            return _Outcome(*await self._fetch(key, part, request, Ignore(), send), part)
+        finally:
+            if self._parts.get(key) is part:
+                del self._parts[key]
 
     async def _fetch(self, key: Key, call: Call, request: Request, sink: Sink, send: Send) -> tuple[Response, bool]:
         """Ask, and keep the result if it may be; True when others may have it too."""

@@ -46,7 +46,7 @@ async def listening(
         await asyncio.wait({task})
 
 
-@pytest.mark.covers("B-119", "B-05")
+@pytest.mark.covers("B-179", "B-05")
 @pytest.mark.parametrize("era", ERAS)
 async def test_one_acknowledgement_has_what_any_server_grants_and_everybody_is_heard(era: Any):
     async with FakeServer(era) as a, FakeServer("legacy") as b, bench({"a": a.url, "b": b.url}) as over:
@@ -65,7 +65,7 @@ async def test_one_acknowledgement_has_what_any_server_grants_and_everybody_is_h
             assert up.violations == []
 
 
-@pytest.mark.covers("B-119")
+@pytest.mark.covers("B-179")
 async def test_a_dead_server_holds_up_nobody_and_is_heard_once_it_is_there():
     async with FakeServer() as a, FakeServer() as b, bench({"a": a.url, "b": b.url}) as over:
         await b.stop()
@@ -83,7 +83,7 @@ async def test_a_dead_server_holds_up_nobody_and_is_heard_once_it_is_there():
             assert not task.done()
 
 
-@pytest.mark.covers("B-119")
+@pytest.mark.covers("B-179")
 @pytest.mark.parametrize("era", ERAS)
 async def test_the_end_of_one_server_ends_nothing_else(era: Any):
     async with FakeServer(era) as a, FakeServer() as b, bench({"a": a.url, "b": b.url}) as over:
@@ -95,7 +95,7 @@ async def test_the_end_of_one_server_ends_nothing_else(era: Any):
             assert not task.done()
 
 
-@pytest.mark.covers("B-119")
+@pytest.mark.covers("B-179")
 async def test_a_resource_is_subscribed_to_at_its_owner_only():
     async with FakeServer() as a, FakeServer() as b, bench({"a": a.url, "b": b.url}) as over:
         b.catalogue.resources = {"other://x": {"mimeType": "text/plain", "text": "x"}}

@@ -23,7 +23,7 @@ async def names(over: Bench, **call: Any) -> list[str]:
     return [one["name"] for one in (await over.result(LIST, **call))["tools"]]
 
 
-@pytest.mark.covers("B-110")
+@pytest.mark.covers("B-170")
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("client", [None, legacy()])
 async def test_the_tools_of_all_servers_are_one_list_in_the_order_of_the_servers(era: Any, client: Client | None):
@@ -33,7 +33,7 @@ async def test_the_tools_of_all_servers_are_one_list_in_the_order_of_the_servers
         assert a.violations == b.violations == []
 
 
-@pytest.mark.covers("B-110")
+@pytest.mark.covers("B-170")
 @pytest.mark.parametrize(
     ("prefix", "shown"),
     [
@@ -49,7 +49,7 @@ async def test_the_settings_say_how_names_are_kept_apart(prefix: str, shown: lis
         assert text_of(await over.result(tool(add, a=1, b=2))) == "3"
 
 
-@pytest.mark.covers("B-113")
+@pytest.mark.covers("B-173")
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("page", [1, 3])
 async def test_every_page_of_every_server_is_in_the_list(era: Any, page: int):
@@ -61,7 +61,7 @@ async def test_every_page_of_every_server_is_in_the_list(era: Any, page: int):
             assert "nextCursor" not in result
 
 
-@pytest.mark.covers("B-113")
+@pytest.mark.covers("B-173")
 @pytest.mark.parametrize("method", ["tools/list", "prompts/list", "resources/list", "resources/templates/list"])
 async def test_a_cursor_is_refused_since_there_is_none(method: str):
     async with two() as (a, _, over):
@@ -70,7 +70,7 @@ async def test_a_cursor_is_refused_since_there_is_none(method: str):
         assert a.requests == []
 
 
-@pytest.mark.covers("B-114")
+@pytest.mark.covers("B-174")
 async def test_the_hints_of_a_merged_list_are_the_strictest():
     async with two() as (a, b, over):
         for (ttl_a, scope_a), (ttl_b, scope_b), (ttl, scope) in (
@@ -88,7 +88,7 @@ async def test_the_hints_of_a_merged_list_are_the_strictest():
             assert result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "mcp-sidecar"
 
 
-@pytest.mark.covers("B-114")
+@pytest.mark.covers("B-174")
 async def test_a_list_that_is_fresh_is_not_asked_for_again_but_for_another_caller():
     async with two() as (a, b, over):
         a.hint(60_000, "private")
@@ -106,7 +106,7 @@ async def test_a_legacy_callers_list_has_the_shape_of_its_era():
         assert set(result) == {"tools"}
 
 
-@pytest.mark.covers("B-115")
+@pytest.mark.covers("B-175")
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_server_that_is_down_is_left_out_and_named(era: Any):
     async with FakeServer(era) as a, bench({"a": a.url, "down": NOWHERE}) as over:
@@ -116,7 +116,7 @@ async def test_a_server_that_is_down_is_left_out_and_named(era: Any):
         assert result["ttlMs"] == 0
 
 
-@pytest.mark.covers("B-115")
+@pytest.mark.covers("B-175")
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_server_that_went_down_is_shown_with_its_last_list(era: Any):
     async with two(era) as (_, b, over):
@@ -130,7 +130,7 @@ async def test_a_server_that_went_down_is_shown_with_its_last_list(era: Any):
         assert STALE not in (await over.result(LIST))["_meta"]
 
 
-@pytest.mark.covers("B-115")
+@pytest.mark.covers("B-175")
 async def test_a_slow_server_holds_up_nobody_past_the_callers_deadline():
     async with two() as (_, b, over):
 
@@ -144,7 +144,7 @@ async def test_a_slow_server_holds_up_nobody_past_the_callers_deadline():
         assert result["_meta"][MISSING] == ["b"]
 
 
-@pytest.mark.covers("B-115")
+@pytest.mark.covers("B-175")
 async def test_when_no_server_answers_the_caller_is_told():
     async with bench({"a": NOWHERE, "b": NOWHERE}) as over:
         with pytest.raises(errors.UpstreamUnavailable, match="none of the MCP servers"):
@@ -164,7 +164,7 @@ async def test_a_server_without_tools_is_not_missing():
         assert MISSING not in result["_meta"]
 
 
-@pytest.mark.covers("B-116")
+@pytest.mark.covers("B-176")
 async def test_hidden_tools_stay_hidden_in_the_merged_list_and_cannot_be_called():
     async with FakeServer() as a, FakeServer() as b:
         upstreams: dict[str, Any] = {"a": settings("a", a.url, tools=ToolSettings(allow=("echo",))), "b": b.url}
@@ -176,7 +176,7 @@ async def test_hidden_tools_stay_hidden_in_the_merged_list_and_cannot_be_called(
             assert a.executions == []
 
 
-@pytest.mark.covers("B-118")
+@pytest.mark.covers("B-178")
 @pytest.mark.parametrize("era", ERAS)
 async def test_what_the_servers_can_do_is_united(era: Any):
     async with two(era) as (a, b, over):
@@ -199,7 +199,7 @@ async def test_what_the_servers_can_do_is_united(era: Any):
         assert said["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "mcp-sidecar"
 
 
-@pytest.mark.covers("B-118")
+@pytest.mark.covers("B-178")
 async def test_long_instructions_are_cut():
     async with two() as (a, _, over):
         a.catalogue.instructions = "x" * 100_000

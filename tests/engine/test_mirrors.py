@@ -25,7 +25,7 @@ def calls(up: FakeServer) -> list[str | None]:
     return [received.headers.get(HEADER) for received in up.requests if received.rpc == "tools/call"]
 
 
-@pytest.mark.covers("B-130")
+@pytest.mark.covers("B-190")
 @pytest.mark.parametrize("client", [None, legacy()])
 async def test_an_argument_is_mirrored_once_the_list_is_known(client: Any):
     async with FakeServer() as up, bench({"up": up.url}) as over:
@@ -40,7 +40,7 @@ async def test_an_argument_is_mirrored_once_the_list_is_known(client: Any):
         assert up.violations == []
 
 
-@pytest.mark.covers("B-130")
+@pytest.mark.covers("B-190")
 @pytest.mark.parametrize("client", [None, legacy()])
 async def test_a_server_that_misses_a_header_is_asked_for_its_list_and_called_once_more(client: Any):
     async with FakeServer(page=4) as up, bench({"up": up.url}) as over:
@@ -54,7 +54,7 @@ async def test_a_server_that_misses_a_header_is_asked_for_its_list_and_called_on
         assert calls(up) == [None, "eu", "eu"]
 
 
-@pytest.mark.covers("B-130")
+@pytest.mark.covers("B-190")
 async def test_a_list_that_is_out_of_date_is_read_again_although_it_is_kept():
     async with FakeServer(ttl_ms=3_600_000) as up, bench({"up": up.url}) as over:
         listed, up.catalogue.tools = up.catalogue.tools, [describe("echo")]
@@ -64,7 +64,7 @@ async def test_a_list_that_is_out_of_date_is_read_again_although_it_is_kept():
         assert up.count("tools/list") == 2
 
 
-@pytest.mark.covers("B-130")
+@pytest.mark.covers("B-190")
 async def test_a_server_that_is_never_content_fails_the_call_in_the_sidecars_own_words():
     async with FakeServer() as up, bench({"up": up.url}) as over:
         up.catalogue.tools = [describe("echo")]  # it does not say what it wants
@@ -76,7 +76,7 @@ async def test_a_server_that_is_never_content_fails_the_call_in_the_sidecars_own
         assert connection.state.value == "connected"
 
 
-@pytest.mark.covers("B-131")
+@pytest.mark.covers("B-191")
 async def test_a_callers_own_headers_are_passed_on_and_so_is_what_the_server_says_to_them():
     async with FakeServer() as up, bench({"up": up.url}) as over:
         own = ((b"mcp-param-region", b"eu"), (b"mcp-param-other", b"x"))
@@ -88,7 +88,7 @@ async def test_a_callers_own_headers_are_passed_on_and_so_is_what_the_server_say
         assert over.call.execution is Execution.DONE and up.count("tools/list") == 0
 
 
-@pytest.mark.covers("B-131")
+@pytest.mark.covers("B-191")
 @pytest.mark.parametrize("given", [(), ((b"mcp-param-region", b"us"),)])
 async def test_a_callers_headers_are_checked_against_a_list_that_is_known(given: Any):
     async with FakeServer() as up, bench({"up": up.url}) as over:
@@ -99,7 +99,7 @@ async def test_a_callers_headers_are_checked_against_a_list_that_is_known(given:
         await over.run(tool("echo", text="x"), mirrored=given)
 
 
-@pytest.mark.covers("B-132")
+@pytest.mark.covers("B-192")
 async def test_a_tool_with_annotations_against_the_rules_is_left_out_and_its_siblings_stay():
     bad = describe("bad", inputSchema={"type": "object", "properties": {"a": {"type": "number", "x-mcp-header": "A"}}})
     async with FakeServer() as up, bench({"up": up.url}) as over:
@@ -120,7 +120,7 @@ async def test_what_a_tool_wants_is_forgotten_with_it():
         assert over.engine.offers.mirrors.known == {"up": {}}
 
 
-@pytest.mark.covers("B-130", "B-110")
+@pytest.mark.covers("B-190", "B-170")
 async def test_headers_are_made_for_merged_tools_too():
     async with FakeServer() as a, FakeServer() as b:
         async with bench({"a": a.url, "b": b.url}, merge=MergeSettings("always")) as over:

@@ -18,7 +18,7 @@ from tests.engine.engines import ERAS, Heard, request, text_of, tool
 from tests.engine.several import describe, legacy, two
 
 
-@pytest.mark.covers("B-110", "B-13")
+@pytest.mark.covers("B-170", "B-13")
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("client", [None, legacy()])
 async def test_a_call_goes_to_whose_tool_it_is_under_the_name_it_has_there(era: Any, client: Client | None):
@@ -37,7 +37,7 @@ async def test_a_call_goes_to_whose_tool_it_is_under_the_name_it_has_there(era: 
         assert a.violations == b.violations == []
 
 
-@pytest.mark.covers("B-110")
+@pytest.mark.covers("B-170")
 async def test_a_call_finds_its_server_before_anybody_has_listed_anything():
     async with two() as (a, b, over):
         assert text_of(await over.result(tool("progress", steps=2))) == "2 steps"
@@ -75,7 +75,7 @@ async def test_arguments_and_state_reach_the_owner_byte_for_byte():
             assert value in body
 
 
-@pytest.mark.covers("B-112")
+@pytest.mark.covers("B-172")
 @pytest.mark.parametrize("era", ERAS)
 async def test_an_unknown_tool_is_refused_with_the_nearest_name_and_reaches_nobody(era: Any):
     async with two(era) as (a, b, over):
@@ -85,7 +85,7 @@ async def test_an_unknown_tool_is_refused_with_the_nearest_name_and_reaches_nobo
         assert a.executions == b.executions == []
 
 
-@pytest.mark.covers("B-112")
+@pytest.mark.covers("B-172")
 @pytest.mark.parametrize(("prefix", "hint"), [("on-conflict", "'a__echo' or 'b__echo'"), ("never", "the servers a, b")])
 async def test_a_name_of_several_servers_is_never_the_first_ones(prefix: str, hint: str):
     async with two(merge=MergeSettings(prefix)) as (a, b, over):
@@ -101,7 +101,7 @@ async def test_a_new_tool_is_found_although_the_list_is_known():
         assert text_of(await over.result(tool("slow", seconds=0, text="x"))) == "x"
 
 
-@pytest.mark.covers("B-110")
+@pytest.mark.covers("B-170")
 @pytest.mark.parametrize("era", ERAS)
 async def test_prompts_are_named_and_found_like_tools(era: Any):
     async with two(era) as (a, b, over):
@@ -116,7 +116,7 @@ async def test_prompts_are_named_and_found_like_tools(era: Any):
         assert a.violations == b.violations == []
 
 
-@pytest.mark.covers("B-117")
+@pytest.mark.covers("B-177")
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_resource_is_read_from_the_server_that_lists_it(era: Any):
     async with two(era) as (a, b, over):
@@ -133,7 +133,7 @@ async def test_a_resource_is_read_from_the_server_that_lists_it(era: Any):
         assert a.violations == b.violations == []
 
 
-@pytest.mark.covers("B-117")
+@pytest.mark.covers("B-177")
 async def test_a_resource_of_two_servers_is_refused_and_one_that_nobody_lists_is_looked_for():
     async with two() as (a, b, over):
         with pytest.raises(errors.UnknownResource, match="a, b"):
@@ -149,14 +149,14 @@ async def test_a_resource_of_two_servers_is_refused_and_one_that_nobody_lists_is
         assert (a.count("resources/read"), b.count("resources/read")) == (1, 1)
 
 
-@pytest.mark.covers("B-117")
+@pytest.mark.covers("B-177")
 async def test_a_resource_that_nobody_has_is_an_error_of_the_last_server():
     async with two() as (_, _, over):
         response = await over.run(request("resources/read", uri="hidden://x"))
         assert json.loads(response.error or b"")["code"] == -32602
 
 
-@pytest.mark.covers("B-110")
+@pytest.mark.covers("B-170")
 @pytest.mark.parametrize("era", ERAS)
 async def test_completion_asks_the_server_of_the_prompt_or_template(era: Any):
     async with two(era) as (a, b, over):

@@ -48,7 +48,7 @@ async def settled(over: Bench) -> None:
     await over.result(request("completion/complete", ref={"type": "ref/prompt", "name": "greet"}, argument={}))
 
 
-@pytest.mark.covers("B-120")
+@pytest.mark.covers("B-180")
 @pytest.mark.parametrize("sent", CACHEABLE, ids=IDS)
 async def test_a_result_is_given_again_for_as_long_as_its_server_says(sent: Request):
     async with FakeServer(ttl_ms=60_000) as up, bench({"up": up.url}) as over:
@@ -66,7 +66,7 @@ async def test_a_result_is_given_again_for_as_long_as_its_server_says(sent: Requ
         assert up.violations == []
 
 
-@pytest.mark.covers("B-120")
+@pytest.mark.covers("B-180")
 @pytest.mark.parametrize("ttl", [0, -5, None, "soon", 1e400, [1]])
 async def test_a_result_without_a_time_of_its_own_is_out_of_date_at_once(ttl: Any):
     async with FakeServer() as up, bench({"up": up.url}) as over:
@@ -83,7 +83,7 @@ async def test_a_result_without_a_time_of_its_own_is_out_of_date_at_once(ttl: An
                 assert await asked(over, up)
 
 
-@pytest.mark.covers("B-121")
+@pytest.mark.covers("B-181")
 async def test_a_private_result_is_never_another_callers_and_a_public_one_everybodys():
     ada, bob = Principal("ada"), Principal("bob", {"iss": "x"})
     async with FakeServer() as up, bench({"up": up.url}) as over:
@@ -98,7 +98,7 @@ async def test_a_private_result_is_never_another_callers_and_a_public_one_everyb
         assert not await asked(over, up, principal=bob)
 
 
-@pytest.mark.covers("B-121")
+@pytest.mark.covers("B-181")
 async def test_a_result_is_good_for_one_credential_only(tmp_path: Any):
     token = tmp_path / "token"
     token.write_text("one")
@@ -114,7 +114,7 @@ async def test_a_result_is_good_for_one_credential_only(tmp_path: Any):
             assert await asked(over, up)
 
 
-@pytest.mark.covers("B-121")
+@pytest.mark.covers("B-181")
 async def test_two_callers_who_ask_at_once_share_nothing_private():
     async with FakeServer(ttl_ms=HOUR) as up, bench({"up": up.url}) as over:
         callers = [Principal("ada"), Principal("bob")]
@@ -122,7 +122,7 @@ async def test_two_callers_who_ask_at_once_share_nothing_private():
         assert up.count("tools/list") == 2
 
 
-@pytest.mark.covers("B-120")
+@pytest.mark.covers("B-180")
 async def test_other_parameters_are_another_question_and_meta_is_not():
     async with FakeServer(ttl_ms=HOUR, page=3) as up, bench({"up": up.url}) as over:
         assert await asked(over, up)
@@ -132,7 +132,7 @@ async def test_other_parameters_are_another_question_and_meta_is_not():
         assert len(await list_tools(over.engine, Call("/x/List", "rid"), "up")) == len(fake_tools.ALL)
 
 
-@pytest.mark.covers("B-122")
+@pytest.mark.covers("B-182")
 async def test_all_who_ask_at_once_share_one_request():
     async with FakeServer(ttl_ms=HOUR) as up, bench({"up": up.url}) as over:
         answers = await asyncio.gather(*(over.result(request("tools/list", id=n)) for n in range(20)))
@@ -140,14 +140,14 @@ async def test_all_who_ask_at_once_share_one_request():
         assert all(answer == answers[0] for answer in answers)
 
 
-@pytest.mark.covers("B-122")
+@pytest.mark.covers("B-182")
 async def test_what_may_not_be_kept_is_not_shared_either():
     async with FakeServer(ttl_ms=0) as up, bench({"up": up.url}) as over:
         await asyncio.gather(*(over.run(LIST) for _ in range(5)))
         assert up.count("tools/list") == 5
 
 
-@pytest.mark.covers("B-122", "B-20")
+@pytest.mark.covers("B-182", "B-20")
 async def test_a_caller_that_leaves_takes_nobody_along_and_the_last_one_the_request():
     async with FakeServer(ttl_ms=HOUR) as up, bench({"up": up.url}) as over:
         gate = asyncio.Event()
@@ -225,7 +225,7 @@ async def test_a_call_of_several_rounds_is_neither_kept_nor_answered_from_what_i
             assert await asked(over, up, again)
 
 
-@pytest.mark.covers("B-123")
+@pytest.mark.covers("B-183")
 @pytest.mark.parametrize(
     ("method", "params", "gone", "stays"),
     [
@@ -248,7 +248,7 @@ async def test_news_of_a_change_ends_what_was_kept(method: str, params: Any, gon
             assert not await asked(over, up, stays)
 
 
-@pytest.mark.covers("B-123")
+@pytest.mark.covers("B-183")
 async def test_a_list_that_was_asked_for_before_a_change_is_not_kept_after_it():
     async with FakeServer(ttl_ms=HOUR) as up, bench({"up": up.url}) as over:
         gate = asyncio.Event()
@@ -269,7 +269,7 @@ async def test_a_list_that_was_asked_for_before_a_change_is_not_kept_after_it():
         assert up.count("tools/list") == 2
 
 
-@pytest.mark.covers("B-124")
+@pytest.mark.covers("B-184")
 async def test_an_older_list_stands_in_for_a_server_that_is_down_and_says_so():
     async with FakeServer(ttl_ms=5) as up, bench({"up": up.url}) as over:
         fresh = await over.result(LIST)
@@ -286,7 +286,7 @@ async def test_an_older_list_stands_in_for_a_server_that_is_down_and_says_so():
             await over.run(LIST)
 
 
-@pytest.mark.covers("B-124")
+@pytest.mark.covers("B-184")
 async def test_a_list_without_a_time_of_its_own_stands_in_for_nothing():
     async with FakeServer() as up, bench({"up": up.url}) as over:
         await over.result(LIST)
@@ -295,7 +295,7 @@ async def test_a_list_without_a_time_of_its_own_stands_in_for_nothing():
             await over.run(LIST)
 
 
-@pytest.mark.covers("B-120")
+@pytest.mark.covers("B-180")
 async def test_a_client_of_the_2025_era_is_answered_from_the_same_store_in_its_own_shape():
     async with FakeServer(ttl_ms=HOUR) as up, bench({"up": up.url}) as over:
         await asked(over, up)
@@ -309,7 +309,7 @@ async def test_a_client_of_the_2025_era_is_answered_from_the_same_store_in_its_o
         assert up.violations == []
 
 
-@pytest.mark.covers("B-120")
+@pytest.mark.covers("B-180")
 async def test_servers_of_the_2025_era_give_no_time_and_are_always_asked():
     async with FakeServer("legacy") as up, bench({"up": up.url}) as over:
         assert await asked(over, up)

@@ -18,7 +18,7 @@ OFFERED = st.dictionaries(ALIAS, st.lists(NAME, max_size=5), min_size=1, max_siz
 SEPARATOR = st.sampled_from(("__", "_", "-", ".", "-a"))
 
 
-@pytest.mark.covers("B-110")
+@pytest.mark.covers("B-170")
 @given(OFFERED, st.sampled_from(PREFIXES), SEPARATOR)
 def test_a_shown_name_leads_back_to_its_server_and_its_own_name(offered, prefix, separator):
     names = Names(offered, prefix, separator)
@@ -29,7 +29,7 @@ def test_a_shown_name_leads_back_to_its_server_and_its_own_name(offered, prefix,
         assert said is None or names.find(said) == owned
 
 
-@pytest.mark.covers("B-111")
+@pytest.mark.covers("B-171")
 @given(OFFERED, st.sampled_from(PREFIXES), SEPARATOR)
 def test_a_name_with_a_servers_prefix_is_never_another_servers(offered, prefix, separator):
     names = Names(offered, prefix, separator)
@@ -52,7 +52,7 @@ def test_without_conflicts_nothing_is_renamed_unless_it_shadows_another_server(o
                 assert names.shown(server, name) == name
 
 
-@pytest.mark.covers("B-110")
+@pytest.mark.covers("B-170")
 @pytest.mark.parametrize(
     ("prefix", "search", "read"),
     [(ALWAYS, "a__search", "b__read"), (ON_CONFLICT, "a__search", "read"), (NEVER, None, "read")],
@@ -64,7 +64,7 @@ def test_the_prefix_is_put_in_front_when_the_setting_says_so(prefix, search, rea
     assert names.servers_of("search") == ["a", "b"]
 
 
-@pytest.mark.covers("B-111")
+@pytest.mark.covers("B-171")
 def test_a_server_cannot_pass_its_tool_off_as_anothers():
     names = Names({"a": ["search"], "b": ["a__search", "b__x", "x"]}, ON_CONFLICT, "__")
     assert names.find("a__search") == ("a", "search")

@@ -40,7 +40,7 @@ def pairs(arguments: Any, of: Any = NESTED) -> dict[bytes, bytes]:
     return dict(params.values(params.mirrored(encoded(of)), encoded(arguments)))
 
 
-@pytest.mark.covers("B-130")
+@pytest.mark.covers("B-190")
 @pytest.mark.parametrize(
     ("arguments", "headers"),
     [
@@ -87,7 +87,7 @@ VALID = [
 ]
 
 
-@pytest.mark.covers("B-132")
+@pytest.mark.covers("B-192")
 @pytest.mark.parametrize("of", INVALID)
 def test_annotations_that_break_the_rules_are_refused_as_the_sdk_does(of: Any):
     assert find_invalid_x_mcp_header(of) is not None
@@ -105,7 +105,7 @@ def test_annotations_that_keep_the_rules_are_found_as_the_sdk_does(of: Any):
 VALUE = st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.text(max_size=8), st.just([1]))
 
 
-@pytest.mark.covers("B-130", "B-131")
+@pytest.mark.covers("B-190", "B-191")
 @given(st.fixed_dictionaries({}, optional={"region": st.text(max_size=9), "dry": VALUE, "where": st.just({"zone": 3})}))
 def test_the_headers_are_those_of_the_sdk_and_agree_with_their_arguments(arguments: dict[str, Any]):
     made = pairs(arguments)
@@ -115,7 +115,7 @@ def test_the_headers_are_those_of_the_sdk_and_agree_with_their_arguments(argumen
     params.check(params.mirrored(encoded(NESTED)), encoded(arguments), tuple(made.items()))
 
 
-@pytest.mark.covers("B-131")
+@pytest.mark.covers("B-191")
 @pytest.mark.parametrize(
     ("arguments", "given_", "agrees"),
     [

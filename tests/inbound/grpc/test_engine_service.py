@@ -210,7 +210,7 @@ async def test_a_wrong_servers_name_is_refused_with_those_there_are():
         assert (len(one.executions), len(two.executions)) == (0, 1)
 
 
-@pytest.mark.covers("B-110", "B-112")
+@pytest.mark.covers("B-170", "B-172")
 async def test_without_a_servers_name_all_of_them_are_meant():
     async with FakeServer() as one, FakeServer("legacy") as two, Sidecar({"one": one.url, "two": two.url}) as sidecar:
         answer = await sidecar.engine.ListTools(pb.ListToolsRequest(), timeout=5)

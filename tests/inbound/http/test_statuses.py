@@ -218,7 +218,7 @@ async def test_a_server_nobody_configured_is_404_with_those_there_are():
         assert up.connections == 0
 
 
-@pytest.mark.covers("B-112", "B-42")
+@pytest.mark.covers("B-172", "B-42")
 async def test_a_name_of_several_servers_is_404_on_the_path_of_all():
     async with FakeServer() as up, Sidecar({"up": up.url, "other": up.url}) as sidecar:
         answer = await _told(sidecar, CALL, "")

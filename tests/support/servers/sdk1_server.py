@@ -1,4 +1,6 @@
-"""An MCP server on the official Python SDK 1.x, which speaks 2025 only: `python -m … PORT`. With event ids and `retry`.
+"""An MCP server on the official Python SDK 1.x, which speaks 2025 only: `python -m … PORT` or `python -m … stdio`.
+
+With event ids and `retry`.
 
 Runs in an environment of its own, in which that version is installed; type checkers see the other one.
 """
@@ -21,6 +23,9 @@ def main() -> None:
     module: Any = fastmcp
     server = module.FastMCP("sdk1", log_level="WARNING", event_store=Events(), retry_interval=_RETRY_MS)
     furnish(server)
+    if sys.argv[1] == "stdio":
+        server.run("stdio")
+        return
     uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
 
 
