@@ -10,7 +10,7 @@ import pytest
 
 from mcp_sidecar.call import Client
 from mcp_sidecar.inbound.http.post import Post
-from mcp_sidecar.inbound.http.sessions import Bond, Session
+from mcp_sidecar.inbound.http.sessions import Bond, HttpSession
 from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.inbound.http.streams import Room
 from mcp_sidecar.protocol.jsonrpc import Response
@@ -25,7 +25,7 @@ async def silent(end: asyncio.Event, version: str) -> AsyncIterator[Peer]:
 
     async def handle(request: Request, reply: Reply) -> None:
         waiting = Post(request, reply, "r", Silence(0.005))
-        waiting.session = Session(Client("c", version), Bond("", ""), (), Room())
+        waiting.session = HttpSession(Client("c", version), Bond("", ""), (), Room())
         waiting.silence.add(waiting)
         try:
             await end.wait()

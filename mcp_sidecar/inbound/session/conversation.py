@@ -7,9 +7,9 @@ import asyncio
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import Cancelled, InvalidCall, InvalidParams
-from mcp_sidecar.inbound.http.greeting import SUBSCRIBE
-from mcp_sidecar.inbound.http.news import News
-from mcp_sidecar.inbound.http.sessions import Session
+from mcp_sidecar.inbound.session.greeting import SUBSCRIBE
+from mcp_sidecar.inbound.session.news import News
+from mcp_sidecar.inbound.session.session import Session
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
@@ -56,7 +56,7 @@ class Conversation:
             return _unknown(request)
         if method in (_SUBSCRIBE, _UNSUBSCRIBE):
             return await self._subscribe(call, request, session)
-        response = await self._engine.run(call, request, session.bond.server, sink)
+        response = await self._engine.run(call, request, session.server, sink)
         if method == "logging/setLevel" and response.error is None:
             await self._listen_at_level(call, request, session)
         return response
