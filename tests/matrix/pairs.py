@@ -1,0 +1,146 @@
+"""The clients and the servers of the matrix, how each is started, and what the sidecar cannot do for which pair yet."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tests.matrix.words import EVERYTHING, SDK, STATELESS, Words
+from tests.support import real_servers
+from tests.support.real_servers import RealServer
+
+CLIENT_SECONDS = 90.0
+"""More than a client takes in which every check runs out of time."""
+
+_ROOT = Path(__file__).resolve().parents[2]
+_CLIENTS = Path(__file__).with_name("clients")
+
+Outcomes = dict[str, str]
+"""For every check "ok", "failed: …" or "n/a: …"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A program that does the checks. `speaks` is an era, or empty for one that speaks both."""
+
+    title: str
+    program: Callable[[], list[str]]
+    mode: str
+    speaks: str = ""
+    over: str = "http"
+
+    def run(self, target: str, words: Words) -> Outcomes:
+        """The outcomes of the checks against `target`: a URL, an address with a server's name, or a command."""
+        done = subprocess.run(
+            [*self.program(), target, self.mode, json.dumps(words)],
+            cwd=_ROOT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=CLIENT_SECONDS,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        outcomes: Outcomes = json.loads(done.stdout)
+        return outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """An MCP server: one that `running` starts, or one over stdio, which its client starts by its `command`."""
+
+    title: str
+    words: Words
+    speaks: str = ""
+    running: Callable[[], contextlib.AbstractContextManager[RealServer]] | None = None
+    command: tuple[str, ...] = ()
+
+
+def environment() -> dict[str, str]:
+    """What clients, and servers over stdio, need to find their modules."""
+    return {**os.environ, "PYTHONPATH": str(_ROOT), "MODULES": str(real_servers.typescript_sdks()[1])}
+
+
+def _python2() -> list[str]:
+    return [sys.executable, "-m", "tests.matrix.clients.python2"]
+
+
+def _python1() -> list[str]:
+    return [str(real_servers.sdk1_python()), "-m", "tests.matrix.clients.python1"]
+
+
+def _typescript(version: int) -> list[str]:
+    node, _ = real_servers.typescript_sdks()
+    return [str(node), str(_CLIENTS / f"typescript{version}.mjs")]
+
+
+CLIENTS: Mapping[str, Client] = {
+    "python2-modern": Client("Python 2.3", _python2, "modern", "2026"),
+    "python2-legacy": Client("Python 2.3, `legacy`", _python2, "legacy", "2025"),
+    "python2-grpc-modern": Client("Python 2.3 over gRPC", _python2, "grpc-modern", "2026", "grpc"),
+    "python2-grpc-legacy": Client("Python 2.3 over gRPC, `legacy`", _python2, "grpc-legacy", "2025", "grpc"),
+    "python1": Client("Python 1.30", _python1, "legacy", "2025"),
+    "typescript1": Client("TypeScript 1.32", partial(_typescript, 1), "legacy", "2025"),
+    "typescript2": Client("TypeScript 2.4", partial(_typescript, 2), "legacy", "2025"),
+    "typescript2-auto": Client("TypeScript 2.4, `auto`", partial(_typescript, 2), "auto"),
+}
+
+SERVERS: Mapping[str, Server] = {
+    "sdk2": Server("Python 2.3", SDK, running=real_servers.sdk2),
+    "sdk1": Server("Python 1.30", SDK, "2025", real_servers.sdk1),
+    "sdk1-stateless": Server("Python 1.30, stateless", STATELESS, "2025", real_servers.sdk1_stateless),
+    "everything": Server("server-everything", EVERYTHING, "2025", real_servers.everything),
+    "stdio": Server(
+        "Python 2.3 over stdio", SDK, command=(sys.executable, "-m", "tests.support.servers.sdk2_server", "stdio")
+    ),
+}
+
+WAITING_FOR: Mapping[str, Callable[[Client, Server], bool]] = {
+    "the HTTP face for clients of 2025": lambda client, _: client.over == "http" and client.speaks == "2025",
+    "the transport of the Python SDK over gRPC": lambda client, _: client.over == "grpc",
+    "servers over stdio": lambda _, server: bool(server.command),
+}
+"""Features of the sidecar that are not there yet, with the pairs that need them. These pairs are not run."""
+
+FAULTS: Mapping[tuple[str, str, str], str] = {}
+"""(client, server, check) that fail through the sidecar and not without it, with what goes wrong."""
+
+
+def waits_for(client: str, server: str) -> str:
+    """The feature that a pair waits for, or nothing."""
+    waiting = (feature for feature, needs in WAITING_FOR.items() if needs(CLIENTS[client], SERVERS[server]))
+    return next(waiting, "")
+
+
+def meet_directly(client: str, server: str) -> bool:
+    """Whether the two have an era and a way to carry it in common, so that they need no sidecar."""
+    one, other = CLIENTS[client], SERVERS[server]
+    return one.over == "http" and not (one.speaks and other.speaks and one.speaks != other.speaks)
+
+
+def expected(client: str, server: str) -> Outcomes:
+    """What a pair comes to through the sidecar: no more than "failed" where it fails, the reason being in `FAULTS`."""
+    outcomes = {}
+    for check, words in SERVERS[server].words.items():
+        outcomes[check] = f"n/a: {words}" if isinstance(words, str) else "ok"
+        if (client, server, check) in FAULTS:
+            outcomes[check] = "failed"
+    return outcomes
+
+
+@contextlib.contextmanager
+def place_of(server: Server) -> Iterator[str]:
+    """Where a client reaches the server without a sidecar: its URL, or its command as JSON."""
+    if server.running is None:
+        yield json.dumps(server.command)
+        return
+    with server.running() as running:
+        yield running.url
