@@ -80,8 +80,8 @@ def measure_http(line_up: LineUp) -> Section:
     """Calls a second from HTTP to HTTP, 16 connections, next to plain reverse proxies."""
     peers = (line_up.direct, line_up.floor, *line_up.proxies, line_up.sidecar)
     written = _lines(line_up.log)
-    runs = _interleave({peer.name: line_up.http(peer, 16) for peer in peers}, line_up.plan.rounds)
-    section = _section("HTTP in, HTTP out: 16 connections", runs)
+    runs = interleave({peer.name: line_up.http(peer, 16) for peer in peers}, line_up.plan.rounds)
+    section = section_of("HTTP in, HTTP out: 16 connections", runs)
     ours = [sample.rate for sample in runs["sidecar"]]
     for proxy in line_up.proxies:
         share = ratio(ours, [sample.rate for sample in runs[proxy.name]])
@@ -99,8 +99,8 @@ def measure_http(line_up: LineUp) -> Section:
 def measure_grpc(line_up: LineUp) -> Section:
     """Calls a second from gRPC to HTTP, 16 in flight on one connection, next to a server that only answers."""
     peers = (line_up.bare_grpc, line_up.sidecar)
-    runs = _interleave({peer.name: line_up.grpc(peer, 16) for peer in peers}, line_up.plan.rounds)
-    section = _section("gRPC Call in, HTTP out: 16 in flight on one connection", runs)
+    runs = interleave({peer.name: line_up.grpc(peer, 16) for peer in peers}, line_up.plan.rounds)
+    section = section_of("gRPC Call in, HTTP out: 16 in flight on one connection", runs)
     bare, ours = ([sample.rate for sample in runs[peer.name]] for peer in peers)
     _note_cpu_share(section, runs, line_up.bare_grpc)
     section.verdicts.append(Verdict("gRPC calls/s, share of bare grpc.aio", ratio(ours, bare), ">=", GRPC_SHARE))
@@ -121,9 +121,9 @@ def measure_latency(line_up: LineUp) -> Section:
         "bare grpc.aio": line_up.grpc(line_up.bare_grpc, 1),
         "sidecar gRPC": line_up.grpc(line_up.sidecar, 1),
     }
-    runs = _interleave(contestants, line_up.plan.rounds)
+    runs = interleave(contestants, line_up.plan.rounds)
     p50 = {name: [sample.p50 for sample in samples] for name, samples in runs.items()}
-    section = _section("Latency: 1 call in flight", runs)
+    section = section_of("Latency: 1 call in flight", runs)
     for face, target in (("HTTP", HTTP_LATENCY), ("gRPC", GRPC_LATENCY)):
         factor = ratio(p50[f"sidecar {face}"], p50["direct"])
         section.verdicts.append(Verdict(f"{face} p50, times a direct call", factor, "<=", target, "x"))
@@ -132,7 +132,7 @@ def measure_latency(line_up: LineUp) -> Section:
     return section
 
 
-def _interleave(contestants: dict[str, Callable[[], Sample]], rounds: int) -> dict[str, list[Sample]]:
+def interleave(contestants: dict[str, Callable[[], Sample]], rounds: int) -> dict[str, list[Sample]]:
     """A B C, A B C, …: whatever else the machine does is spread over all of them."""
     runs: dict[str, list[Sample]] = {name: [] for name in contestants}
     for _ in range(rounds):
@@ -144,7 +144,8 @@ def _interleave(contestants: dict[str, Callable[[], Sample]], rounds: int) -> di
     return runs
 
 
-def _section(title: str, runs: dict[str, list[Sample]]) -> Section:
+def section_of(title: str, runs: dict[str, list[Sample]]) -> Section:
+    """A table with a row for each contestant; verdicts are the caller's."""
     section = Section(title, COLUMNS)
     for name, samples in runs.items():
         rate, p50, p99 = (median(samples, pick) for pick in (_rate, _p50, _p99))

@@ -99,11 +99,24 @@ def _start_mcpup(stage: Stage, name: str, *, measured: bool) -> Peer:
 
 def start_sidecar(stage: Stage, command: Sequence[str], upstream: Peer, name: str = "sidecar") -> Peer:
     """The sidecar, until it is ready and its gRPC port accepts."""
+    return _serve(stage, command, ["--upstream", f"up=http://127.0.0.1:{upstream.http}/mcp"], name)
+
+
+def start_bridge(stage: Stage, command: Sequence[str], upstream: Peer) -> Peer:
+    """A sidecar that takes the same upstream for a server of each era: `up` is modern, `old` is legacy."""
+    config = stage.folder / "bridge.yaml"
+    url = f"http://127.0.0.1:{upstream.http}/mcp"
+    config.write_text(
+        f'upstreams:\n  - {{name: up, url: "{url}"}}\n  - {{name: old, url: "{url}", protocol: 2025-11-25}}\n'
+    )
+    return _serve(stage, command, ["-c", str(config)], "bridge")
+
+
+def _serve(stage: Stage, command: Sequence[str], upstreams: Sequence[str], name: str) -> Peer:
     if shutil.which(command[0]) is None:
         raise MeasurementFailed(f"{command[0]} is missing; run `make setup`")
     ready = stage.folder / f"{name}.ready"
-    url = f"up=http://127.0.0.1:{upstream.http}/mcp"
-    process = stage.start(name, [*command, "serve", "--upstream", url, *LISTEN, *LOGGING, "--ready-file", str(ready)])
+    process = stage.start(name, [*command, "serve", *upstreams, *LISTEN, *LOGGING, "--ready-file", str(ready)])
     limit = time.monotonic() + START_LIMIT
     while True:
         ports = _ports(ready)

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+from bench.bridging import measure_bridging
 from bench.footprint import measure_memory, measure_start
 from bench.measure import LineUp, measure_grpc, measure_http, measure_latency
 from bench.peers import SIDECAR
@@ -91,6 +92,7 @@ def _measure(plan: Plan) -> tuple[list[Section], list[str]]:
         attempt("HTTP throughput", lambda: measure_http(line_up))
         attempt("gRPC throughput", lambda: measure_grpc(line_up))
         attempt("latency", lambda: measure_latency(line_up))
+    attempt("bridging", lambda: measure_bridging(plan))
     return sections, failures
 
 

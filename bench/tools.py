@@ -38,10 +38,18 @@ def build() -> None:
 
 
 def http_load(
-    port: int, path: str, *, connections: int, seconds: float, warm: float, calls: int = 0, pids: tuple[str, ...] = ()
+    port: int,
+    path: str,
+    *,
+    connections: int,
+    seconds: float,
+    warm: float,
+    calls: int = 0,
+    pids: tuple[str, ...] = (),
+    mode: str = "modern",
 ) -> Sample:
-    """Calls `echo` over Streamable HTTP (2026-07-28), each connection again and again."""
-    options = ["--path", path, "--mode", "modern", "--conns", str(connections)]
+    """Calls `echo` over Streamable HTTP, each connection again and again; `legacy` is 2025-11-25 with sessions."""
+    options = ["--path", path, "--mode", mode, "--conns", str(connections)]
     return _run("mcpload", port, options, seconds, warm, calls, pids)
 
 

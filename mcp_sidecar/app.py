@@ -35,7 +35,7 @@ from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.outbound.monitor import Monitor
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
-from mcp_sidecar.protocol.eras import MODERN_METHODS
+from mcp_sidecar.protocol.eras import LEGACY_METHODS, MODERN_METHODS
 from mcp_sidecar.settings import Settings, UpstreamSettings
 
 _LISTENERS = "listeners"
@@ -188,7 +188,7 @@ def _note(log: Log, row: Row) -> None:
 
 
 def _metrics(lifecycle: Lifecycle, pool: Pool, log: Log) -> Metrics:
-    metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS)
+    metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS | LEGACY_METHODS)
     watch_process(metrics)
     metrics.gauge("mcp_sidecar_inflight", lambda: float(lifecycle.in_flight))
     metrics.gauge("mcp_sidecar_log_lines_dropped", lambda: float(log.dropped()))

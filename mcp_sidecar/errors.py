@@ -119,6 +119,12 @@ class UnknownConnection(NotFound):
     reason = "UNKNOWN_CONNECTION"
 
 
+class UnknownSession(NotFound):
+    """There is no such session, or it is another caller's."""
+
+    reason = "UNKNOWN_SESSION"
+
+
 class Unauthenticated(SidecarError):
     """No credentials, or credentials that do not hold."""
 

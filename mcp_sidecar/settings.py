@@ -110,6 +110,10 @@ class HttpSettings:
     idle_timeout: Annotated[
         float, Seconds("A connection between two requests is closed after this long.", low=0.001)
     ] = 75.0
+    max_sessions: Annotated[int, Doc("Sessions of 2025-era clients at once.", low=1)] = 10_000
+    session_idle: Annotated[
+        float, Seconds("A session of a 2025-era client that is not used for this long is ended.", low=0.001)
+    ] = 1800.0
     allowed_hosts: Annotated[
         tuple[str, ...],
         Doc("Values of the `Host` header to accept besides loopback names and the address listened on."),

@@ -11,9 +11,11 @@ import grpc.aio
 import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
+from mcp_types import CreateMessageResult, ElicitResult, TextContent
 
 from mcp_sidecar.client import SidecarClient
 from mcp_sidecar.errors import SidecarError
+from mcp_sidecar.sdk import sidecar_transport
 from mcp_sidecar.v1 import engine_pb2, engine_pb2_grpc
 from tests.inbound.http.posts import META, message
 from tests.inbound.waiting import eventually
@@ -274,3 +276,29 @@ async def test_the_sidecar_knows_what_each_server_speaks(sidecar):
     assert eras["sdk2"] == ("modern", "2026-07-28")
     assert eras["sdk1"] == ("legacy", "2025-11-25")
     assert eras["everything"] == ("legacy", "2025-11-25")
+
+
+@pytest.mark.covers("B-70", "B-76")
+@pytest.mark.parametrize("face", ["http", "grpc"])
+@pytest.mark.parametrize(
+    ("server", "tool", "arguments", "said"),
+    [
+        ("sdk1", "ask_name", {}, "accept: Bo"),
+        ("everything", "trigger-elicitation-request", {}, "User provided"),
+        ("everything", "trigger-sampling-request", {"prompt": "hi", "maxTokens": 9}, "as you like"),
+    ],
+)
+async def test_servers_of_2025_ask_clients_of_2026(
+    sidecar: SidecarProcess, face: str, server: str, tool: str, arguments: dict[str, Any], said: str
+):
+    async def ask(context: Any, params: Any) -> ElicitResult:
+        return ElicitResult(action="accept", content={"name": "Bo"})
+
+    async def sample(context: Any, params: Any) -> CreateMessageResult:
+        return CreateMessageResult(role="assistant", content=TextContent(type="text", text="as you like"), model="m")
+
+    target: Any = sidecar.url(server) if face == "http" else sidecar_transport(sidecar.bound["grpc"], server=server)
+    async with asyncio.timeout(SECONDS):
+        async with Client(target, mode="2026-07-28", elicitation_callback=ask, sampling_callback=sample) as client:
+            result = await client.call_tool(tool, arguments)
+            assert said in result.content[0].text  # type: ignore[union-attr]

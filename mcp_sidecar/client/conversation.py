@@ -24,11 +24,23 @@ class Conversation:
     def __init__(
         self, call: grpc.aio.StreamStreamCall[engine.ClientFrame, engine.ServerFrame], request_id: str
     ) -> None:
-        self._call = call
+        self._stream: grpc.aio.StreamStreamCall[engine.ClientFrame, engine.ServerFrame] | None = call
         self._request_id = request_id
         self.server = ""
         self.protocol_version = ""
         self.draining: engine.Draining | None = None
+
+    @property
+    def _call(self) -> grpc.aio.StreamStreamCall[engine.ClientFrame, engine.ServerFrame]:
+        if self._stream is None:
+            raise RuntimeError("the conversation is over: its block was left")
+        return self._stream
+
+    def leave(self) -> None:
+        """Cancel what is still in flight; `SidecarClient.conversation` does so at the end of its block."""
+        call, self._stream = self._stream, None  # gRPC keeps the connection for as long as anybody holds the call
+        if call is not None:
+            call.cancel()
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """Send one JSON-RPC message. Raises `SidecarError` when the stream has ended."""

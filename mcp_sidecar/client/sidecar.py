@@ -144,13 +144,12 @@ class SidecarClient:
     async def conversation(self, server: str = "", *, protocol_version: str = "") -> AsyncIterator[Conversation]:
         """An MCP conversation with `server`; leaving the block cancels what is still in flight."""
         metadata, request_id = self._metadata()
-        call = self._engine.BiDiStream(None, metadata=metadata)
-        talk = Conversation(call, request_id)
+        talk = Conversation(self._engine.BiDiStream(None, metadata=metadata), request_id)
         try:
             await talk.open(server, protocol_version)
             yield talk
         finally:
-            call.cancel()
+            talk.leave()
 
     # -- servers and connections -------------------------------------------------------------------------------------
 

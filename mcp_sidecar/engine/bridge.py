@@ -7,15 +7,16 @@ asks). Legacy face, modern link: `upgrade` and `unfold`. Tables: MCP reference, 
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from typing import cast
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine import downgrade, unfold
 from mcp_sidecar.engine.listen import listen_legacy
-from mcp_sidecar.outbound.http_legacy import LegacyLink
-from mcp_sidecar.outbound.link import Link, Sink
+from mcp_sidecar.outbound.link import LegacyLink, Link, Sink
 from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 
+_LEGACY = eras.Era.LEGACY  # looking a member up in its class costs as much as a call
 # What a face of either era asks in the modern shape: the legacy era has no request for it.
 _MODERN_SHAPE = frozenset((eras.DISCOVER, eras.LISTEN))
 
@@ -23,10 +24,10 @@ _MODERN_SHAPE = frozenset((eras.DISCOVER, eras.LISTEN))
 def exchange(link: Link, request: Request, call: Call, sink: Sink) -> Awaitable[Response]:
     """One request of either era over a link of either era."""
     client = call.client
-    if isinstance(link, LegacyLink):
+    if link.era is _LEGACY:
         if client is not None and request.method not in _MODERN_SHAPE:
             return link.exchange(request, call, sink)
-        return _legacy(link, request, call, sink)
+        return _legacy(cast(LegacyLink, link), request, call, sink)
     if client is not None and request.method not in _MODERN_SHAPE:
         return unfold.exchange(link, request, call, client, sink)
     return link.exchange(request, call, sink)

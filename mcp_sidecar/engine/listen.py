@@ -7,8 +7,7 @@ import msgspec
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine import downgrade
 from mcp_sidecar.errors import Execution, InvalidParams
-from mcp_sidecar.outbound.http_legacy import LegacyLink
-from mcp_sidecar.outbound.link import Sink
+from mcp_sidecar.outbound.link import LegacyLink, Sink
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.session import loud_enough

@@ -42,6 +42,10 @@ class Chain:
         self._exempt = exempt
         """Services that answer everybody, as beginnings of RPC names."""
 
+    def inside(self) -> Chain:
+        """The chain for the parts of a call whose caller was let in already."""
+        return Chain(self._ledger)
+
     def around(
         self,
         handler: Handler,

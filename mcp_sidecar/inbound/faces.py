@@ -28,6 +28,7 @@ class Faces:
         ledger = Ledger(parts.log, parts.metrics)
         self._grpc = GrpcFaces(settings.grpc, parts, Chain(ledger, known, exempt=(HEALTH,)), Chain(ledger))
         self._http_chain = Chain(ledger, known)
+        self._http: HttpFace | None = None
 
     async def bind(self) -> dict[str, str | list[str]]:
         """Take every port. Raises `OSError` for one that is taken; the bound addresses, by name of the listener."""
@@ -48,7 +49,8 @@ class Faces:
         parts, settings = self._parts, self._settings.http
         pages = {"/api/drain": DrainPage(parts.drain, parts.lifecycle)}
         host = () if address.startswith("unix:") else (address.rpartition(":")[0],)
-        face = HttpFace(parts.engine, Guard(settings, host), self._http_chain, pages)
+        guard = Guard(settings, host)
+        face = self._http = HttpFace(parts.engine, guard, self._http_chain, settings, parts.tasks, pages)
         limits = ServerLimits(
             body_bytes=settings.max_body, header_seconds=settings.header_timeout, idle_seconds=settings.idle_timeout
         )
@@ -86,6 +88,8 @@ class Faces:
         """Accept nothing any more, end what is left after `grace` seconds."""
         for listener in self._listeners:
             listener.drain()
+        if self._http is not None:
+            await self._http.close()
         await self._grpc.stop(grace)
         for listener in self._listeners:
             await listener.close()

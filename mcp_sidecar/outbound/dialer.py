@@ -13,8 +13,9 @@ from mcp_sidecar.errors import PoolExhausted, SidecarError, Unavailable
 from mcp_sidecar.outbound.connection import Connection, Key, State
 from mcp_sidecar.outbound.credentials import NO_CREDENTIAL, Credentials
 from mcp_sidecar.outbound.http import Credential
-from mcp_sidecar.outbound.http_legacy import LegacyLink
+from mcp_sidecar.outbound.http_legacy import HttpCarrier
 from mcp_sidecar.outbound.http_modern import ModernLink
+from mcp_sidecar.outbound.legacy import LegacyConversation
 from mcp_sidecar.outbound.link import Link
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober, Verdict
@@ -138,10 +139,9 @@ class Dialer:
         http_client = _client(upstream, key.endpoint)
         if verdict.era is Era.MODERN:
             return ModernLink(key.endpoint, credential, http_client, verdict.profile)
-        return LegacyLink(
-            key.endpoint,
-            credential,
-            http_client,
+        return LegacyConversation(
+            upstream.name,
+            HttpCarrier(key.endpoint, credential, http_client),
             self._tasks,
             version=verdict.profile.version,
             capabilities=key.capabilities,

@@ -24,9 +24,9 @@ class NoStream(UpstreamUnavailable):
 class Source(Protocol):
     """Whose stream is heard."""
 
-    async def hear(self, deliver: Callable[[Request], None], opened: Callable[[], None]) -> None:
-        """Say when the stream is open, then deliver every message until it ends; raises `SidecarError` when it cannot
-        be had.
+    async def hear(self, opened: Callable[[], None]) -> None:
+        """Say when the stream is open, then `deliver` every message until it ends; raises `SidecarError` when it
+        cannot be had.
         """
 
 
@@ -72,7 +72,7 @@ class Hearing:
         """Servers may end the stream whenever they like (2025-11-25, basic/transports): it is opened again."""
         while True:
             try:
-                await self._source.hear(self.deliver, self._opened)
+                await self._source.hear(self._opened)
             except NoStream:
                 self._opened()
                 return

@@ -31,6 +31,7 @@ class ModernLink:
     """Sends each request on its own. Ids are ours: several callers share the link."""
 
     era = Era.MODERN
+    transport = "http"
     stateful = False
 
     def __init__(

@@ -37,16 +37,16 @@ async def no_handshake(response: Response, endpoint: Endpoint, request_id: bytes
     """What a status other than 200 for `initialize` means."""
     answer = await http.error_reply(response, endpoint, request_id)
     if answer is not None:
-        return refused_handshake(endpoint, answer)
+        return refused_handshake(endpoint.upstream, answer)
     failure = http.status_error(response, endpoint)
     failure.execution = Execution.NONE
     return failure
 
 
-def refused_handshake(endpoint: Endpoint, answer: jsonrpc.Response) -> SidecarError:
+def refused_handshake(upstream: str, answer: jsonrpc.Response) -> SidecarError:
     """The server answered `initialize` with an error."""
     said = jsonrpc.read_error(answer)
     code = f" (JSON-RPC error {said[0]})" if said else ""
     return UpstreamUnavailable(
-        f"the MCP server {endpoint.upstream!r} refused to initialize{code}", metadata={"server": endpoint.upstream}
+        f"the MCP server {upstream!r} refused to initialize{code}", metadata={"server": upstream}
     )

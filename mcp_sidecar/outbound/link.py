@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from mcp_sidecar.call import Call
@@ -45,7 +46,8 @@ class Link(Protocol):
     """
 
     era: Era
-    stateful: bool  # the server remembers something between two exchanges, which can be lost
+    transport: str  # `http`, `sse`, `stdio` or `grpc`
+    stateful: bool  # there is something between two exchanges that can be lost: a session, a process
 
     @property
     def profile(self) -> ServerProfile:
@@ -68,3 +70,22 @@ class Link(Protocol):
 
     async def close(self) -> None:
         """End the conversation; exchanges on it end as lost. Takes a second at most."""
+
+
+class LegacyLink(Link, Protocol):
+    """What links of the legacy era offer besides: there, these are not requests like all others."""
+
+    async def listen(self, sink: Sink, begun: Callable[[], Awaitable[None]]) -> None:
+        """Pass on what the session says by itself, until that is over (then `UpstreamLost`) or nobody wants it.
+
+        `begun` is awaited once nothing more can be missed.
+        """
+
+    async def subscribe(self, uri: bytes, call: Call) -> None:
+        """Have the server tell of changes to a resource (`uri` is JSON text) until `unsubscribe`."""
+
+    def unsubscribe(self, uri: bytes) -> None:
+        """One subscriber less; never waits."""
+
+    async def want_logs(self, level: str, call: Call) -> None:
+        """Have the server log at `level` or below; the session's lowest wish wins."""

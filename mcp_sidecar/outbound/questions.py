@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from mcp_sidecar.errors import SidecarError
-from mcp_sidecar.outbound.link import Sink
+from mcp_sidecar.outbound.link import Sink, refusal
 from mcp_sidecar.protocol.eras import INTERNAL_ERROR
 from mcp_sidecar.protocol.jsonrpc import Request, Response, encode_error
 from mcp_sidecar.tasks import Job
@@ -50,9 +50,16 @@ class Questions:
 
 async def reply(question: Request, sink: Sink) -> Response:
     """The answer to a server's request. A ping is ours to answer."""
-    if question.method == "ping":
-        return Response(question.id, result=b"{}")
-    return await sink.ask(question)
+    return _pong(question) if question.method == "ping" else await sink.ask(question)
+
+
+def reply_of_nobody(question: Request) -> Response:
+    """The answer to a question that belongs to no call."""
+    return _pong(question) if question.method == "ping" else refusal(question)
+
+
+def _pong(ping: Request) -> Response:
+    return Response(ping.id, result=b"{}")
 
 
 def _no_answer(question: Request, why: str) -> Response:

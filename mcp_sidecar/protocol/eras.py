@@ -51,6 +51,24 @@ SHARED_METHODS = frozenset(
     )
 )
 MODERN_METHODS = SHARED_METHODS | {DISCOVER, LISTEN}
+# What only clients of the 2025 revisions send.
+LEGACY_METHODS = frozenset(
+    (
+        "initialize",
+        "ping",
+        "logging/setLevel",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "tasks/get",
+        "tasks/result",
+        "tasks/list",
+        "tasks/cancel",
+        "notifications/initialized",
+        "notifications/cancelled",
+        "notifications/progress",
+        "notifications/roots/list_changed",
+    )
+)
 # Safe to run twice: a lost answer may be asked for again (docs/architecture.md, "Execution certainty").
 REPEATABLE = SHARED_METHODS - {CALL_TOOL} | {DISCOVER, "ping", "initialize", "tasks/get"}
 

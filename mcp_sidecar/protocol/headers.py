@@ -12,6 +12,7 @@ PROTOCOL_VERSION = b"mcp-protocol-version"
 METHOD = b"mcp-method"
 NAME = b"mcp-name"
 SESSION = b"mcp-session-id"
+LAST_EVENT = b"last-event-id"
 PARAM_PREFIX = b"mcp-param-"
 
 # Which parameter `Mcp-Name` repeats; `tasks/*` by SEP-2663.

@@ -16,6 +16,7 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping
 from itertools import accumulate
+from math import isinf
 
 import msgspec
 
@@ -47,6 +48,10 @@ _BARE = len('{"jsonrpc":"2.0"}')
 _envelope = msgspec.json.Decoder(_Envelope)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _string = msgspec.json.Decoder(str)
+_decode = msgspec.json.Decoder().decode
+_QUOTE = ord('"')
+_SHORT = 4096  # up to here reading a value costs less than looking for such numbers in it
+_perhaps_too_large = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{309}").search
 _encode = msgspec.json.encode
 # Numbers stay text: Python refuses to make an int of more than 4300 digits.
 _count_members = json.JSONDecoder(object_pairs_hook=len, parse_int=str, parse_float=str).decode
@@ -196,7 +201,30 @@ def _usual_request(data: bytes) -> Request | None:
         return None
     own = params.pop("_meta", b"")
     meta = _metas.get(own) or _known_meta(own)
+    _check_numbers(params, request_id)
     return None if meta is None else Request(method, request_id, params, meta, raw)
+
+
+def _check_numbers(params: Members, request_id: bytes) -> None:
+    """Refuse numbers that no double holds: some would read infinity, and others nothing at all."""
+    for key, value in params.items():
+        if value[0] == _QUOTE or (len(value) > _SHORT and not _perhaps_too_large(value)):
+            continue
+        try:
+            _decode(value)
+        except (msgspec.MsgspecError, RecursionError, ValueError):
+            # Other reasons are half a surrogate pair or an integer of thousands of digits: carried as they are.
+            if _has_infinity(value):
+                what = "holds a number that is too large for a double"
+                refused = InvalidParams(f'"params.{key[:64]}" {what}', violations=((f"params.{key[:64]}", what),))
+                refused.message_id = request_id
+                raise refused from None
+
+
+def _has_infinity(value: bytes) -> bool:
+    found: list[bool] = []
+    json.JSONDecoder(parse_int=str, parse_float=lambda text: found.append(isinf(float(text)))).decode(value.decode())
+    return any(found)
 
 
 def _request(method: str | None, request_id: bytes, params: bytes) -> Request:
@@ -211,6 +239,7 @@ def _request(method: str | None, request_id: bytes, params: bytes) -> Request:
     try:
         found = _object(params, "params")
         own = found.pop("_meta", None)
+        _check_numbers(found, request_id)
         return Request(method, request_id, found, {} if own is None else _object(own, "params._meta"))
     except InvalidCall as error:
         error.message_id = request_id

@@ -123,4 +123,14 @@ def encode(message: bytes) -> bytes:
     return b"event: message\ndata: %b\n\n" % message
 
 
+def numbered(event_id: bytes, message: bytes) -> bytes:
+    """The same with an id, after which the stream can be resumed."""
+    return b"id: %b\n%b" % (event_id, encode(message))
+
+
+def priming(event_id: bytes, retry: int) -> bytes:
+    """An event without data that gives a stream its first id (MCP 2025-11-25, basic/transports); `retry` in ms."""
+    return b"id: %b\nretry: %d\ndata: \n\n" % (event_id, retry)
+
+
 KEEP_ALIVE = b": keep-alive\n\n"

@@ -20,6 +20,7 @@ class FakeLink:
     def __init__(self, key: Key, *, held: bool = False, stateful: bool = True) -> None:
         self.key = key
         self.era = Era.LEGACY if stateful else Era.MODERN
+        self.transport = "http"
         self.stateful = stateful
         self.profile = ServerProfile("2025-11-25")
         self.opened = self.closed = self.checked = 0

@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 from mcp_sidecar.call import Call
 from mcp_sidecar.directory import Endpoint
 from mcp_sidecar.outbound.http import Credential
-from mcp_sidecar.outbound.http_legacy import LegacyLink
+from mcp_sidecar.outbound.http_legacy import HttpCarrier
 from mcp_sidecar.outbound.http_modern import ModernLink
+from mcp_sidecar.outbound.legacy import LegacyConversation
 from mcp_sidecar.outbound.link import Link, refusal
-from mcp_sidecar.protocol.eras import LATEST_LEGACY, LATEST_MODERN
+from mcp_sidecar.protocol.eras import LATEST_LEGACY, LATEST_MODERN, Era
 from mcp_sidecar.protocol.handshake import ServerProfile, modern_meta
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.wire.http_client import HttpClient, Origin
@@ -38,6 +39,12 @@ def endpoint_of(url: str, upstream: str = "up") -> Endpoint:
 def client_of(url: str) -> HttpClient:
     endpoint = endpoint_of(url)
     return HttpClient(Origin(endpoint.host, endpoint.port, endpoint.authority.encode()), ClientLimits())
+
+
+def client_in(link: Any) -> HttpClient:
+    """The client that a link to an HTTP server sends with."""
+    client: HttpClient = getattr(link, "_carrier", link)._client
+    return client
 
 
 class Clients:
@@ -98,11 +105,10 @@ async def modern(url: str, credential: Credential = NOBODY) -> AsyncIterator[Mod
 @asynccontextmanager
 async def legacy(
     url: str, credential: Credential = NOBODY, *, version: str = LATEST_LEGACY, capabilities: bytes = b"{}"
-) -> AsyncIterator[LegacyLink]:
+) -> AsyncIterator[LegacyConversation]:
     async with family() as tasks:
-        link = LegacyLink(
-            endpoint_of(url), credential, client_of(url), tasks, version=version, capabilities=capabilities
-        )
+        carrier = HttpCarrier(endpoint_of(url), credential, client_of(url))
+        link = LegacyConversation("up", carrier, tasks, version=version, capabilities=capabilities)
         try:
             yield link
         finally:
@@ -120,14 +126,14 @@ def a_call() -> Call:
 
 def tool(link: Link, name: str, arguments: dict[str, Any] | None = None, **meta: Any) -> Request:
     """A `tools/call` in the shape of the link's era; `meta` goes into `_meta`."""
-    ours = {} if link.stateful else modern_meta()
+    ours = {} if link.era is Era.LEGACY else modern_meta()
     ours |= {key: json.dumps(value).encode() for key, value in meta.items()}
     params = {"name": json.dumps(name).encode(), "arguments": json.dumps(arguments or {}).encode()}
     return Request("tools/call", b'"mine"', params, ours)
 
 
 def listing(link: Link) -> Request:
-    return Request("tools/list", b'"mine"', meta={} if link.stateful else modern_meta())
+    return Request("tools/list", b'"mine"', meta={} if link.era is Era.LEGACY else modern_meta())
 
 
 async def ask(

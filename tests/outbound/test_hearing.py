@@ -11,7 +11,7 @@ import pytest
 from mcp_sidecar.errors import SendQueueFull, SidecarError, UpstreamLost
 from mcp_sidecar.outbound import hearing
 from mcp_sidecar.outbound.hearing import Hearing, NoStream
-from mcp_sidecar.outbound.http_legacy import LegacyLink
+from mcp_sidecar.outbound.link import LegacyLink
 from mcp_sidecar.protocol.jsonrpc import Request
 from tests.inbound.waiting import eventually
 from tests.outbound.links import Heard, a_call, ask, family, legacy, tool
@@ -194,15 +194,16 @@ class Said:
     """A source that says what the test wants."""
 
     def __init__(self, messages: int = 0, end: SidecarError | None = None) -> None:
+        self.deliver: Callable[[Request], None] = lambda _: None
         self.messages = messages
         self.end = end
         self.heard = 0
 
-    async def hear(self, deliver: Callable[[Request], None], opened: Callable[[], None]) -> None:
+    async def hear(self, opened: Callable[[], None]) -> None:
         self.heard += 1
         opened()
         for number in range(self.messages):
-            deliver(Request(CHANGED, params={"n": b"%d" % number}))
+            self.deliver(Request(CHANGED, params={"n": b"%d" % number}))
         if self.end is not None:
             raise self.end
         await asyncio.Event().wait()
@@ -231,7 +232,9 @@ async def test_a_slow_listener_is_dropped_and_a_quick_one_is_not():
 
 async def test_a_listener_that_fell_behind_learns_of_it_after_what_it_had_missed_nothing_of():
     async with family() as tasks:
-        heard, sink = Hearing(Said(messages=250), tasks), Heard()
+        source, sink = Said(messages=250), Heard()
+        heard = Hearing(source, tasks)
+        source.deliver = heard.deliver
         with pytest.raises(SendQueueFull):
             await heard.listen(sink, nothing)
         assert [params["n"] for params in sink.of(CHANGED)] == list(range(hearing._BACKLOG))
@@ -271,9 +274,9 @@ async def test_a_listener_that_comes_while_the_others_are_told_of_the_end_starts
 
 async def test_a_listener_is_told_that_it_began_when_the_stream_is_open_and_not_before():
     class Late(Said):
-        async def hear(self, deliver: Callable[[Request], None], opened: Callable[[], None]) -> None:
+        async def hear(self, opened: Callable[[], None]) -> None:
             await gate.wait()
-            await super().hear(deliver, opened)
+            await super().hear(opened)
 
     gate, began = asyncio.Event(), asyncio.Event()
 
@@ -296,7 +299,7 @@ async def test_a_listener_whose_stream_cannot_be_had_is_never_told_that_it_began
         raise AssertionError("it never began")
 
     class Refused(Said):
-        async def hear(self, deliver: Callable[[Request], None], opened: Callable[[], None]) -> None:
+        async def hear(self, opened: Callable[[], None]) -> None:
             raise UpstreamLost("no")
 
     async with family() as tasks:

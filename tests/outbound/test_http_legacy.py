@@ -10,8 +10,8 @@ import pytest
 from mcp_sidecar.errors import Execution, SidecarError, Unavailable, UpstreamProtocolError, UpstreamUnavailable
 from mcp_sidecar.outbound import http_legacy
 from mcp_sidecar.outbound.http import Credential
-from mcp_sidecar.outbound.http_legacy import LegacyLink
 from mcp_sidecar.outbound.legacy_refusals import SessionLost
+from mcp_sidecar.outbound.link import Link
 from mcp_sidecar.protocol.jsonrpc import Request
 from tests.outbound.canned import Canned, error
 from tests.outbound.links import Heard, a_call, ask, legacy, listing, text_of, tool
@@ -310,7 +310,7 @@ async def test_closing_ends_what_runs_and_waits_for_a_silent_server_only_so_long
             assert server.count("initialize") == 1
 
 
-async def fails(link: LegacyLink) -> Execution:
+async def fails(link: Link) -> Execution:
     with pytest.raises(Unavailable) as caught:
         await link.exchange(tool(link, "hold", {"gate": "g"}), a_call(), Heard())
     return caught.value.execution

@@ -14,7 +14,8 @@ from mcp_sidecar.errors import UpstreamUnavailable
 from mcp_sidecar.outbound import monitor as monitors
 from mcp_sidecar.outbound.backoff import Backoff
 from mcp_sidecar.outbound.connection import Connection, Key, State
-from mcp_sidecar.outbound.http_legacy import LegacyLink
+from mcp_sidecar.outbound.http_legacy import HttpCarrier
+from mcp_sidecar.outbound.legacy import LegacyConversation
 from mcp_sidecar.outbound.monitor import Monitor
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.settings import MonitorSettings, PoolSettings
@@ -182,8 +183,8 @@ async def test_on_a_real_session_it_pings_reconnects_and_opens_none_to_look():
         its = Ward(tasks)
         key = Key(endpoint_of(server.url), "", b"{}")
 
-        def open_link() -> LegacyLink:
-            return LegacyLink(key.endpoint, NOBODY, client_of(server.url), tasks)
+        def open_link() -> LegacyConversation:
+            return LegacyConversation("up", HttpCarrier(endpoint_of(server.url), NOBODY, client_of(server.url)), tasks)
 
         connection = await its.pool.acquire(key, open_link, Deadline.after(5))
         its.pool.release(connection)

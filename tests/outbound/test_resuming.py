@@ -8,7 +8,7 @@ import pytest
 
 from mcp_sidecar.errors import Execution, SidecarError, Unavailable
 from mcp_sidecar.outbound import http_legacy
-from tests.outbound.links import Heard, a_call, ask, legacy, text_of, tool
+from tests.outbound.links import Heard, a_call, ask, client_in, legacy, text_of, tool
 from tests.support.fake_server import FakeServer
 
 
@@ -56,8 +56,8 @@ async def test_the_connection_that_resumed_a_stream_is_closed_when_the_answer_is
     async with FakeServer("legacy", priming=True) as server, legacy(server.url) as link:
         for _ in range(3):
             await ask(link, "reconnect")
-        assert link._client.busy_sockets == 0
-        await server.until(lambda s: s.open_connections == link._client.open_sockets)
+        assert client_in(link).busy_sockets == 0
+        await server.until(lambda s: s.open_connections == client_in(link).open_sockets)
 
 
 async def test_cancelling_a_call_between_two_connections_notifies_the_server():
@@ -67,7 +67,7 @@ async def test_cancelling_a_call_between_two_connections_notifies_the_server():
         running.cancel()
         await server.until(lambda s: s.cancelled)
         assert server.cancelled[0].how == "notified"
-        assert link._client.busy_sockets == 0
+        assert client_in(link).busy_sockets == 0
 
 
 @pytest.mark.covers("B-12", "B-22")
@@ -97,7 +97,7 @@ async def test_a_refused_resumption_leaves_it_open_whether_the_call_ran(rudeness
             error = await failure(link.exchange(tool(link, "reconnect"), call, Heard()))
             assert error.execution is call.execution is Execution.UNKNOWN
             assert len(server.executions) == 1
-            assert link._client.busy_sockets == 0
+            assert client_in(link).busy_sockets == 0
 
 
 async def test_a_server_that_never_gets_to_an_answer_is_given_up(monkeypatch: pytest.MonkeyPatch):
@@ -107,7 +107,7 @@ async def test_a_server_that_never_gets_to_an_answer_is_given_up(monkeypatch: py
             error = await failure(link.exchange(tool(link, "reconnect"), a_call(), Heard()))
             assert "again and again" in error.message
             assert error.execution is Execution.UNKNOWN
-            assert link._client.busy_sockets == 0
+            assert client_in(link).busy_sockets == 0
 
 
 async def failure(running: object) -> SidecarError:

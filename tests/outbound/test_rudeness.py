@@ -11,7 +11,7 @@ from mcp_sidecar.errors import Execution, SidecarError, UpstreamLost, UpstreamPr
 from mcp_sidecar.protocol.jsonrpc import Response
 from mcp_sidecar.protocol.session import Session
 from tests.outbound.canned import Canned
-from tests.outbound.links import Heard, a_call, ask, legacy, link_of, modern, tool
+from tests.outbound.links import Heard, a_call, ask, client_in, legacy, link_of, modern, tool
 from tests.support.fake_rude import RUDE
 from tests.support.fake_server import FakeServer
 from tests.support.fake_wire import event
@@ -87,7 +87,7 @@ async def test_a_rude_answer_fails_the_one_call_and_no_other(rudeness: str, era:
         server.release("g")
         assert await bystander == "unharmed"
         assert await ask(link, "echo", {"text": "after"}) == "after"
-        assert link._client.busy_sockets == 0
+        assert client_in(link).busy_sockets == 0
 
 
 @pytest.mark.covers("B-15", "B-20")

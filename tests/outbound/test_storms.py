@@ -12,7 +12,7 @@ import pytest
 from mcp_sidecar.errors import SidecarError
 from mcp_sidecar.outbound.link import Link
 from tests.inbound.waiting import eventually
-from tests.outbound.links import a_call, ask, link_of
+from tests.outbound.links import a_call, ask, client_in, link_of
 from tests.support.fake_rude import RUDE
 from tests.support.fake_server import FakeServer
 
@@ -63,7 +63,7 @@ async def test_whatever_happens_every_call_ends_and_none_runs_twice(seed: int, e
             assert execution != "none" or str(number) not in runs
         server._script.clear()
         assert await ask(link, "echo", {"text": "after"}) == "after"
-        await eventually(lambda: link._client.busy_sockets == 0)
+        await eventually(lambda: client_in(link).busy_sockets == 0)
         assert server.violations == []
         if era == "legacy":
             assert link._session._tokens == {}

@@ -16,7 +16,7 @@ FRAGILE = {
     "minus nothing": b"-0",
     "ten to the thirty": b"1" + b"0" * 30,
     "two to the sixty-four": b"18446744073709551616",
-    "more than a double holds": b"1e400",
+    "as much as a double holds": b"1e308",
     "five thousand digits": b"7" * 5000,
     "thirty decimals": b"0." + b"123456789" * 3,
     "an escaped slash": rb'"a\/b"',

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_sidecar.errors import InvalidCall
+from mcp_sidecar.errors import InvalidCall, InvalidParams
 from mcp_sidecar.protocol import jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response, parse, parse_request
 from tests.protocol.spellings import FRAGILE, objects, respelt, texts
@@ -151,3 +151,23 @@ def test_an_error_we_write_is_an_error_we_read(code, message, data):
     error = jsonrpc.encode_error(code, message, data)
     assert jsonrpc.read_error(Response(b"1", error=error)) == (code, message)
     assert json.loads(error).get("data", {}) == (data or {})
+
+
+@pytest.mark.covers("B-03")
+@pytest.mark.parametrize("number", ["1e400", "-1e309", "1E+999", "9" * 400 + ".0"])
+@pytest.mark.parametrize("padding", ["", "x" * 5000])
+@pytest.mark.parametrize("spelling", ["%s", '{"a": [%s]}', '[1, {"b": %s}]'])
+def test_numbers_that_no_double_holds_are_refused(number: str, padding: str, spelling: str):
+    value = spelling % number
+    for params in (f'{{"n":{value},"p":["{padding}"]}}', f'{{"n": {value}, "p": "{padding}"}}'):
+        with pytest.raises(InvalidParams, match="too large for a double") as refused:
+            parse_request(f'{{"jsonrpc":"2.0","id":4,"method":"x","params":{params}}}'.encode())
+        assert refused.value.message_id == b"4"
+
+
+@pytest.mark.parametrize("value", ['"1e400"', '["a1e400b"]', "1e308", "1e-400", "9" * 5000])
+@pytest.mark.parametrize("padding", ["", "x" * 5000])
+def test_what_only_looks_like_such_a_number_passes(value: str, padding: str):
+    params = f'{{"n":{value},"p":["{padding}"]}}'
+    request = parse_request(f'{{"jsonrpc":"2.0","id":4,"method":"x","params":{params}}}'.encode())
+    assert request.params["n"] == value.encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from mcp_sidecar.errors import InvalidCall
@@ -11,6 +12,7 @@ from mcp_sidecar.wire.http_server import Head, Headers
 JSON = b"application/json"
 EVENTS = b"text/event-stream"
 _MAX_SEEN = 64
+_SERVER_PATH = re.compile(r"/servers/([a-z0-9-]{1,63})/mcp\Z")
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
 
@@ -72,11 +74,31 @@ class Guard:
             raise Refused(415, "the body must be application/json")
         if (headers.get(b"content-encoding") or b"identity").lower() != b"identity":
             raise Refused(415, "the body must not be encoded")
-        accept = headers.get(b"accept") or b"*/*"
-        if headers.repeated:
-            accept = b",".join(headers.all(b"accept")) or accept  # a list may come in several fields (RFC 9110, 5.3)
-        if accept != b"application/json, text/event-stream" and not _accepts_both(accept):
+        accept = _accept(headers)
+        if accept != b"application/json, text/event-stream" and not _accepts(accept, JSON, EVENTS):
             raise Refused(406, "the client must accept application/json and text/event-stream")
+
+    def check_listener(self, head: Head) -> None:
+        """A GET by a client that takes event streams. Raises `Refused`."""
+        if not _accepts(_accept(head.headers), EVENTS):
+            raise Refused(406, "the client must accept text/event-stream")
+
+
+def named_server(path: str) -> str:
+    """The upstream a path names; empty for the path of all of them. Raises `Refused`."""
+    if path == "/mcp":
+        return ""
+    match = _SERVER_PATH.match(path)
+    if match is None:
+        raise Refused(404, "there are /mcp and /servers/NAME/mcp here")
+    return match[1]
+
+
+def _accept(headers: Headers) -> bytes:
+    accept = headers.get(b"accept") or b"*/*"
+    if headers.repeated:
+        accept = b",".join(headers.all(b"accept")) or accept  # a list may come in several fields (RFC 9110, 5.3)
+    return accept
 
 
 def _name(host: str) -> str:
@@ -89,8 +111,8 @@ def _media_type(value: bytes | None) -> bytes:
     return (value or b"").split(b";", 1)[0].strip().lower()
 
 
-def _accepts_both(accept: bytes) -> bool:
+def _accepts(accept: bytes, *wanted: bytes) -> bool:
     kinds = {_media_type(part) for part in accept.split(b",")}
     if b"*/*" in kinds:
         return True
-    return all(kind in kinds or kind.split(b"/")[0] + b"/*" in kinds for kind in (JSON, EVENTS))
+    return all(kind in kinds or kind.split(b"/")[0] + b"/*" in kinds for kind in wanted)

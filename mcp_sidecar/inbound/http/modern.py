@@ -17,9 +17,9 @@ from mcp_sidecar.protocol.jsonrpc import Response
 from mcp_sidecar.wire.http_server import Reply, Request, fields
 
 TEXT = fields((b"content-type", b"text/plain; charset=utf-8"))
-_JSON = fields((b"content-type", JSON))
-_DONE = _JSON + fields((b"mcp-sidecar-execution", b"done"))
-_STREAM = fields(
+JSON_LINES = fields((b"content-type", JSON))
+DONE = JSON_LINES + fields((b"mcp-sidecar-execution", b"done"))
+STREAM_LINES = fields(
     (b"content-type", EVENTS),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
@@ -45,13 +45,13 @@ class Post(Ignore):
 
     async def notify(self, method: str, message: bytes) -> None:  # noqa: ARG002 - every sink is told the method
         if not self.reply.started:
-            self.reply.start(200, _STREAM + self.request_id)
+            self.reply.start(200, STREAM_LINES + self.request_id)
         await self.reply.write(sse.encode(message))
 
     def fill_silence(self) -> None:
         """Begin or continue the stream with a comment."""
         if not self.reply.started:
-            self.reply.start(200, _STREAM + self.request_id)
+            self.reply.start(200, STREAM_LINES + self.request_id)
         self.reply.offer(sse.KEEP_ALIVE)
 
     async def end_stream(self, response: Response) -> None:
@@ -74,11 +74,11 @@ class Post(Ignore):
             return
         status = status_of(failure)
         error = jsonrpc.encode_error(status.jsonrpc, failure.message, error_data(failure, call.request_id))
-        response = Response(self.message_id or _id_of(failure), error=error)
+        response = Response(self.message_id or id_of(failure), error=error)
         if self.reply.started:
             await self.end_stream(response)
             return
-        lines = _JSON + self.request_id + execution
+        lines = JSON_LINES + self.request_id + execution
         if failure.retry_after is not None:
             lines += fields((b"retry-after", b"%d" % max(1, round(failure.retry_after))))
         if status.http == 401:
@@ -90,7 +90,7 @@ class Post(Ignore):
         self.silence.since.pop(self, None)
 
 
-def _id_of(failure: SidecarError) -> bytes:
+def id_of(failure: SidecarError) -> bytes:
     return failure.message_id if isinstance(failure, InvalidCall) else b""
 
 
@@ -111,7 +111,7 @@ def conclude(_call: Call, post: Post, response: Response | None) -> Awaitable[No
         return post.end_stream(response)
     post.silence.since.pop(post, None)
     status = 200 if response.error is None else _http_status(response)
-    post.reply.send(status, _DONE + post.request_id, response.encode(response.id))
+    post.reply.send(status, DONE + post.request_id, response.encode(response.id))
     return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping
 
 from mcp_sidecar.call import Call, new_request_id
@@ -11,23 +10,24 @@ from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import SidecarError
 from mcp_sidecar.inbound.chain import Chain
 from mcp_sidecar.inbound.http import modern
-from mcp_sidecar.inbound.http.guard import Guard, Refused
+from mcp_sidecar.inbound.http.guard import Guard, Refused, named_server
+from mcp_sidecar.inbound.http.legacy import LegacyFace, is_legacy
 from mcp_sidecar.inbound.http.modern import TEXT, Post
 from mcp_sidecar.inbound.http.opening import Opening, read_opening
 from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.protocol.jsonrpc import Response
+from mcp_sidecar.settings import HttpSettings
 from mcp_sidecar.wire.faults import Disconnected
 from mcp_sidecar.wire.http_server import Reply, Request, fields
 
 KEEP_ALIVE_SECONDS = 15.0
-_SERVER_PATH = re.compile(r"/servers/([a-z0-9-]{1,63})/mcp\Z")
 Page = Callable[[Request, Reply], Awaitable[None]]
 
 
 class HttpFace:
     """What a listener calls for each request. `pages` are the paths that are not MCP, by path.
 
-    `keep_alive` is in seconds: how long a stream may be silent.
+    `keep_alive` is in seconds: how long a stream may be silent. `tasks` is the parent of what outlasts a connection.
     """
 
     def __init__(
@@ -35,6 +35,8 @@ class HttpFace:
         engine: Engine,
         guard: Guard,
         chain: Chain,
+        settings: HttpSettings,
+        tasks: asyncio.TaskGroup,
         pages: Mapping[str, Page] | None = None,
         *,
         keep_alive: float = KEEP_ALIVE_SECONDS,
@@ -44,6 +46,7 @@ class HttpFace:
         self._pages = pages or {}
         self._silence = Silence(keep_alive)
         self._chain = chain
+        self._legacy = LegacyFace(engine, guard, chain, settings, tasks, self._silence)
         self._run = chain.around(self._exchange, recover, conclude=modern.conclude)
 
     def __call__(self, request: Request, reply: Reply) -> Awaitable[object]:
@@ -52,7 +55,10 @@ class HttpFace:
         if not isinstance(opening, Opening):
             if (page := self._pages.get(request.head.path)) is not None:
                 return self._show(page, request, reply)
-            opening = request.head.conclusion = read_opening(request.head)
+            opening = read_opening(request.head)
+            if is_legacy(request.head):
+                return self._legacy(request, reply, opening)
+            request.head.conclusion = opening
         call = Call(
             rpc="",
             request_id=opening.request_id or new_request_id(),
@@ -61,6 +67,10 @@ class HttpFace:
             authorization=opening.authorization,
         )
         return self._run(Post(request, opening, reply, call.request_id, self._silence), call)
+
+    async def close(self) -> None:
+        """End the sessions of 2025-era clients."""
+        await self._legacy.close()
 
     def refused(self, peer: str, status: int, why: str) -> bytes:
         """What a listener calls for a request that cannot even be read; the field lines of its answer."""
@@ -87,7 +97,7 @@ class HttpFace:
     def _check(self, request: Request, opening: Opening) -> str:
         """May this head come in at all? Returns the server it names; raises `Refused`."""
         self._guard.check_source(request.head.headers)
-        server = _server(request.head.path)
+        server = named_server(request.head.path)
         self._guard.check_types(request.head)
         opening.server = server
         return server
@@ -95,16 +105,6 @@ class HttpFace:
 
 async def _nothing() -> None:
     """A notification has no response, and this revision has none on HTTP that a server would have to hear."""
-
-
-def _server(path: str) -> str:
-    """The upstream a path names; empty for the path of all of them."""
-    if path == "/mcp":
-        return ""
-    match = _SERVER_PATH.match(path)
-    if match is None:
-        raise Refused(404, "there are /mcp and /servers/NAME/mcp here")
-    return match[1]
 
 
 async def recover(call: Call, post: Post, failure: SidecarError, error: BaseException) -> None:

@@ -80,7 +80,7 @@ REFUSED: dict[str, tuple[tuple[int, int], bytes, dict[str, str | None]]] = {
         {},
     ),
     "HB-13 no _meta": (BAD_PARAMS, message(params={"name": "echo", "_meta": {}}), {}),
-    "HB-14 a version of 2025": (UNSUPPORTED, CALL, {"mcp_protocol_version": "2025-11-25"}),
+    "HB-14 a version of 2025": (MISMATCH, CALL, {"mcp_protocol_version": "2025-11-25"}),
 }
 
 ACCEPTED: dict[str, tuple[bytes, dict[str, str | None]]] = {

@@ -85,7 +85,7 @@ async def test_sixty_four_levels_are_deep_enough():
 
 
 @pytest.mark.covers("B-02")
-@pytest.mark.parametrize("text", ["1e400", "1e-400", "9" * 5000])
+@pytest.mark.parametrize("text", ["1e-400", "9" * 5000])
 async def test_a_number_no_computer_holds_passes_or_is_refused_and_is_never_rounded(text):
     body = CALL.replace(b'"hi"', text.encode())
     async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:

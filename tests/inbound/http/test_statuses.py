@@ -23,7 +23,7 @@ CALL = message()
 async def test_other_verbs_than_post_are_405_and_told_what_is_allowed(verb, path):
     async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
         url = f"http://{sidecar.address('http')}{path}"
-        async with raw_http.opened(verb, url) as exchange:
+        async with raw_http.opened(verb, url, headers={"MCP-Protocol-Version": "2026-07-28"}) as exchange:
             assert exchange.status == 405
             assert exchange.headers["allow"] == "POST"
         assert up.connections == 0

@@ -1,0 +1,114 @@
+"""Several messages in one POST, which 2025-03-26 has and no other revision. Knows no wire and no upstream."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from mcp_sidecar.call import Call
+from mcp_sidecar.errors import InvalidCall, MalformedMessage, SidecarError
+from mcp_sidecar.inbound.chain import Chain
+from mcp_sidecar.inbound.http.conversation import Conversation
+from mcp_sidecar.inbound.http.post import Post
+from mcp_sidecar.inbound.http.sessions import Session
+from mcp_sidecar.inbound.status import error_data, status_of
+from mcp_sidecar.protocol import jsonrpc
+from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
+from mcp_sidecar.tasks import Job
+
+_VERSION = "2025-03-26"
+_MOST = 64
+_BLANKS = b" \t\r\n"
+_batch = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def is_batch(body: bytes) -> bool:
+    """The body is a JSON array, if it is JSON."""
+    return body.lstrip(_BLANKS)[:1] == b"["
+
+
+def _split(body: bytes) -> list[Message]:
+    jsonrpc.check_text(body)
+    try:
+        parts = _batch.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MalformedMessage(f"the batch is not valid JSON: {error}") from error
+    if not 0 < len(parts) <= _MOST:
+        raise InvalidCall(f"a batch holds 1 to {_MOST} messages")
+    return [jsonrpc.parse(bytes(part)) for part in parts]
+
+
+class _Member:
+    """One request of a batch."""
+
+    def __init__(self, request: Request, post: Post, session: Session) -> None:
+        self.request = request
+        self.session = session
+        self._post = post
+
+    async def notify(self, method: str, message: bytes) -> None:
+        await self._post.notify(method, message)
+
+    async def ask(self, request: Request) -> Response:
+        return await self._post.ask(request)
+
+
+class Batches:
+    """Runs batches: each request in them is a call of its own, with its line in the log."""
+
+    def __init__(self, chain: Chain, conversation: Conversation, tasks: asyncio.TaskGroup) -> None:
+        self._conversation = conversation
+        self._tasks = tasks
+        self._run = chain.around(self._handle, _recover)
+
+    async def run(self, call: Call, post: Post, session: Session) -> None:
+        """Answer a whole batch. Raises `InvalidCall` and its kin for one that cannot be taken."""
+        if session.client.version != _VERSION:
+            raise InvalidCall("a JSON-RPC batch is accepted in sessions of 2025-03-26 only")
+        jobs = []
+        messages = _split(post.request.body)
+        post.silence.add(post)
+        for message in messages:
+            if isinstance(message, Request) and message.id:
+                jobs.append(Job(self._tasks, self._one(call, message, post, session), "request of a batch"))
+            else:
+                await self._conversation.take(call, message, session, post)
+        if jobs:
+            await _all(jobs)
+            await post.end_batch()
+
+    async def _one(self, call: Call, request: Request, post: Post, session: Session) -> None:
+        own = Call("", call.request_id, call.peer, call.deadline, call.trace, call.principal, client=session.client)
+        own.method = request.method
+        response = await self._run(_Member(request, post, session), own)
+        await post.take(response)
+
+    async def _handle(self, call: Call, member: _Member) -> Response | None:
+        return await self._conversation.take(call, member.request, member.session, member)
+
+
+async def _all(jobs: list[Job[None]]) -> None:
+    """Wait for every one; none is left when this is cancelled."""
+    try:
+        await asyncio.wait({job.task for job in jobs})
+    except asyncio.CancelledError:
+        for job in jobs:
+            job.cancel()
+        raise
+    for job in jobs:
+        if not job.task.cancelled():
+            job.result()
+
+
+async def _recover(call: Call, member: _Member, failure: SidecarError, error: BaseException) -> Response:
+    """A failure as the response of one request; the others go on."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise error
+    elif not isinstance(error, Exception):
+        raise error
+    code = status_of(failure).jsonrpc
+    said = jsonrpc.encode_error(code, failure.message, error_data(failure, call.request_id))
+    return Response(member.request.id, error=said)

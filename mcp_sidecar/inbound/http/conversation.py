@@ -1,0 +1,92 @@
+"""What a message within a session means: a call of the engine, or something the sidecar does itself. Knows no wire."""
+
+from __future__ import annotations
+
+import asyncio
+
+from mcp_sidecar.call import Call
+from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.errors import InvalidCall, InvalidParams
+from mcp_sidecar.inbound.http.greeting import SUBSCRIBE
+from mcp_sidecar.inbound.http.news import News
+from mcp_sidecar.inbound.http.sessions import Session
+from mcp_sidecar.outbound.link import Sink
+from mcp_sidecar.protocol import eras, jsonrpc
+from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
+from mcp_sidecar.protocol.session import LOG_LEVELS
+
+# Requests of 2026-07-28, which mean nothing in a session.
+_MODERN_ONLY = frozenset((eras.DISCOVER, eras.LISTEN))
+_SUBSCRIBE, _UNSUBSCRIBE = "resources/subscribe", "resources/unsubscribe"
+
+
+class Conversation:
+    """Does what clients ask for in their sessions."""
+
+    def __init__(self, engine: Engine, tasks: asyncio.TaskGroup) -> None:
+        self._engine = engine
+        self._tasks = tasks
+
+    async def take(self, call: Call, message: Message, session: Session, sink: Sink) -> Response | None:
+        """The response, None for what has none. Raises `SidecarError`s."""
+        if isinstance(message, Response):
+            session.answer(message)
+            return None
+        if not message.id:
+            _hear(message, session)
+            return None
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # only tasks wait
+        with session.calling(message.id, task):
+            return await self._answer(call, message, session, sink)
+
+    async def _answer(self, call: Call, request: Request, session: Session, sink: Sink) -> Response:
+        method = request.method
+        if method == "ping":
+            return Response(request.id, result=b"{}")
+        if method == "initialize":
+            raise InvalidCall("this session has been initialized; a new one begins without Mcp-Session-Id")
+        if method in _MODERN_ONLY:
+            return _unknown(request)
+        if method in (_SUBSCRIBE, _UNSUBSCRIBE):
+            return await self._subscribe(call, request, session)
+        response = await self._engine.run(call, request, session.bond.server, sink)
+        if method == "logging/setLevel" and response.error is None:
+            await self._listen_at_level(call, request, session)
+        return response
+
+    async def _subscribe(self, call: Call, request: Request, session: Session) -> Response:
+        if SUBSCRIBE not in session.offered:
+            return _unknown(request)
+        uri = request.text("uri")
+        if uri is None:
+            what = "must be a string"
+            raise InvalidParams(f'"params.uri" {what}', violations=(("params.uri", what),))
+        call.name = uri
+        news = self.news(session)
+        await (news.subscribe if request.method == _SUBSCRIBE else news.unsubscribe)(uri, call)
+        return Response(request.id, result=b"{}")
+
+    async def _listen_at_level(self, call: Call, request: Request, session: Session) -> None:
+        level = request.text("level")
+        if level in LOG_LEVELS:
+            session.client.log_level = level
+            if session.news is not None:
+                await session.news.refresh(call)
+
+    def news(self, session: Session) -> News:
+        """What listens for a session; made when it is first needed."""
+        if session.news is None:
+            session.news = News(session, self._engine, self._tasks)
+        return session.news
+
+
+def _hear(notification: Request, session: Session) -> None:
+    """A client's notification. Only one changes anything here: what others tell of has no place in 2026-07-28."""
+    if notification.method == "notifications/cancelled":
+        session.cancel(notification.params.get("requestId", b""))
+
+
+def _unknown(request: Request) -> Response:
+    error = jsonrpc.encode_error(eras.METHOD_NOT_FOUND, f"the MCP server has no method {request.method}")
+    return Response(request.id, error=error)

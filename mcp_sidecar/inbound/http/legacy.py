@@ -1,0 +1,235 @@
+"""The HTTP face of the 2025 revisions: sessions, streams that can be resumed, answers to questions. Knows no upstream.
+
+The work for a request is a task of its own: in this era a client that disconnects has cancelled nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+
+from mcp_sidecar.call import Call, new_request_id
+from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.errors import HeaderMismatch, InvalidCall, SidecarError
+from mcp_sidecar.inbound.chain import Chain
+from mcp_sidecar.inbound.http import batch
+from mcp_sidecar.inbound.http.conversation import Conversation
+from mcp_sidecar.inbound.http.greeting import greet
+from mcp_sidecar.inbound.http.guard import Guard, Refused, named_server
+from mcp_sidecar.inbound.http.opening import Opening
+from mcp_sidecar.inbound.http.post import Post
+from mcp_sidecar.inbound.http.sessions import Bond, Session, Sessions
+from mcp_sidecar.inbound.http.silence import Silence
+from mcp_sidecar.inbound.http.streams import Room
+from mcp_sidecar.protocol import eras, headers, jsonrpc
+from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.settings import HttpSettings
+from mcp_sidecar.tasks import Job, end
+from mcp_sidecar.wire.faults import Disconnected
+from mcp_sidecar.wire.http_server import Head, Reply, fields
+from mcp_sidecar.wire.http_server import Request as HttpRequest
+
+_VERSIONS = frozenset(version.encode() for version in eras.LEGACY_VERSIONS)
+_ALLOW = (b"allow", b"GET, POST, DELETE")
+_CLOSING_SECONDS = 0.5
+_SWEEPS = 8  # per idle time: a session is ended late by an eighth of it at most
+
+
+def is_legacy(head: Head) -> bool:
+    """The head is one of the 2025 revisions: it names one of them, or none (MCP 2026-07-28, basic/versioning)."""
+    named = head.headers.get(headers.PROTOCOL_VERSION)
+    if named is None:
+        return True
+    return named in _VERSIONS and _VERSIONS.issuperset(head.headers.all(headers.PROTOCOL_VERSION))
+
+
+class LegacyFace:
+    """Answers requests of clients that begin with `initialize`. `tasks` is the parent of all the work."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        guard: Guard,
+        chain: Chain,
+        settings: HttpSettings,
+        tasks: asyncio.TaskGroup,
+        silence: Silence,
+    ) -> None:
+        self._engine = engine
+        self._guard = guard
+        self._tasks = tasks
+        self._silence = silence
+        self._conversation = Conversation(engine, tasks)
+        self._run = chain.around(self._handle, recover, conclude=conclude)
+        self._batches = batch.Batches(chain.inside(), self._conversation, tasks)
+        self._sessions = Sessions(settings.max_sessions, settings.session_idle)
+        self._sweep_seconds = settings.session_idle / _SWEEPS
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._room = Room()
+        self._jobs: set[Job[None]] = set()
+
+    async def __call__(self, request: HttpRequest, reply: Reply, opening: Opening) -> None:
+        """Answer one request, for as long as its connection stands."""
+        call = Call("", opening.request_id or new_request_id(), request.peer, trace=opening.trace)
+        call.authorization = opening.authorization
+        post = Post(request, reply, call.request_id, self._silence)
+        job: Job[None] = Job(self._tasks, self._run(post, call), "2025-era request")
+        self._jobs.add(job)
+        job.task.add_done_callback(lambda _: self._jobs.discard(job))
+        try:
+            await asyncio.wait({job.task})
+        except asyncio.CancelledError:
+            post.leave()
+            raise
+        if job.task.cancelled():
+            post.give_up()
+        else:
+            job.result()
+
+    async def _handle(self, call: Call, post: Post) -> Response | None:
+        """The response, None when the answer is complete or has no body."""
+        head = post.request.head
+        self._guard.check_source(head.headers)
+        bond = Bond(call.principal.subject, named_server(head.path))
+        if head.method == "POST":
+            return await self._post(call, post, bond)
+        if head.method == "GET":
+            await self._get(call, post, bond)
+        elif head.method == "DELETE":
+            self._end(self._session(call, post, bond))
+            post.accept(204)
+        else:
+            raise Refused(405, "only GET, POST and DELETE", _ALLOW)
+        return None
+
+    async def _post(self, call: Call, post: Post, bond: Bond) -> Response | None:
+        self._guard.check_types(post.request.head)
+        body = post.request.body
+        if batch.is_batch(body):
+            await self._batches.run(call, post, self._session(call, post, bond))
+            return None
+        message = jsonrpc.parse(body)
+        if isinstance(message, Request):
+            call.method = message.method
+            post.message_id = message.id
+            if eras.META_VERSION in message.meta:
+                raise HeaderMismatch("params._meta names another era than the header MCP-Protocol-Version")
+            if message.method == "initialize" and message.id and headers.SESSION not in post.request.head.headers:
+                return await self._begin(call, post, message, bond)
+        session = self._session(call, post, bond)
+        if post.message_id:
+            self._silence.add(post)  # it can be answered from here on
+        try:
+            return await self._conversation.take(call, message, session, post)
+        finally:
+            self._sessions.touch(session, time.monotonic())
+
+    async def _begin(self, call: Call, post: Post, request: Request, bond: Bond) -> Response:
+        welcome = await greet(self._engine, call, request, bond.server)
+        if isinstance(welcome, Response):
+            return welcome
+        session = Session(welcome.client, bond, welcome.news, self._room)
+        loser = self._sessions.open(session, time.monotonic())
+        if loser is not None:
+            self._end(loser)
+        self._sweep_later()
+        post.lines += fields((headers.SESSION, session.id.encode()))
+        return welcome.answer
+
+    def _session(self, call: Call, post: Post, bond: Bond) -> Session:
+        """The session that the head names. Raises `InvalidCall`, or `UnknownSession`, which is 404."""
+        given = post.request.head.headers
+        named = given.get(headers.SESSION)
+        if named is None:
+            raise InvalidCall("the header Mcp-Session-Id is missing; a session begins with initialize")
+        if given.repeated and (len(given.all(headers.SESSION)) > 1 or len(given.all(headers.PROTOCOL_VERSION)) > 1):
+            raise InvalidCall("a header that has to be unique is there twice")
+        session = self._sessions.find(named.decode("latin-1"), bond, time.monotonic())
+        version = given.get(headers.PROTOCOL_VERSION)
+        if version is not None and version.decode() != session.client.version:
+            raise InvalidCall(f"MCP-Protocol-Version has to be {session.client.version} in this session")
+        post.session = session
+        call.client, call.server = session.client, bond.server
+        return session
+
+    async def _get(self, call: Call, post: Post, bond: Bond) -> None:
+        """Carry a stream: the session's own one, or the rest of another."""
+        head = post.request.head
+        self._guard.check_listener(head)
+        session = self._session(call, post, bond)
+        last = head.headers.get(headers.LAST_EVENT)
+        if last is not None:
+            stream, after = session.log.find(last)
+            missed = stream.missed(after)
+        else:
+            stream = session.log.news
+            missed = stream.untold()
+            if stream.carried:
+                raise Refused(409, "the session has such a stream already")
+        released = post.open(stream)
+        self._silence.add(post)
+        try:
+            if missed:
+                await stream.write(b"".join(missed))
+            if stream.finished:
+                stream.release()
+            elif last is None:
+                stream.prime()
+            if stream is session.log.news and session.offered:
+                await self._conversation.news(session).attend()
+            await released
+        finally:
+            post.stop()
+            stream.leave(post.reply)
+            self._sessions.touch(session, time.monotonic())
+            if session.news is not None:
+                await session.news.neglect()
+
+    def _end(self, session: Session) -> None:
+        self._sessions.remove(session)
+        session.close()
+        self._engine.forget(session.client)
+
+    def _sweep_later(self) -> None:
+        if self._sweeping is None:
+            self._sweeping = asyncio.get_running_loop().call_later(self._sweep_seconds, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        for session in self._sessions.expire(time.monotonic()):
+            self._end(session)
+        if len(self._sessions):
+            self._sweep_later()
+
+    async def close(self) -> None:
+        """End every session; calls that still run are cancelled after a moment."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for session in self._sessions:
+            self._sessions.remove(session)
+            session.close()
+        await end(self._jobs, _CLOSING_SECONDS)
+
+
+def conclude(_call: Call, post: Post, response: Response | None) -> Awaitable[None] | None:
+    """Send what a request has come to, unless that is done."""
+    if response is not None:
+        return post.end(response)
+    if not post.reply.started:
+        post.accept()
+    return None
+
+
+async def recover(call: Call, post: Post, failure: SidecarError, error: BaseException) -> None:
+    """Turn whatever came out of a handler into an answer. Nothing but our own words reaches the client."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise error
+    elif not isinstance(error, Exception):
+        raise error
+    try:
+        await post.fail(failure, call)
+    except Disconnected:
+        return

@@ -1,0 +1,195 @@
+"""What servers say by themselves, for one session: a `subscriptions/listen` that is kept up. Knows no wire.
+
+While the client listens, or has subscribed to resources, one such exchange runs. A change of what is wanted begins
+another one and ends the first when that is acknowledged: nothing is missed in between, a few messages may come twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mcp_sidecar.call import Call, new_request_id
+from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.engine.listen import ACKNOWLEDGED, LOG_LEVEL
+from mcp_sidecar.errors import InvalidParams, SidecarError, UpstreamRefused
+from mcp_sidecar.outbound.backoff import Backoff
+from mcp_sidecar.outbound.link import Ignore
+from mcp_sidecar.protocol import eras, jsonrpc
+from mcp_sidecar.protocol.handshake import modern_meta
+from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.tasks import Job
+
+if TYPE_CHECKING:
+    from mcp_sidecar.inbound.http.sessions import Session
+
+_MOST_RESOURCES = 1000
+_AGAIN = Backoff(first=0.5, longest=30.0)
+_FLAGS = {"tools": "toolsListChanged", "prompts": "promptsListChanged", "resources": "resourcesListChanged"}
+
+
+class News:
+    """The one listener of a session. Its messages go to the session's own stream."""
+
+    def __init__(self, session: Session, engine: Engine, tasks: asyncio.TaskGroup) -> None:
+        self._session = session
+        self._engine = engine
+        self._tasks = tasks
+        self._turn = asyncio.Lock()  # one change at a time
+        self._uris: frozenset[str] = frozenset()
+        self._current: _Listening | None = None
+
+    async def attend(self) -> None:
+        """The client listens; that the server does not answer at the moment is not its business."""
+        async with self._turn:
+            if self._current is None:
+                self._current = self._listen(self._uris)
+
+    async def neglect(self) -> None:
+        """The client listens no more."""
+        async with self._turn:
+            if not self._uris and not self._session.log.news.carried:
+                self.stop()
+
+    async def subscribe(self, uri: str, call: Call) -> None:
+        """Tell the client of changes to one resource more. Raises what keeps that from being so."""
+        async with self._turn:
+            if uri in self._uris:
+                return
+            if len(self._uris) >= _MOST_RESOURCES:
+                raise InvalidParams(f"at most {_MOST_RESOURCES} resources can be subscribed to in one session")
+            heard = await self._replace(self._uris | {uri}, call)
+            if uri not in heard:
+                await self._replace(self._uris - {uri}, call)
+                raise InvalidParams("the MCP server does not tell of changes to this resource")
+
+    async def unsubscribe(self, uri: str, call: Call) -> None:
+        """And of one less."""
+        async with self._turn:
+            if uri in self._uris:
+                await self._replace(self._uris - {uri}, call)
+
+    async def refresh(self, call: Call) -> None:
+        """Something else about the session has changed, such as its log level."""
+        async with self._turn:
+            if self._current is not None:
+                await self._replace(self._uris, call)
+
+    def stop(self) -> None:
+        """Listen no more."""
+        current, self._current = self._current, None
+        if current is not None:
+            current.stop()
+
+    async def _replace(self, uris: frozenset[str], call: Call) -> Collection[str]:
+        """Listen to these resources; returns those that the server will tell of."""
+        if not uris and not self._session.log.news.carried:
+            self._uris = uris
+            self.stop()
+            return ()
+        successor = self._listen(uris)
+        try:
+            async with asyncio.timeout(self._engine.deadline(call, self._session.bond.server).remaining()):
+                heard = await successor.acknowledged
+            if isinstance(heard, SidecarError):
+                raise heard
+        except TimeoutError as error:
+            successor.stop()
+            raise self._engine.too_late(call) from error
+        except BaseException:
+            successor.stop()
+            raise
+        self.stop()
+        self._uris, self._current = uris, successor
+        return heard
+
+    def _listen(self, uris: frozenset[str]) -> _Listening:
+        return _Listening(self._session, self._engine, self._tasks, _request(self._session, uris))
+
+
+class _Acknowledged(msgspec.Struct):
+    resourceSubscriptions: list[str] = []  # noqa: N815  # the wire's spelling
+
+
+_acknowledged = msgspec.json.Decoder(_Acknowledged)
+
+
+class _Listening(Ignore):
+    """One exchange, begun again whenever it ends, until it is stopped."""
+
+    def __init__(self, session: Session, engine: Engine, tasks: asyncio.TaskGroup, request: Request) -> None:
+        self._session = session
+        self._engine = engine
+        self._request = request
+        self._failures = 0
+        self.acknowledged: asyncio.Future[Collection[str] | SidecarError] = asyncio.get_running_loop().create_future()
+        """Which resources the server will tell of, or why the first attempt failed."""
+        self._job = Job(tasks, self._keep_up(), "listen for a session")
+
+    def stop(self) -> None:
+        """Nobody listens any more."""
+        self._job.cancel()
+
+    async def notify(self, method: str, message: bytes) -> None:
+        notification = jsonrpc.parse_request(message)
+        if method == ACKNOWLEDGED:
+            self._failures = 0
+            self._settle(_uris_in(notification))
+            return
+        meta = {key: value for key, value in notification.meta.items() if key != eras.META_SUBSCRIPTION}
+        plain = Request(method, params=notification.params, meta=meta)
+        await self._session.log.news.send(plain.encode(b""))
+
+    async def _keep_up(self) -> None:
+        while True:
+            refusal = await self._once()
+            if refusal is not None:
+                self._settle(refusal)
+                return  # a server that has an answer to this will not have another one soon
+            if not self._engine.lifecycle.admitting:
+                return
+            self._failures += 1
+            await asyncio.sleep(_AGAIN.delay(self._failures))
+
+    async def _once(self) -> SidecarError | None:
+        """One exchange to its end; what the server has against it."""
+        session = self._session
+        call = Call("", new_request_id(), client=session.client)
+        try:
+            response = await self._engine.run(call, self._request, session.bond.server, self)
+        except SidecarError as error:
+            self._settle(error)
+            return None
+        return _refusal(response)
+
+    def _settle(self, how: Collection[str] | SidecarError) -> None:
+        if not self.acknowledged.done():
+            self.acknowledged.set_result(how)
+
+
+def _refusal(response: Response) -> SidecarError | None:
+    if response.error is None:
+        return None
+    code, message = jsonrpc.read_error(response) or (eras.INTERNAL_ERROR, "it refuses to be listened to")
+    return UpstreamRefused(code, message)
+
+
+def _uris_in(acknowledgement: Request) -> Collection[str]:
+    try:
+        return _acknowledged.decode(acknowledgement.params.get("notifications", b"{}")).resourceSubscriptions
+    except msgspec.DecodeError:
+        return ()
+
+
+def _request(session: Session, uris: frozenset[str]) -> Request:
+    """What the client of a session wants to hear of."""
+    wanted: dict[str, object] = {_FLAGS[name]: True for name in session.offered if name in _FLAGS}
+    if uris:
+        wanted["resourceSubscriptions"] = sorted(uris)
+    meta = modern_meta()
+    if session.client.log_level:
+        meta[LOG_LEVEL] = b'"%b"' % session.client.log_level.encode()
+    return Request(eras.LISTEN, b'"listen"', {"notifications": msgspec.json.encode(wanted)}, meta)
