@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.matrix.words import EVERYTHING, SDK, STATELESS, Words
+from tests.matrix.words import EVERYTHING, REVISION, SDK, STATELESS, Words
 from tests.support import real_servers
 from tests.support.real_servers import RealServer
 
@@ -28,12 +28,12 @@ Outcomes = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A program that does the checks. `speaks` is an era, or empty for one that speaks both."""
+    """A program that does the checks. `revision` is what it speaks when it can choose."""
 
     title: str
     program: Callable[[], list[str]]
     mode: str
-    speaks: str = ""
+    revision: str
     over: str = "http"
 
     def run(self, target: str, words: Words) -> Outcomes:
@@ -59,7 +59,7 @@ class Server:
 
     title: str
     words: Words
-    speaks: str = ""
+    legacy: bool = False
     running: Callable[[], contextlib.AbstractContextManager[RealServer]] | None = None
     command: tuple[str, ...] = ()
 
@@ -67,6 +67,9 @@ class Server:
 def environment() -> dict[str, str]:
     """What clients, and servers over stdio, need to find their modules."""
     return {**os.environ, "PYTHONPATH": str(_ROOT), "MODULES": str(real_servers.typescript_sdks()[1])}
+
+
+_MODERN, _LEGACY = "2026-07-28", "2025-11-25"
 
 
 def _python2() -> list[str]:
@@ -83,29 +86,28 @@ def _typescript(version: int) -> list[str]:
 
 
 CLIENTS: Mapping[str, Client] = {
-    "python2-modern": Client("Python 2.3", _python2, "modern", "2026"),
-    "python2-legacy": Client("Python 2.3, `legacy`", _python2, "legacy", "2025"),
-    "python2-grpc-modern": Client("Python 2.3 over gRPC", _python2, "grpc-modern", "2026", "grpc"),
-    "python2-grpc-legacy": Client("Python 2.3 over gRPC, `legacy`", _python2, "grpc-legacy", "2025", "grpc"),
-    "python1": Client("Python 1.30", _python1, "legacy", "2025"),
-    "typescript1": Client("TypeScript 1.32", partial(_typescript, 1), "legacy", "2025"),
-    "typescript2": Client("TypeScript 2.4", partial(_typescript, 2), "legacy", "2025"),
-    "typescript2-auto": Client("TypeScript 2.4, `auto`", partial(_typescript, 2), "auto"),
+    "python2-modern": Client("Python 2.3", _python2, "modern", _MODERN),
+    "python2-legacy": Client("Python 2.3", _python2, "legacy", _LEGACY),
+    "python2-grpc-modern": Client("Python 2.3 over gRPC", _python2, "grpc-modern", _MODERN, "grpc"),
+    "python2-grpc-legacy": Client("Python 2.3 over gRPC", _python2, "grpc-legacy", _LEGACY, "grpc"),
+    "python1": Client("Python 1.30", _python1, "legacy", _LEGACY),
+    "typescript1": Client("TypeScript 1.32", partial(_typescript, 1), "legacy", _LEGACY),
+    "typescript2": Client("TypeScript 2.4", partial(_typescript, 2), "legacy", _LEGACY),
+    "typescript2-auto": Client("TypeScript 2.4, `auto`", partial(_typescript, 2), "auto", _MODERN),
 }
 
 SERVERS: Mapping[str, Server] = {
     "sdk2": Server("Python 2.3", SDK, running=real_servers.sdk2),
-    "sdk1": Server("Python 1.30", SDK, "2025", real_servers.sdk1),
-    "sdk1-stateless": Server("Python 1.30, stateless", STATELESS, "2025", real_servers.sdk1_stateless),
-    "everything": Server("server-everything", EVERYTHING, "2025", real_servers.everything),
+    "sdk1": Server("Python 1.30", SDK, legacy=True, running=real_servers.sdk1),
+    "sdk1-stateless": Server("Python 1.30, stateless", STATELESS, legacy=True, running=real_servers.sdk1_stateless),
+    "everything": Server("server-everything", EVERYTHING, legacy=True, running=real_servers.everything),
     "stdio": Server(
         "Python 2.3 over stdio", SDK, command=(sys.executable, "-m", "tests.support.servers.sdk2_server", "stdio")
     ),
 }
 
 WAITING_FOR: Mapping[str, Callable[[Client, Server], bool]] = {
-    "the HTTP face for clients of 2025": lambda client, _: client.over == "http" and client.speaks == "2025",
-    "the transport of the Python SDK over gRPC": lambda client, _: client.over == "grpc",
+    "clients of 2025 over gRPC": lambda client, _: (client.over, client.revision) == ("grpc", _LEGACY),
     "servers over stdio": lambda _, server: bool(server.command),
 }
 """Features of the sidecar that are not there yet, with the pairs that need them. These pairs are not run."""
@@ -121,15 +123,21 @@ def waits_for(client: str, server: str) -> str:
 
 
 def meet_directly(client: str, server: str) -> bool:
-    """Whether the two have an era and a way to carry it in common, so that they need no sidecar."""
-    one, other = CLIENTS[client], SERVERS[server]
-    return one.over == "http" and not (one.speaks and other.speaks and one.speaks != other.speaks)
+    """Whether the two have a revision and a way to carry it in common, so that they need no sidecar."""
+    one = CLIENTS[client]
+    return one.over == "http" and (one.revision == _LEGACY or one.mode == "auto" or not SERVERS[server].legacy)
+
+
+def words_for(client: str, server: str, *, directly: bool = False) -> Words:
+    """What the client needs to know: through the sidecar it speaks the revision that it likes best."""
+    legacy = directly and SERVERS[server].legacy
+    return {REVISION: {"is": _LEGACY if legacy else CLIENTS[client].revision}, **SERVERS[server].words}
 
 
 def expected(client: str, server: str) -> Outcomes:
     """What a pair comes to through the sidecar: no more than "failed" where it fails, the reason being in `FAULTS`."""
     outcomes = {}
-    for check, words in SERVERS[server].words.items():
+    for check, words in words_for(client, server).items():
         outcomes[check] = f"n/a: {words}" if isinstance(words, str) else "ok"
         if (client, server, check) in FAULTS:
             outcomes[check] = "failed"

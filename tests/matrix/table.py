@@ -28,9 +28,9 @@ def write() -> None:
 def rendered() -> str:
     """The table and its notes."""
     notes: list[str] = []
-    rows = [["client", *(server.title for server in SERVERS.values())], ["---"] * (len(SERVERS) + 1)]
+    rows = [["client", "speaks", *(server.title for server in SERVERS.values())], ["---"] * (len(SERVERS) + 2)]
     for name, client in CLIENTS.items():
-        rows.append([client.title, *(_cell(name, server, notes) for server in SERVERS)])
+        rows.append([client.title, client.revision, *(_cell(name, server, notes) for server in SERVERS)])
     lines = [f"| {' | '.join(row)} |" for row in rows]
     numbered = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
     return "\n".join([f"All: {', '.join(CHECKS)}.", "", *lines, "", *numbered, ""])
@@ -46,7 +46,7 @@ def _cell(client: str, server: str, notes: list[str]) -> str:
             reason = FAULTS.get((client, server, check)) or outcome.removeprefix("n/a: ")
             lacking.setdefault(reason, []).append(check)
     numbers = [_number(f"Not {', '.join(checks)}: {reason}.", notes) for reason, checks in lacking.items()]
-    return " ".join(["all", *numbers]) if not numbers else " ".join(["all but", *numbers])
+    return " ".join(["all but", *numbers]) if numbers else "all"
 
 
 def _number(note: str, notes: list[str]) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.matrix import table
-from tests.matrix.pairs import CLIENTS, FAULTS, SERVERS, expected, meet_directly, waits_for
-from tests.matrix.words import CHECKS, SDK, STATELESS
+from tests.matrix.pairs import CLIENTS, FAULTS, SERVERS, Outcomes, expected, meet_directly, waits_for, words_for
+from tests.matrix.words import CHECKS, SDK
 from tests.support.sidecar_process import SidecarProcess
 
 SAID = 4000
@@ -16,9 +17,9 @@ pytestmark = pytest.mark.timeout(150)
 
 
 def pairs(may_be: Callable[[str, str], bool]) -> pytest.MarkDecorator:
-    """The clients and servers that `may_be`. One process runs all tests of a server, so that it is started once."""
+    """The clients and servers that `may_be`."""
     chosen = [
-        pytest.param(client, server, server, id=f"{client}-to-{server}", marks=pytest.mark.xdist_group(server))
+        pytest.param(client, server, server, id=f"{client}-to-{server}", marks=in_one_process(server))
         for server in SERVERS
         for client in CLIENTS
         if may_be(client, server)
@@ -26,40 +27,77 @@ def pairs(may_be: Callable[[str, str], bool]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("client", "server", "place"), chosen, indirect=["place"])
 
 
-@pairs(lambda client, server: not waits_for(client, server))
+def servers(may_be: Callable[[str], bool]) -> pytest.MarkDecorator:
+    """The servers that `may_be`."""
+    chosen = [pytest.param(one, one, id=one, marks=in_one_process(one)) for one in SERVERS if may_be(one)]
+    return pytest.mark.parametrize(("server", "place"), chosen, indirect=["place"])
+
+
+def in_one_process(server: str) -> pytest.MarkDecorator:
+    """One process runs all tests of a server, so that it is started once."""
+    return pytest.mark.xdist_group(server)
+
+
+def able(server: str) -> list[str]:
+    """The clients for which the sidecar lacks nothing."""
+    return [client for client in CLIENTS if not waits_for(client, server)]
+
+
+def known(client: str, server: str) -> set[str]:
+    return {check for check, outcome in expected(client, server).items() if outcome == "failed"}
+
+
+def failed(outcomes: Outcomes) -> Outcomes:
+    return {check: why for check, why in outcomes.items() if why.startswith("failed")}
+
+
+def behind(sidecar: SidecarProcess, client: str) -> str:
+    """Where the client reaches the sidecar's upstream."""
+    return f"{sidecar.bound['grpc']}/server" if CLIENTS[client].over == "grpc" else sidecar.url("server")
+
+
+@pairs(lambda client, server: client in able(server))
 def test_a_client_gets_from_a_server_what_it_would_get_without_the_sidecar(
     client: str, server: str, sidecar: SidecarProcess
 ) -> None:
-    target = f"{sidecar.bound['grpc']}/server" if CLIENTS[client].over == "grpc" else sidecar.url("server")
-    outcomes = CLIENTS[client].run(target, SERVERS[server].words)
+    outcomes = CLIENTS[client].run(behind(sidecar, client), words_for(client, server))
     print(f"the sidecar said:\n{sidecar.out.read_text()[-SAID:]}")
-    failed = {check: why for check, why in outcomes.items() if why.startswith("failed")}
-    known = {check for check, outcome in expected(client, server).items() if outcome == "failed"}
-    assert failed.keys() == known, failed
+    assert failed(outcomes).keys() == known(client, server), failed(outcomes)
+
+
+@servers(lambda server: bool(able(server)))
+def test_all_clients_at_once_get_each_what_is_its_own(server: str, sidecar: SidecarProcess) -> None:
+    with ThreadPoolExecutor(len(CLIENTS)) as pool:
+        running = {
+            client: pool.submit(CLIENTS[client].run, behind(sidecar, client), words_for(client, server))
+            for client in able(server)
+        }
+        outcomes = {client: failed(future.result()) for client, future in running.items()}
+    print(f"the sidecar said:\n{sidecar.out.read_text()[-SAID:]}")
+    assert {client: one for client, one in outcomes.items() if one.keys() != known(client, server)} == {}
 
 
 @pairs(meet_directly)
 def test_a_client_gets_the_same_from_the_server_itself(client: str, server: str, place: str) -> None:
-    outcomes = CLIENTS[client].run(place, SERVERS[server].words)
-    assert {check: why for check, why in outcomes.items() if why.startswith("failed")} == {}
+    assert failed(CLIENTS[client].run(place, words_for(client, server, directly=True))) == {}
 
 
-@pytest.mark.parametrize(
-    "place", [pytest.param("sdk1-stateless", marks=pytest.mark.xdist_group("sdk1-stateless"))], indirect=True
-)
-def test_what_a_server_without_sessions_cannot_do_it_cannot_do_directly_either(place: str) -> None:
-    impossible = [check for check, words in STATELESS.items() if isinstance(words, str)]
-    outcomes = CLIENTS["python1"].run(place, {check: SDK[check] for check in impossible})
-    assert {check for check in impossible if outcomes[check].startswith("failed")} == set(impossible)
+@servers(lambda server: server == "sdk1-stateless")
+def test_what_a_server_without_sessions_cannot_do_it_cannot_do_directly_either(server: str, place: str) -> None:
+    impossible = {check for check, words in SERVERS[server].words.items() if isinstance(words, str)}
+    # Each runs out of time: together they do it at once.
+    with ThreadPoolExecutor(len(impossible)) as pool:
+        outcomes = list(pool.map(lambda check: CLIENTS["python1"].run(place, {check: SDK[check]}), impossible))
+    assert {check for outcome in outcomes for check in failed(outcome)} == impossible
 
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_every_server_has_words_for_every_check(server: str) -> None:
-    assert tuple(SERVERS[server].words) == CHECKS
+    assert tuple(words_for("python1", server)) == CHECKS
 
 
 def test_known_faults_are_of_pairs_that_are_there() -> None:
-    assert all(client in CLIENTS and check in SERVERS[server].words for client, server, check in FAULTS)
+    assert all(client in able(server) and check in CHECKS for client, server, check in FAULTS)
 
 
 def test_the_table_in_the_documentation_is_what_these_tests_prove(request: pytest.FixtureRequest) -> None:

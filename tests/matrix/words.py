@@ -13,6 +13,8 @@ from tests.matrix.clients import checks
 Words = Mapping[str, Any]
 
 CHECKS = tuple(checks.CHECKS)
+REVISION = CHECKS[0]
+"""The check whose words depend on the client (tests/matrix/pairs.py); all others are below."""
 
 SDK: Words = {
     "list": {"tool": "echo"},

@@ -21,6 +21,10 @@ function insist(fact, said) {
   if (!fact) throw new Error(said);
 }
 
+async function agrees(peer, words) {
+  insist(peer.revision === words.is, `speaks ${peer.revision}`);
+}
+
 async function lists(peer, words) {
   const names = await peer.tools();
   insist(names.includes(words.tool), `not listed: ${words.tool}`);
@@ -76,6 +80,7 @@ async function isSubscribed(peer, words) {
 }
 
 const CHECKS = {
+  "revision": agrees,
   "list": lists,
   "call": calls,
   "progress": hearsProgress,

@@ -36,6 +36,8 @@ RHYME = "bell"
 class Peer(Protocol):
     """An SDK's client that is connected."""
 
+    revision: str
+
     async def tools(self) -> list[str]: ...
 
     async def call(self, tool: str, arguments: Words, heard: Progress | None = None) -> tuple[str, bool]:
@@ -49,6 +51,10 @@ class Peer(Protocol):
 
     def subscribed(self, uri: str, updated: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
         """Within this block `updated` hears the URI of every resource that changes."""
+
+
+async def agrees(peer: Peer, words: Words) -> None:
+    assert peer.revision == words["is"], f"speaks {peer.revision}"
 
 
 async def lists(peer: Peer, words: Words) -> None:
@@ -109,6 +115,7 @@ async def is_subscribed(peer: Peer, words: Words) -> None:
 
 
 CHECKS: dict[str, Callable[[Peer, Words], Awaitable[None]]] = {
+    "revision": agrees,
     "list": lists,
     "call": calls,
     "progress": hears_progress,

@@ -24,9 +24,10 @@ from tests.matrix.clients import checks
 class Python1:
     """The checks' words in those of the SDK."""
 
-    def __init__(self, session: ClientSession, heard: list[Callable[[str], None]]) -> None:
+    def __init__(self, session: ClientSession, heard: list[Callable[[str], None]], revision: str) -> None:
         self._session = session
         self._heard = heard
+        self.revision = revision
 
     async def tools(self) -> list[str]:
         return [tool.name for tool in (await self._session.list_tools()).tools]
@@ -85,8 +86,8 @@ async def connected(target: str, mode: str) -> AsyncIterator[Python1]:
         async with ClientSession(
             reading, writing, elicitation_callback=_elicited, sampling_callback=_sampled, message_handler=note
         ) as session:
-            await session.initialize()
-            yield Python1(session, heard)
+            greeted = await session.initialize()
+            yield Python1(session, heard, str(greeted.protocolVersion))
 
 
 def _streams(target: str) -> Any:

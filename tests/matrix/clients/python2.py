@@ -29,6 +29,7 @@ class Python2:
     def __init__(self, client: Client, heard: list[Callable[[str], None]]) -> None:
         self._client = client
         self._heard = heard
+        self.revision = client.protocol_version
 
     async def tools(self) -> list[str]:
         return [tool.name for tool in (await self._client.list_tools()).tools]
@@ -54,7 +55,7 @@ class Python2:
 
     @contextlib.asynccontextmanager
     async def subscribed(self, uri: str, updated: Callable[[str], None]) -> AsyncIterator[None]:
-        if self._client.protocol_version != "2026-07-28":
+        if self.revision != _MODES["modern"]:
             self._heard.append(updated)
             await self._client.session.subscribe_resource(uri)
             yield

@@ -14,6 +14,16 @@ function transport(target) {
   return new StdioClientTransport({ command, args, env: process.env, stderr: "ignore" });
 }
 
+// The SDK tells the revision only to its transport.
+function overheard(transport) {
+  const told = transport.setProtocolVersion?.bind(transport);
+  transport.setProtocolVersion = (revision) => {
+    transport.revision = revision;
+    told?.(revision);
+  };
+  return transport;
+}
+
 async function connect(target) {
   const client = new Client(
     { name: "typescript1", version: "1" },
@@ -21,8 +31,10 @@ async function connect(target) {
   );
   client.setRequestHandler(types.ElicitRequestSchema, () => ANSWER);
   client.setRequestHandler(types.CreateMessageRequestSchema, () => RHYME);
-  await client.connect(transport(target));
+  const way = overheard(transport(target));
+  await client.connect(way);
   return {
+    revision: way.revision,
     tools: async () => (await client.listTools()).tools.map((tool) => tool.name),
     call: async (name, given, { progress, signal } = {}) => {
       const onprogress = progress && ((heard) => progress(heard.progress));

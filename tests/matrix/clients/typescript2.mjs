@@ -21,8 +21,9 @@ async function connect(target, mode) {
   client.setRequestHandler("elicitation/create", () => ANSWER);
   client.setRequestHandler("sampling/createMessage", () => RHYME);
   await client.connect(transport(target));
-  const modern = client.getNegotiatedProtocolVersion() === "2026-07-28";
+  const revision = client.getNegotiatedProtocolVersion();
   return {
+    revision,
     tools: async () => (await client.listTools()).tools.map((tool) => tool.name),
     call: async (name, given, { progress, signal } = {}) => {
       const onprogress = progress && ((heard) => progress(heard.progress));
@@ -31,7 +32,7 @@ async function connect(target, mode) {
     read: (uri) => client.readResource({ uri }),
     subscribe: async (uri, updated) => {
       client.setNotificationHandler("notifications/resources/updated", (heard) => updated(heard.params.uri));
-      if (modern) {
+      if (revision === "2026-07-28") {
         const subscription = await client.listen({ resourceSubscriptions: [uri] });
         return () => subscription.close();
       }
