@@ -134,14 +134,16 @@ def words_for(client: str, server: str, *, directly: bool = False) -> Words:
     return {REVISION: {"is": _LEGACY if legacy else CLIENTS[client].revision}, **SERVERS[server].words}
 
 
+def possible(client: str, server: str) -> Outcomes:
+    """What a pair comes to when nothing stands between the two that makes faults."""
+    words = words_for(client, server)
+    return {check: f"n/a: {more}" if isinstance(more, str) else "ok" for check, more in words.items()}
+
+
 def expected(client: str, server: str) -> Outcomes:
     """What a pair comes to through the sidecar: no more than "failed" where it fails, the reason being in `FAULTS`."""
-    outcomes = {}
-    for check, words in words_for(client, server).items():
-        outcomes[check] = f"n/a: {words}" if isinstance(words, str) else "ok"
-        if (client, server, check) in FAULTS:
-            outcomes[check] = "failed"
-    return outcomes
+    outcomes = possible(client, server)
+    return {check: "failed" if (client, server, check) in FAULTS else found for check, found in outcomes.items()}
 
 
 @contextlib.contextmanager
