@@ -79,7 +79,8 @@ def _from_details(packed: bytes, message: str) -> SidecarError | None:
     if info.reason == McpError.reason:
         return McpError(int(metadata.get("jsonrpc_code", 0)), message)
     if info.reason == errors.UnsupportedVersion.reason:
-        unsupported = errors.UnsupportedVersion(metadata.get("requested", ""), ())
+        supported = tuple(filter(None, metadata.get("supported", "").split(", ")))
+        unsupported = errors.UnsupportedVersion(metadata.get("requested", ""), supported)
         unsupported.message, unsupported.args = message, (message,)
         return unsupported
     word = _by_reason().get(info.reason, SidecarError)

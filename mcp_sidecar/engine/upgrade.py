@@ -6,6 +6,8 @@ Values are untouched; what changes is the top level of `params`, of results and 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from mcp_sidecar.call import Client
@@ -30,17 +32,16 @@ def request(legacy: Request, client: Client) -> Request:
     meta = {key: value for key, value in legacy.meta.items() if not key.startswith(eras.META_PREFIX)}
     meta[eras.META_VERSION] = b'"%b"' % eras.LATEST_MODERN.encode()
     meta[eras.META_CLIENT] = client.info
-    meta[eras.META_CAPABILITIES] = capabilities(client)
+    meta[eras.META_CAPABILITIES] = capabilities(client.capabilities)
     if client.log_level:
         meta[eras.META_LOG_LEVEL] = b'"%b"' % client.log_level.encode()
     return Request(legacy.method, legacy.id, legacy.params, meta)
 
 
-def capabilities(client: Client) -> bytes:
-    """What the client can do, as far as 2026-07-28 has it: no core tasks, no news of changed roots."""
-    if client.capabilities == b"{}":
-        return client.capabilities
-    found = jsonrpc.members(client.capabilities, "capabilities")
+@lru_cache(maxsize=256)
+def capabilities(declared: bytes) -> bytes:
+    """What a client can do (JSON text), as far as 2026-07-28 has it: no core tasks, no news of changed roots."""
+    found = jsonrpc.members(declared, "capabilities")
     found.pop("tasks", None)
     if "roots" in found:
         roots = jsonrpc.members(found["roots"], "capabilities.roots")

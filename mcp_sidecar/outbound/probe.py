@@ -17,7 +17,7 @@ from mcp_sidecar.errors import Execution, InvalidCall, SidecarError, UpstreamPro
 from mcp_sidecar.outbound import http
 from mcp_sidecar.outbound.flights import Flights
 from mcp_sidecar.protocol import eras, headers, jsonrpc
-from mcp_sidecar.protocol.handshake import ServerProfile, discover_request, discovered
+from mcp_sidecar.protocol.handshake import ServerProfile, discover_request, discovered, shared_version
 from mcp_sidecar.wire.http_client import HttpClient, Response
 
 PROBE_SECONDS = 5.0
@@ -157,7 +157,10 @@ async def _read_answer(response: Response, endpoint: Endpoint) -> Verdict:
 def _from_error(answer: jsonrpc.Response | None, status: int) -> Verdict:
     """The era in a refusal: codes that only modern servers use, or a 404 that is about the method."""
     said = jsonrpc.read_error(answer) if answer is not None else None
-    if said and said[0] == eras.UNSUPPORTED_VERSION:
+    if answer is not None and said and said[0] == eras.UNSUPPORTED_VERSION:
+        version = shared_version(answer.error or b"")
+        if version is not None:
+            return _judge(eras.Era.MODERN, ServerProfile(version))
         return _judge(eras.Era.LEGACY, _LEGACY)  # modern, but no revision we share: `initialize` is what is left
     if said and (said[0] in eras.MODERN_CODES or (status == 404 and said[0] == eras.METHOD_NOT_FOUND)):
         return _judge(eras.Era.MODERN, ServerProfile(eras.LATEST_MODERN))

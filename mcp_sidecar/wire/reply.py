@@ -67,6 +67,13 @@ class Reply(msgspec.Struct, eq=False):
     started: bool = False
     ended: bool = False
     chunked: bool = False
+    outlasting: bool = False
+    """The handler wants to go on when the client is gone; it is cancelled with the listener only."""
+
+    @property
+    def lost(self) -> bool:
+        """The client is gone."""
+        return self.outlet.lost
 
     def send(self, status: int, lines: bytes, body: bytes) -> None:
         """The complete answer."""

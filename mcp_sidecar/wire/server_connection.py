@@ -112,7 +112,8 @@ class ServerConnection(asyncio.Protocol):
         if task is not None:
             self._service.orphans.add(task)
             task.add_done_callback(self._service.orphans.discard)
-            if self._reply is None or not self._reply.ended:
+            reply = self._reply
+            if reply is None or not (reply.ended or reply.outlasting):
                 task.cancel()
 
     # The reply's side (`reply.Outlet`).
@@ -348,7 +349,7 @@ class ServerConnection(asyncio.Protocol):
         elif self._ahead:
             data = bytes(self._ahead)
             self._ahead.clear()
-            self._take(data)
+            self.data_received(data)
         elif parser.phase is not _BETWEEN:
             self._await_more()
         if not self._reading and len(self._ahead) <= self._service.limits.ahead_bytes:

