@@ -29,6 +29,7 @@ _.data_received
 _.eof_received
 _.pause_writing
 _.resume_writing
+_.process_exited
 
 # httptools calls these on whoever parses.
 _.on_message_begin

@@ -11,12 +11,11 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 
 from mcp_sidecar import priority
-from mcp_sidecar.directory import Directory, Endpoint, Upstream
+from mcp_sidecar.directory import Directory, configured
 from mcp_sidecar.drain import Drain, Plan, plan
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.engine.hold import Hold
@@ -35,8 +34,9 @@ from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.outbound.monitor import Monitor
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
+from mcp_sidecar.outbound.ways import Ways
 from mcp_sidecar.protocol.eras import LEGACY_METHODS, MODERN_METHODS
-from mcp_sidecar.settings import Settings, UpstreamSettings
+from mcp_sidecar.settings import Settings
 
 _LISTENERS = "listeners"
 _TICK_SECONDS = 1.0
@@ -123,10 +123,10 @@ async def serve(
 
 def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, tasks: asyncio.TaskGroup) -> Parts:
     """Everything but the listeners, joined."""
-    directory = Directory(tuple(_upstream(one) for one in settings.upstreams))
+    directory = Directory(tuple(configured(one) for one in settings.upstreams))
     pool = Pool(settings.pool, tasks)
     pool.watch(lambda row: _note(log, row))
-    dialer = Dialer(pool, Prober(tasks), Credentials(), tasks)
+    dialer = Dialer(pool, Prober(tasks), Credentials(), Ways(tasks, log))
     return Parts(
         engine=Engine(directory, dialer, lifecycle, settings.admission, settings.retry, Hold(settings.hold, tasks)),
         dialer=dialer,
@@ -145,8 +145,7 @@ async def _close(parts: Parts, faces: Faces, steps: Plan) -> None:
     parts.log.info("stopping", in_flight=parts.lifecycle.in_flight)
     await _end_calls(parts.engine, parts.lifecycle, steps.closing / 4)
     await faces.stop(steps.closing / 2)
-    parts.dialer.prober.shut()
-    await parts.dialer.pool.shut()
+    await parts.dialer.shut()
     parts.lifecycle.advance(Phase.STOPPED)
 
 
@@ -158,15 +157,6 @@ async def _end_calls(engine: Engine, lifecycle: Lifecycle, seconds: float) -> No
             await lifecycle.quiet()
     except TimeoutError:
         pass  # the listeners cut off who is stuck
-
-
-def _upstream(settings: UpstreamSettings) -> Upstream:
-    """A configured upstream has one endpoint: its URL."""
-    url = urlsplit(settings.url)
-    port = url.port or (443 if url.scheme == "https" else 80)
-    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    endpoint = Endpoint(settings.name, url.scheme, url.hostname or "", port, url.netloc, target)
-    return Upstream(settings.name, settings, (endpoint,))
 
 
 def _up(directory: Directory, dialer: Dialer) -> Mapping[str, bool]:

@@ -24,7 +24,7 @@ class Limits:
     low: float = 0
     high: float = LARGEST
     choices: tuple[str, ...] = ()
-    form: Literal["", "name", "url", "jwks", "file", "listen", "tcp"] = ""
+    form: Literal["", "name", "url", "jwks", "file", "folder", "listen", "tcp"] = ""
     """The grammar of a text."""
     required: bool = False
     later: tuple[str, ...] = ()
@@ -162,25 +162,37 @@ class UpstreamSettings:
         str,
         Doc("`[a-z0-9-]`, at most 63, unique; also the prefix when several are merged.", form="name", required=True),
     ]
-    url: Annotated[str, Doc("Where it is: `http://…` or `https://…`.", form="url")] = ""
+    url: Annotated[
+        str,
+        Doc(
+            "Where it is: `http(s)://…`, `sse+http(s)://…` (servers of 2024-11-05), or `grpc(s)://host:port/name`"
+            " (upstream `name` of another sidecar).",
+            form="url",
+        ),
+    ] = ""
     protocol: Annotated[
         str,
         Doc(
-            "MCP revision to speak; `auto` asks the server.",
+            "MCP revision to speak; `auto` asks the server, `sse` is the HTTP+SSE of 2024-11-05.",
             choices=("auto", "2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "sse"),
-            later=("sse",),
         ),
     ] = "auto"
     auth: UpstreamAuthSettings = UpstreamAuthSettings()
     timeout: TimeoutSettings = TimeoutSettings()
     tools: ToolSettings = ToolSettings()
     command: Annotated[
-        tuple[str, ...], Doc("Program and arguments of a server to start and speak to over stdio.", only_default=True)
+        tuple[str, ...],
+        Doc("Program and arguments of a server to start and to speak to over stdio, in the place of `url`."),
     ] = ()
     # Values may be secrets: they stay out of the repr, and so out of logs.
-    env: Annotated[Mapping[str, str], Doc("Environment of `command`.", only_default=True)] = field(
-        default_factory=lambda: MappingProxyType({}), repr=False
-    )
+    env: Annotated[
+        Mapping[str, str],
+        Doc(
+            "Environment of `command`. Of the sidecar's own it gets only `PATH`, `HOME`, `USER`, `LANG`, `LC_*`, `TZ`"
+            " and `TMPDIR`."
+        ),
+    ] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    cwd: Annotated[str, Doc("Directory to start `command` in; empty is the sidecar's own.", form="folder")] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ def parser() -> Parser:
         metavar="NAME=URL",
         action="append",
         default=[],
-        help="an MCP server, may be repeated; added to those of the file",
+        help="an MCP server, a URL or stdio:COMMAND, may be repeated; added to those of the file",
     )
     parser.add_argument("--grpc", metavar="ADDR", help="gRPC API (default 127.0.0.1:15051); unix:///path works")
     parser.add_argument("--http", metavar="ADDR", help="MCP over HTTP, admin page (default 127.0.0.1:15080)")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_LATER_SCHEMES: Final = ("grpc://", "grpcs://", "sse+http://", "sse+https://", "stdio:")
+_SCHEMES: Final = ("http", "https", "sse+http", "sse+https", "grpc", "grpcs")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
 _LISTEN_EXAMPLES: Final = 'such as 127.0.0.1:15051 or "[::1]:0"'
 _UNIX_LONGEST: Final = 107
@@ -28,25 +28,40 @@ def check_name(text: str) -> None:
 
 
 def check_url(text: str) -> None:
-    """An absolute http or https URL without credentials or fragment."""
-    if text.startswith(_LATER_SCHEMES):
-        raise ValueError(f"{text.partition(':')[0]}: upstreams are not available in this version; use http or https")
-    _split(text)
+    """An absolute URL of a kind that can be reached, without credentials or fragment."""
+    if text.startswith("stdio:"):
+        raise ValueError("a program to start goes into command, as a list of words")
+    url = _split(text, _SCHEMES)
+    if url.scheme in {"grpc", "grpcs"}:
+        _check_sidecar(url)
+
+
+def _check_sidecar(url: SplitResult) -> None:
+    """Another sidecar: a host, a port, and perhaps the name of one of its upstreams."""
+    if url.port is None:
+        raise ValueError(f"the port is missing, as in {url.scheme}://weather.tools:15051")
+    name = url.path.removeprefix("/")
+    if url.query or (name and not re.fullmatch(NAME, name)):
+        raise ValueError(
+            f"expected {url.scheme}://host:port/name, where the name is that of an upstream there, or none"
+        )
 
 
 def check_jwks_url(text: str) -> None:
     """Keys decide who is let in, so they may only come over TLS or from this machine."""
     if not text:
         return
-    scheme, host = _split(text)
-    if scheme != "https" and not is_loopback(host):
+    url = _split(text, ("http", "https"))
+    if url.scheme != "https" and not is_loopback(url.hostname or ""):
         raise ValueError("use https, because whoever can change the keys on their way can sign tokens")
 
 
-def _split(text: str) -> tuple[str, str]:
-    """Return scheme and host of a good URL."""
-    if not re.fullmatch(r"https?://[\x21-\x7e]+", text, re.IGNORECASE):
-        raise ValueError("expected a URL beginning with http:// or https://, in ASCII without spaces")
+def _split(text: str, schemes: Sequence[str]) -> SplitResult:
+    """Return the parts of a good URL."""
+    scheme, found, rest = text.partition("://")
+    if not found or scheme.lower() not in schemes or not re.fullmatch(r"[\x21-\x7e]+", rest):
+        known = ", ".join(f"{one}://" for one in schemes[:-1])
+        raise ValueError(f"expected a URL beginning with {known} or {schemes[-1]}://, in ASCII without spaces")
     try:
         url = urlsplit(text)
         host, port = url.hostname or "", url.port
@@ -59,7 +74,7 @@ def _split(text: str) -> tuple[str, str]:
     if port == 0 or url.netloc.endswith(":"):
         raise ValueError("the URL's port must be 1 to 65535")
     _check_host(host)
-    return url.scheme, host
+    return url
 
 
 def _check_host(host: str) -> None:
@@ -116,6 +131,12 @@ def check_file(text: str) -> None:
         raise ValueError(f"the file cannot be read: {error.strerror}") from error
 
 
+def check_folder(text: str) -> None:
+    """A directory; an empty text is none."""
+    if text and not Path(text).is_dir():
+        raise ValueError("there is no such directory")
+
+
 def is_loopback(host: str) -> bool:
     """Tell by its spelling alone whether a host is this machine."""
     return host in {"localhost", "::1"} or re.fullmatch(r"127(\.[0-9]{1,3}){3}", host) is not None
@@ -134,4 +155,5 @@ FORMS: Mapping[str, Callable[[str], None]] = {
     "listen": check_listen,
     "tcp": check_tcp,
     "file": check_file,
+    "folder": check_folder,
 }

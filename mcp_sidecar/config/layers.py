@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mcp_sidecar.config.problems import Place, nearest
@@ -36,6 +37,7 @@ _SERVICE_LINK = re.compile(
     + r"([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
 _NOWHERE = Place("")
+_STDIO = "stdio:"
 
 
 def environment_layer(environ: Mapping[str, str], reading: Reading) -> Node:
@@ -97,7 +99,20 @@ def _upstream_items(pairs: Iterable[str], place: Place, reading: Reading) -> Ite
         if not equals:
             reading.report("upstreams", "expected NAME=URL, as in weather=http://127.0.0.1:8080/mcp", place)
             continue
+        try:
+            key, value = _way(url.strip(), place)
+        except ValueError as error:
+            reading.report("upstreams", f"the command cannot be split into words: {error}", place)
+            continue
         item = Node("map", place)
         _put(item, ("name",), Node("any", place, name.strip()))
-        _put(item, ("url",), Node("any", place, url.strip()))
+        _put(item, (key,), value)
         yield item
+
+
+def _way(url: str, place: Place) -> tuple[str, Node]:
+    """Return the key for a URL or a command, and its value. A command is split as a shell does, and run by none."""
+    if not url.startswith(_STDIO):
+        return "url", Node("any", place, url)
+    words = shlex.split(url.removeprefix(_STDIO))
+    return "command", Node("list", place, items=[Node("text", place, word) for word in words])

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mcp_sidecar.config import rules
@@ -15,6 +16,8 @@ from mcp_sidecar.config.reading import Reading, Values
 from mcp_sidecar.config.schema import Section, schema
 from mcp_sidecar.config.tree import MOST_BYTES, Node, read_yaml
 from mcp_sidecar.settings import Settings
+
+_INHERITED = frozenset(("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,20 @@ def load(
     flagged["upstreams"] = values.get("upstreams", []) + flagged.get("upstreams", [])
     _lay_over(values, flagged)
     pod_grace = _pod_grace(environ.get(POD_GRACE, ""), reading)
+    _inherit(values, environ)
     settings = _construct(schema(), values)
     _apply_rules(settings, reading)
     if reading.problems:
         raise BadConfiguration(reading.problems)
     return Loaded(settings, tuple(rules.warnings(settings)), pod_grace)
+
+
+def _inherit(values: Values, environ: Mapping[str, str]) -> None:
+    """Give programs what they need of our own environment, and nothing else: there are secrets in it."""
+    ours = {name: value for name, value in environ.items() if name in _INHERITED or name.startswith("LC_")}
+    for upstream in values.get("upstreams", []):
+        if upstream.get("command"):
+            upstream["env"] = MappingProxyType(ours | dict(upstream.get("env", {})))
 
 
 def _file_values(file: Path | None, reading: Reading) -> Values:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from mcp_sidecar.config.forms import is_local_listener
 from mcp_sidecar.config.problems import quoted
+from mcp_sidecar.protocol.eras import MODERN_VERSIONS
 from mcp_sidecar.settings import AuthSettings, Settings, UpstreamSettings
 
 Fault = tuple[str, str]
@@ -21,11 +23,38 @@ def faults(settings: Settings) -> Iterator[Fault]:
 def _upstream_faults(upstreams: tuple[UpstreamSettings, ...]) -> Iterator[Fault]:
     first: dict[str, int] = {}
     for index, upstream in enumerate(upstreams):
-        if not upstream.url:
-            yield f"upstreams[{index}].url", "an upstream needs a url"
+        for key, message in _way_faults(upstream):
+            yield f"upstreams[{index}].{key}", message
         if upstream.name and first.setdefault(upstream.name, index) != index:
             taken = f"{quoted(upstream.name)} is already the name of upstreams[{first[upstream.name]}]"
             yield f"upstreams[{index}].name", taken
+
+
+def _way_faults(upstream: UpstreamSettings) -> Iterator[Fault]:
+    """Yield what is wrong with how an upstream is to be reached; the paths are its own."""
+    if upstream.command:
+        yield from _command_faults(upstream)
+        return
+    if not upstream.url:
+        yield "url", "an upstream needs a url or a command"
+    for key in ("env", "cwd"):
+        if getattr(upstream, key):
+            yield key, "only a command has one"
+    scheme = upstream.url.partition("://")[0].lower()
+    spoken = {"grpc": ("auto", *MODERN_VERSIONS), "sse+http": ("auto", "sse")}.get(scheme.removesuffix("s"))
+    if spoken is not None and upstream.protocol not in spoken:
+        yield "protocol", f"a {scheme} upstream speaks {' or '.join(spoken[1:])}; leave the key out"
+
+
+def _command_faults(upstream: UpstreamSettings) -> Iterator[Fault]:
+    if upstream.url:
+        yield "url", "an upstream has a url or a command, not both"
+    if len(upstream.command) == 1 and " " in upstream.command[0] and not Path(upstream.command[0]).exists():
+        yield "command", "write one word an item, as in [python, -m, my_server]"
+    if upstream.auth.bearer_file:
+        yield "auth.bearer_file", "a command takes its credentials from env"
+    if upstream.protocol == "sse":
+        yield "protocol", "sse is spoken over http, not with a command"
 
 
 def _auth_faults(auth: AuthSettings) -> Iterator[Fault]:

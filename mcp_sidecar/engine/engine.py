@@ -16,7 +16,7 @@ from mcp_sidecar.call import NO_TRACE, Call, Client, Deadline, Trace, trace
 from mcp_sidecar.directory import Directory, Upstream
 from mcp_sidecar.engine import bridge, downgrade, inputs, policy
 from mcp_sidecar.engine.hold import Hold
-from mcp_sidecar.engine.listen import Restamped, graceful_end
+from mcp_sidecar.engine.listen import Restamped
 from mcp_sidecar.engine.retry import may_repeat
 from mcp_sidecar.errors import (
     Cancelled,
@@ -36,6 +36,7 @@ from mcp_sidecar.outbound.http import EraChanged
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, headers, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.protocol.subscriptions import graceful_end
 from mcp_sidecar.settings import AdmissionSettings, RetrySettings
 
 # The answer must be on its way before the caller's own deadline cuts the line.
@@ -223,7 +224,7 @@ class Engine:
                     unsubscribe()
         except TimeoutError:
             call.execution = Execution.DONE
-            return graceful_end(request)
+            return graceful_end(request.id)
         finally:
             self._listening -= 1
 

@@ -11,6 +11,7 @@ from mcp_sidecar.outbound.link import LegacyLink, Sink
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.session import loud_enough
+from mcp_sidecar.protocol.subscriptions import graceful_end
 
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 # Our own key in `_meta`: log messages are wanted too, which 2026-07-28 sends with requests only.
@@ -30,12 +31,6 @@ class Filter(msgspec.Struct):
 
 _filter = msgspec.json.Decoder(Filter)
 _LISTS = {"tools": "toolsListChanged", "prompts": "promptsListChanged", "resources": "resourcesListChanged"}
-
-
-def graceful_end(request: Request) -> Response:
-    """The result that ends a subscription from the server's side."""
-    meta = jsonrpc.encode_object({eras.META_SUBSCRIPTION: request.id})
-    return Response(request.id, result=jsonrpc.encode_object({"resultType": b'"complete"', "_meta": meta}))
 
 
 class Restamped:
@@ -73,7 +68,7 @@ async def listen_legacy(link: LegacyLink, request: Request, call: Call, sink: Si
     finally:
         for encoded in subscribed:
             link.unsubscribe(encoded)
-    return graceful_end(request)
+    return graceful_end(request.id)
 
 
 def _read(request: Request) -> Filter:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mcp_sidecar.directory import Endpoint
+from mcp_sidecar.directory import AnyEndpoint
 from mcp_sidecar.outbound.link import Link
 
 
@@ -25,7 +25,7 @@ class Key(NamedTuple):
     requests carry their own; `client` names the conversation that has a session of its own.
     """
 
-    endpoint: Endpoint
+    endpoint: AnyEndpoint
     credential: str
     capabilities: bytes = b""
     client: str = ""

@@ -6,11 +6,28 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from mcp_sidecar.errors import UpstreamUnavailable
-from mcp_sidecar.outbound.http import Credential
 from mcp_sidecar.settings import UpstreamSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What proves the sidecar to an upstream. `fingerprint` tells credentials apart and may be logged."""
+
+    fingerprint: str = ""
+    token: bytes = b""
+
+    @property
+    def header(self) -> bytes:
+        """As an HTTP header line, empty when there is no token."""
+        return b"authorization: Bearer %b\r\n" % self.token if self.token else b""
+
+    def __repr__(self) -> str:
+        return f"Credential({self.fingerprint or 'none'})"
+
 
 NO_CREDENTIAL = Credential()
 _RECHECK_SECONDS = 1.0
@@ -66,4 +83,4 @@ class _TokenFile:
         if token and token.isascii() and token.decode().isprintable():
             self._stamp = stamp
             fingerprint = hashlib.sha256(token).hexdigest()[:12]
-            self._credential = Credential(fingerprint, b"authorization: Bearer %b\r\n" % token)
+            self._credential = Credential(fingerprint, token)

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import ssl
 from dataclasses import dataclass
-from functools import cache
 
 from mcp_sidecar.call import Client, Deadline
-from mcp_sidecar.directory import Endpoint, Upstream
+from mcp_sidecar.directory import AnyEndpoint, Upstream
 from mcp_sidecar.errors import PoolExhausted, SidecarError, Unavailable
 from mcp_sidecar.outbound.connection import Connection, Key, State
-from mcp_sidecar.outbound.credentials import NO_CREDENTIAL, Credentials
-from mcp_sidecar.outbound.http import Credential
-from mcp_sidecar.outbound.http_legacy import HttpCarrier
-from mcp_sidecar.outbound.http_modern import ModernLink
-from mcp_sidecar.outbound.legacy import LegacyConversation
-from mcp_sidecar.outbound.link import Link
+from mcp_sidecar.outbound.credentials import NO_CREDENTIAL, Credential, Credentials
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober, Verdict
+from mcp_sidecar.outbound.ways import Ways
 from mcp_sidecar.protocol.eras import Era
-from mcp_sidecar.protocol.handshake import CLIENT_INFO
-from mcp_sidecar.wire.http_client import HttpClient, Origin
-from mcp_sidecar.wire.limits import ClientLimits
 
 # Looking a member up in its class costs as much as a call.
 _MODERN = Era.MODERN
@@ -40,11 +30,11 @@ class Health:
 class Dialer:
     """Joins prober, credentials and pool; the engine asks it for connections and gives them back to it."""
 
-    def __init__(self, pool: Pool, prober: Prober, credentials: Credentials, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, pool: Pool, prober: Prober, credentials: Credentials, ways: Ways) -> None:
         self.pool = pool
         self.prober = prober
         self._credentials = credentials
-        self._tasks = tasks
+        self._ways = ways
         self._health: dict[str, Health] = {}
 
     def health(self, upstream: str) -> Health:
@@ -85,11 +75,12 @@ class Dialer:
         endpoint = upstream.endpoints[0]
         credential = self._credentials.of(upstream.settings)
         try:
-            verdict = self.prober.known(endpoint, credential) or await self._probe(upstream, endpoint, credential)
+            way = self._ways.to(upstream, endpoint, credential)
+            verdict = self.prober.known(endpoint, credential)
+            if verdict is None:
+                verdict = await self.prober.verdict(endpoint, credential, way.ask)
             key = _key(endpoint, credential, verdict, capabilities, client)
-            return await self.pool.acquire(
-                key, lambda: self._link(upstream, credential, verdict, key, client), deadline
-            )
+            return await self.pool.acquire(key, lambda: way.link(verdict, key, client), deadline)
         except SidecarError as error:
             if not isinstance(error, PoolExhausted):
                 # Whatever is no modern answer counts as legacy until `initialize` fails: then it is to be asked again.
@@ -124,52 +115,22 @@ class Dialer:
         elif isinstance(error, Unavailable):
             health.up, health.last_error = False, error.message
 
-    async def _probe(self, upstream: Upstream, endpoint: Endpoint, credential: Credential) -> Verdict:
-        return await self.prober.verdict(
-            endpoint, credential, lambda: _client(upstream, endpoint), upstream.settings.protocol
-        )
-
     def forget(self, client: Client) -> None:
         """A conversation is over: close the sessions that were its own."""
         self.pool.close_of(client.id)
 
-    def _link(
-        self, upstream: Upstream, credential: Credential, verdict: Verdict, key: Key, client: Client | None
-    ) -> Link:
-        http_client = _client(upstream, key.endpoint)
-        if verdict.era is Era.MODERN:
-            return ModernLink(key.endpoint, credential, http_client, verdict.profile)
-        return LegacyConversation(
-            upstream.name,
-            HttpCarrier(key.endpoint, credential, http_client),
-            self._tasks,
-            version=verdict.profile.version,
-            capabilities=key.capabilities,
-            info=CLIENT_INFO if client is None else client.info,
-        )
+    async def shut(self) -> None:
+        """End every probe, connection and program; takes two seconds at most."""
+        self.prober.shut()
+        await self.pool.shut()
+        await self._ways.close()
 
 
 def _key(
-    endpoint: Endpoint, credential: Credential, verdict: Verdict, capabilities: bytes, client: Client | None
+    endpoint: AnyEndpoint, credential: Credential, verdict: Verdict, capabilities: bytes, client: Client | None
 ) -> Key:
     if verdict.era is Era.MODERN:
         return Key(endpoint, credential.fingerprint)
     if client is None:
         return Key(endpoint, credential.fingerprint, capabilities)
     return Key(endpoint, credential.fingerprint, client.capabilities, client.id)
-
-
-def _client(upstream: Upstream, endpoint: Endpoint) -> HttpClient:
-    origin = Origin(
-        endpoint.host,
-        endpoint.port,
-        endpoint.authority.encode(),
-        _tls_context() if endpoint.scheme == "https" else None,
-    )
-    return HttpClient(origin, ClientLimits(connect_seconds=upstream.settings.timeout.connect))
-
-
-@cache
-def _tls_context() -> ssl.SSLContext:
-    # One for all: it loads every certificate authority of the system, which an upstream in the same pod does not need.
-    return ssl.create_default_context()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mcp_sidecar.call import Call, Trace
 from mcp_sidecar.directory import Endpoint
 from mcp_sidecar.errors import (
@@ -38,17 +36,6 @@ class EraChanged(UpstreamUnavailable):
         super().__init__(message, metadata={"server": server})
         self.era = era
         self.answer = answer
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """What proves the sidecar to an upstream. `fingerprint` tells credentials apart and may be logged."""
-
-    fingerprint: str = ""
-    header: bytes = b""
-
-    def __repr__(self) -> str:
-        return f"Credential({self.fingerprint or 'none'})"
 
 
 def call_headers(call: Call) -> bytes:

@@ -13,6 +13,7 @@ from mcp_sidecar.directory import Endpoint
 from mcp_sidecar.errors import Execution, SidecarError, UpstreamLost
 from mcp_sidecar.outbound import http
 from mcp_sidecar.outbound.carrier import Receive, Stray
+from mcp_sidecar.outbound.credentials import Credential
 from mcp_sidecar.outbound.hearing import NoStream
 from mcp_sidecar.outbound.legacy_refusals import SessionLost, is_about_session, may_be_modern, no_handshake
 from mcp_sidecar.protocol import jsonrpc, sse
@@ -34,7 +35,7 @@ class HttpCarrier:
     handshake_seconds = 10.0
     stray: Stray
 
-    def __init__(self, endpoint: Endpoint, credential: http.Credential, client: HttpClient) -> None:
+    def __init__(self, endpoint: Endpoint, credential: Credential, client: HttpClient) -> None:
         self._endpoint = endpoint
         self._fixed = http.COMMON_HEADERS + credential.header
         self._client = client

@@ -9,6 +9,7 @@ from mcp_sidecar.call import NO_TRACE, Call
 from mcp_sidecar.directory import Endpoint
 from mcp_sidecar.errors import Execution
 from mcp_sidecar.outbound import http
+from mcp_sidecar.outbound.credentials import Credential
 from mcp_sidecar.outbound.link import Ignore, Sink
 from mcp_sidecar.protocol import headers, jsonrpc
 from mcp_sidecar.protocol.eras import INVALID_REQUEST, LATEST_MODERN, UNSUPPORTED_VERSION, Era
@@ -34,9 +35,7 @@ class ModernLink:
     transport = "http"
     stateful = False
 
-    def __init__(
-        self, endpoint: Endpoint, credential: http.Credential, client: HttpClient, profile: ServerProfile
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, credential: Credential, client: HttpClient, profile: ServerProfile) -> None:
         self._endpoint = endpoint
         self._target = endpoint.path.encode()
         self._fixed = http.COMMON_HEADERS + credential.header + _VERSION_HEADER

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mcp_sidecar.call import Deadline
-from mcp_sidecar.directory import Endpoint
+from mcp_sidecar.directory import AnyEndpoint
 from mcp_sidecar.errors import PoolExhausted, SidecarError, UnknownConnection, UpstreamUnavailable
 from mcp_sidecar.outbound.connection import Connection, Key, Row, State, describe
 from mcp_sidecar.outbound.link import Link
@@ -48,7 +48,7 @@ class Pool:
         self._watchers: list[Watcher] = []
         self._names = itertools.count(1)
 
-    def ready(self, key: Key | tuple[Endpoint, str, bytes, str]) -> Connection | None:
+    def ready(self, key: Key | tuple[AnyEndpoint, str, bytes, str]) -> Connection | None:
         """Lease the connection of `key` if it stands; the fast path of `acquire`."""
         connection = self._connections.get(key)  # type: ignore[arg-type]  # equal and hashed alike
         if connection is None or connection.state is _CONNECTING or connection.closing:

@@ -8,35 +8,38 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from mcp_sidecar.call import Call
-from mcp_sidecar.directory import Endpoint
-from mcp_sidecar.errors import Execution, InvalidCall, SidecarError, UpstreamProtocolError, UpstreamUnavailable
-from mcp_sidecar.outbound import http
+from mcp_sidecar.directory import AnyEndpoint
+from mcp_sidecar.errors import InvalidCall, UpstreamProtocolError
+from mcp_sidecar.outbound.credentials import Credential
 from mcp_sidecar.outbound.flights import Flights
-from mcp_sidecar.protocol import eras, headers, jsonrpc
-from mcp_sidecar.protocol.handshake import ServerProfile, discover_request, discovered, shared_version
-from mcp_sidecar.wire.http_client import HttpClient, Response
+from mcp_sidecar.protocol import eras, jsonrpc
+from mcp_sidecar.protocol.handshake import ServerProfile, discovered, shared_version
 
-PROBE_SECONDS = 5.0
+PROBE_ID = b'"probe"'
 # A server that was upgraded still answers `initialize`, so an old legacy verdict never fails: it is merely asked anew.
 LEGACY_VERDICT_SECONDS = 600.0
-_PROBE_ID = b'"probe"'
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a server speaks. `at` is the wall clock, for people; `until` the monotonic one, after which to ask again."""
+    """What a server speaks. `at` is the wall clock, for people; `until` the monotonic one, after which to ask again.
+
+    `transport` is `sse` for servers that turned out to speak HTTP+SSE, and empty for those that speak what their
+    endpoint says.
+    """
 
     era: eras.Era
     profile: ServerProfile
     at: float
     until: float
+    transport: str = ""
 
 
-Probed = tuple[Endpoint, str]
+Ask = Callable[[], Awaitable[Verdict]]
+Probed = tuple[AnyEndpoint, str]
 
 
 class Prober:
@@ -47,12 +50,12 @@ class Prober:
         self.verdicts: dict[Probed, Verdict] = {}
         """By endpoint and fingerprint of the credential; some may be out of date."""
 
-    def known(self, endpoint: Endpoint, credential: http.Credential) -> Verdict | None:
+    def known(self, endpoint: AnyEndpoint, credential: Credential) -> Verdict | None:
         """The verdict in force, or None when the server has to be asked."""
         verdict = self.verdicts.get((endpoint, credential.fingerprint))
         return verdict if verdict is not None and time.monotonic() < verdict.until else None
 
-    def forget(self, endpoint: Endpoint) -> None:
+    def forget(self, endpoint: AnyEndpoint) -> None:
         """Drop what is known of an endpoint."""
         for probed in [probed for probed in self.verdicts if probed[0] == endpoint]:
             del self.verdicts[probed]
@@ -61,107 +64,66 @@ class Prober:
         """End every probe: a server that does not answer must not hold up the end of the process."""
         self._flights.cancel()
 
-    async def verdict(
-        self, endpoint: Endpoint, credential: http.Credential, open_client: Callable[[], HttpClient], protocol: str
-    ) -> Verdict:
-        """The verdict in force; asks the server when there is none. `protocol` is the configured revision or `auto`.
+    async def verdict(self, endpoint: AnyEndpoint, credential: Credential, ask: Ask) -> Verdict:
+        """The verdict in force; asks the server when there is none, once for all who want to know.
 
-        The client that asks is the probe's own: it must outlive a caller that gives up while others wait.
-        Raises `UpstreamUnavailable` or `UpstreamProtocolError` when the server cannot be asked: that says nothing about
-        its era.
+        What `ask` needs is its own: it outlives a caller that gives up while others wait. Raises what it raises: that
+        the server cannot be asked says nothing about its era.
         """
         known = self.known(endpoint, credential)
         if known is not None:
             return known
 
-        async def ask() -> Verdict:
-            verdict = _configured(protocol) or await _ask_with(open_client(), endpoint, credential)
-            self.verdicts[endpoint, credential.fingerprint] = verdict
+        async def find_out() -> Verdict:
+            verdict = self.verdicts[endpoint, credential.fingerprint] = await ask()
             return verdict
 
-        return await self._flights.join((endpoint, credential.fingerprint), ask)
+        return await self._flights.join((endpoint, credential.fingerprint), find_out)
 
 
-def _configured(protocol: str) -> Verdict | None:
+def configured(protocol: str) -> Verdict | None:
+    """The verdict that the configuration gives, None for `auto`."""
     era = eras.era_of(protocol)
-    return None if era is None else _judge(era, ServerProfile(protocol))
+    return None if era is None else judge(era, ServerProfile(protocol))
 
 
-def _judge(era: eras.Era, profile: ServerProfile) -> Verdict:
+def judge(era: eras.Era, profile: ServerProfile) -> Verdict:
+    """A verdict of this moment."""
     lasts = float("inf") if era is eras.Era.MODERN else LEGACY_VERDICT_SECONDS
     return Verdict(era, profile, at=time.time(), until=time.monotonic() + lasts)
 
 
-_LEGACY = ServerProfile(eras.LATEST_LEGACY)
+def legacy() -> Verdict:
+    """The verdict on whatever is not modern: `initialize` will tell more."""
+    return judge(eras.Era.LEGACY, ServerProfile(eras.LATEST_LEGACY))
 
 
-async def _ask_with(client: HttpClient, endpoint: Endpoint, credential: http.Credential) -> Verdict:
+def judge_answer(answer: jsonrpc.Message | None, upstream: str, *, unknown_method: bool = False) -> Verdict:
+    """The era in an answer to `server/discover`, None if that was something else.
+
+    `unknown_method`: a refusal that says so comes from a modern server, as it does with HTTP 404. Raises
+    `UpstreamProtocolError` when the answer of a modern server cannot be read.
+    """
+    if not isinstance(answer, jsonrpc.Response):
+        return legacy()
+    if answer.result is None:
+        return _judge_refusal(answer, unknown_method=unknown_method)
     try:
-        return await _ask(endpoint, credential, client)
-    finally:
-        client.close()
-
-
-async def _ask(endpoint: Endpoint, credential: http.Credential, client: HttpClient) -> Verdict:
-    call = Call(rpc="probe", request_id="probe")
-    block = b"%b%b%b%b: %b\r\n%b: %b\r\n" % (
-        http.COMMON_HEADERS,
-        credential.header,
-        http.call_headers(call),
-        headers.PROTOCOL_VERSION,
-        eras.LATEST_MODERN.encode(),
-        headers.METHOD,
-        eras.DISCOVER.encode(),
-    )
-    try:
-        async with asyncio.timeout(PROBE_SECONDS):
-            response = await http.send(client, b"POST", endpoint, block, discover_request().encode(_PROBE_ID), call)
-            try:
-                return await _read(response, endpoint)
-            finally:
-                response.close()
-    except TimeoutError as error:
-        message = (
-            f"the MCP server {endpoint.upstream!r} did not say within {PROBE_SECONDS:g} s which MCP version it speaks"
-        )
-        raise UpstreamUnavailable(message, metadata={"server": endpoint.upstream}) from error
-    except SidecarError as error:
-        error.execution = Execution.NONE  # a probe runs nothing
-        raise
-
-
-async def _read(response: Response, endpoint: Endpoint) -> Verdict:
-    if response.status == 200:
-        return await _read_answer(response, endpoint)
-    if response.status in (401, 403, 429) or response.status >= 500:
-        raise http.status_error(response, endpoint)  # no evidence of an era
-    answer = await http.error_reply(response, endpoint, _PROBE_ID)
-    return _from_error(answer, response.status)
-
-
-async def _read_answer(response: Response, endpoint: Endpoint) -> Verdict:
-    try:
-        message = await http.replies(response, endpoint).next()
-    except UpstreamProtocolError:
-        return _judge(eras.Era.LEGACY, _LEGACY)  # whatever it is, it is not 2026-07-28; `initialize` will tell
-    if not isinstance(message, jsonrpc.Response) or message.result is None:
-        return _from_error(message if isinstance(message, jsonrpc.Response) else None, 200)
-    try:
-        profile = discovered(message.result)
+        profile = discovered(answer.result)
     except InvalidCall as error:
-        raise http.nonsense(endpoint, "its answer to server/discover cannot be read", Execution.NONE) from error
+        message = f"the MCP server {upstream!r} broke the protocol: its answer to server/discover cannot be read"
+        raise UpstreamProtocolError(message, metadata={"server": upstream}) from error
     # A server that answers but offers no modern revision wants `initialize`.
-    return _judge(eras.Era.LEGACY, _LEGACY) if profile is None else _judge(eras.Era.MODERN, profile)
+    return legacy() if profile is None else judge(eras.Era.MODERN, profile)
 
 
-def _from_error(answer: jsonrpc.Response | None, status: int) -> Verdict:
-    """The era in a refusal: codes that only modern servers use, or a 404 that is about the method."""
-    said = jsonrpc.read_error(answer) if answer is not None else None
-    if answer is not None and said and said[0] == eras.UNSUPPORTED_VERSION:
+def _judge_refusal(answer: jsonrpc.Response, *, unknown_method: bool) -> Verdict:
+    """Codes that only modern servers use tell."""
+    said = jsonrpc.read_error(answer)
+    code = None if said is None else said[0]
+    if code == eras.UNSUPPORTED_VERSION:
         version = shared_version(answer.error or b"")
-        if version is not None:
-            return _judge(eras.Era.MODERN, ServerProfile(version))
-        return _judge(eras.Era.LEGACY, _LEGACY)  # modern, but no revision we share: `initialize` is what is left
-    if said and (said[0] in eras.MODERN_CODES or (status == 404 and said[0] == eras.METHOD_NOT_FOUND)):
-        return _judge(eras.Era.MODERN, ServerProfile(eras.LATEST_MODERN))
-    return _judge(eras.Era.LEGACY, _LEGACY)
+        # Modern, but no revision is shared: `initialize` is what is left.
+        return legacy() if version is None else judge(eras.Era.MODERN, ServerProfile(version))
+    modern = code in eras.MODERN_CODES or (unknown_method and code == eras.METHOD_NOT_FOUND)
+    return judge(eras.Era.MODERN, ServerProfile(eras.LATEST_MODERN)) if modern else legacy()

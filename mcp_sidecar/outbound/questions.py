@@ -27,7 +27,10 @@ class Questions:
         self._open: set[Job[None]] = set()
 
     def put(self, question: Request) -> None:
-        """Have the client answer; never waits."""
+        """Have the client answer; never waits. A ping is ours to answer, also when the exchange ends with it."""
+        if question.method == "ping":
+            self._answer(question, reply_of_nobody(question))
+            return
         if len(self._open) >= _MOST:
             self._answer(question, _no_answer(question, f"more than {_MOST} questions at once"))
             return
@@ -42,24 +45,15 @@ class Questions:
 
     async def _ask(self, question: Request) -> None:
         try:
-            answer = await reply(question, self.sink)
+            answer = await self.sink.ask(question)
         except SidecarError as error:
             answer = _no_answer(question, error.message)
         self._answer(question, answer)
 
 
-async def reply(question: Request, sink: Sink) -> Response:
-    """The answer to a server's request. A ping is ours to answer."""
-    return _pong(question) if question.method == "ping" else await sink.ask(question)
-
-
 def reply_of_nobody(question: Request) -> Response:
-    """The answer to a question that belongs to no call."""
-    return _pong(question) if question.method == "ping" else refusal(question)
-
-
-def _pong(ping: Request) -> Response:
-    return Response(ping.id, result=b"{}")
+    """The answer to a question that no client is to be asked."""
+    return Response(question.id, result=b"{}") if question.method == "ping" else refusal(question)
 
 
 def _no_answer(question: Request, why: str) -> Response:

@@ -211,7 +211,7 @@ def test_problems_of_all_layers_come_at_once_the_files_first_and_by_line(write):
     assert found[:-1] == [
         'config.yaml:2: pool.idle: expected a duration such as 250ms, 5s, 15m or 1h, got "5"; add the unit, as in 5s',
         'config.yaml:3: pool.idel: unknown key; did you mean "idle"?',
-        "config.yaml:5: upstreams[0].url: an upstream needs a url",
+        "config.yaml:5: upstreams[0].url: an upstream needs a url or a command",
         "config.yaml:6: upstreams[1].name: every item needs a name",
         "config.yaml:7: monitor.interval: 0 is outside 0.01s to 2147483s",
         'environment MCP_SIDECAR_LOG_LEVEL: log.level: "loud" is not a choice; choices: debug, info, warning, error',
@@ -240,3 +240,28 @@ def test_files_that_cannot_be_read_are_problems_too(write, tmp_path):
 
 def test_a_file_at_the_size_limit_is_read(write):
     assert load(write(b"#" * 1024 * 1024)).settings == Settings()
+
+
+WORDS = ("python", "-m", "my server", "--flag=a,b")
+
+
+def test_a_command_is_given_as_a_flag_split_as_a_shell_does():
+    given = load(None, {"PATH": "/bin"}, {"upstream": ["files=stdio:python -m 'my server' --flag=a,b"]})
+    (upstream,) = given.settings.upstreams
+    assert (upstream.url, upstream.command) == ("", WORDS)
+
+
+def test_a_command_that_cannot_be_split_is_a_problem():
+    (problem,) = problems(flags={"upstream": ["files=stdio:python 'my"]})
+    assert problem.startswith("flag --upstream: upstreams: the command cannot be split into words")
+
+
+@pytest.mark.covers("B-115")
+def test_a_command_inherits_a_few_variables_and_may_set_them_itself(write, tmp_path):
+    file = write(f"upstreams: [{{name: a, command: [python], env: {{ROOT: /data, LANG: C}}, cwd: {tmp_path}}}]")
+    ours = {"PATH": "/bin", "HOME": "/h", "USER": "u", "LANG": "de", "LC_ALL": "x", "TZ": "UTC", "TMPDIR": "/t"}
+    secret = {"AWS_SECRET": "s", "MCP_SIDECAR_LOG_LEVEL": "info", "PYTHONPATH": "/p", "KUBERNETES_SERVICE_HOST": "h"}
+    (upstream,) = load(file, ours | secret).settings.upstreams
+    assert dict(upstream.env) == {**ours, "LANG": "C", "ROOT": "/data"}
+    assert upstream.cwd == str(tmp_path)
+    assert "/data" not in repr(upstream)

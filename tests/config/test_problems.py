@@ -115,18 +115,44 @@ def test_values_that_do_not_fit_are_explained(tmp_path, text, complaint):
         "auth: {mode: kubernetes}",
         "telemetry: {otlp_endpoint: http://collector:4318}",
         "telemetry: {sample: 1}",
-        UPSTREAM % "protocol: sse",
-        UPSTREAM % "command: [python, -m, server]",
-        UPSTREAM % "env: {ROOT: /data}",
-        "upstreams: [{name: files, command: [python]}]",
-        "upstreams: [{name: a, url: grpc://a:1}]",
-        "upstreams: [{name: a, url: grpcs://a:1/n}]",
-        "upstreams: [{name: a, url: sse+http://a/sse}]",
-        "upstreams: [{name: a, url: 'stdio:python -m server'}]",
     ],
 )
 def test_what_this_version_cannot_do_is_refused_and_not_ignored(tmp_path, text):
     assert "not available in this version" in only(tmp_path, text)
+
+
+NAMED_SIDECAR = "expected grpc://host:port/name, where the name is that of an upstream there, or none"
+
+
+@pytest.mark.parametrize(
+    ("upstream", "complaint"),
+    [
+        ("{}", "url: an upstream needs a url or a command"),
+        ("{url: http://a, command: [python]}", "url: an upstream has a url or a command, not both"),
+        ("{url: http://a, env: {ROOT: /data}}", "env: only a command has one"),
+        ("{url: http://a, cwd: /}", "cwd: only a command has one"),
+        ("{command: [python], cwd: /no/such/place}", "cwd: there is no such directory"),
+        ("{command: python -m server}", "command: write one word an item, as in [python, -m, my_server]"),
+        ("{command: [python], protocol: sse}", "protocol: sse is spoken over http, not with a command"),
+        ("{url: 'stdio:python -m server'}", "url: a program to start goes into command, as a list of words"),
+        (
+            "{url: sse+http://a/sse, protocol: 2025-11-25}",
+            "protocol: a sse+http upstream speaks sse; leave the key out",
+        ),
+        ("{url: grpcs://a:1, protocol: sse}", "protocol: a grpcs upstream speaks 2026-07-28; leave the key out"),
+        ("{url: grpc://a}", "url: the port is missing, as in grpc://weather.tools:15051"),
+        *((f"{{url: 'grpc://a:1{path}'}}", f"url: {NAMED_SIDECAR}") for path in ("/A", "/a/b", "/a?b", "?b")),
+    ],
+)
+def test_an_upstream_that_cannot_be_reached_like_this_is_explained(tmp_path, upstream, complaint):
+    text = f"upstreams: [{upstream.replace('{', '{name: a, ', 1)}]"
+    assert only(tmp_path, text) == f"upstreams[0].{complaint}"
+
+
+def test_the_credentials_of_a_command_come_from_its_environment(tmp_path):
+    (tmp_path / "token").write_text("t")
+    text = f"upstreams: [{{name: a, command: [x], auth: {{bearer_file: {tmp_path}/token}}}}]"
+    assert only(tmp_path, text) == "upstreams[0].auth.bearer_file: a command takes its credentials from env"
 
 
 @pytest.mark.parametrize("name", ["A", "a_b", "-a", "a-", "a.b", "''", "a" * 64, "é", "'a\n'"])
@@ -159,7 +185,19 @@ def test_urls_that_cannot_be_called_are_refused_without_repeating_them(url):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://a", "HTTPS://A.b:1/x?y=z", "http://127.0.0.1:8080/mcp", "http://[::1]:8/", "http://my_svc.ns.svc."]
+    "url",
+    [
+        "http://a",
+        "HTTPS://A.b:1/x?y=z",
+        "http://127.0.0.1:8080/mcp",
+        "http://[::1]:8/",
+        "http://my_svc.ns.svc.",
+        "grpc://a:1",
+        "grpcs://[::1]:1/",
+        "grpc://a:1/weather-2",
+        "sse+http://a/sse",
+        "sse+https://a:8/sse?x=y",
+    ],
 )
 def test_good_urls_are_taken_as_they_are(url):
     assert load(None, {}, {"upstream": [f"a={url}"]}).settings.upstreams[0].url == url

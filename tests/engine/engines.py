@@ -8,18 +8,19 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.directory import Directory, Endpoint, Upstream
+from mcp_sidecar.directory import Directory, configured
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.lifecycle import Lifecycle
+from mcp_sidecar.logs import Log
 from mcp_sidecar.outbound.credentials import Credentials
 from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
+from mcp_sidecar.outbound.ways import Ways
 from mcp_sidecar.protocol.handshake import modern_meta
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.settings import AdmissionSettings, HoldSettings, PoolSettings, RetrySettings, UpstreamSettings
@@ -92,8 +93,8 @@ async def bench(
     lifecycle.release("started")
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         pool = Pool(PoolSettings(), tasks)
-        dialer = Dialer(pool, Prober(tasks), Credentials(), tasks)
-        directory = Directory(tuple(Upstream(one.name, one, (_endpoint(one),)) for one in chosen))
+        dialer = Dialer(pool, Prober(tasks), Credentials(), Ways(tasks, Log(lambda _: None)))
+        directory = Directory(tuple(configured(one) for one in chosen))
         engine = Engine(
             directory,
             dialer,
@@ -105,12 +106,7 @@ async def bench(
         try:
             yield Bench(engine, dialer, lifecycle)
         finally:
-            await pool.shut()
-
-
-def _endpoint(one: UpstreamSettings) -> Endpoint:
-    url = urlsplit(one.url)
-    return Endpoint(one.name, url.scheme, url.hostname or "", url.port or 80, url.netloc, url.path)
+            await dialer.shut()
 
 
 def request(method: str, meta: Mapping[str, Any] | None = None, /, *, id: Any = 1, **params: Any) -> Request:  # noqa: A002

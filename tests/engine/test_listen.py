@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from mcp_sidecar.call import Deadline
-from mcp_sidecar.engine.listen import graceful_end
 from mcp_sidecar.errors import InvalidParams, Overloaded, UpstreamLost
 from mcp_sidecar.lifecycle import Phase
 from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.protocol.subscriptions import graceful_end
 from tests.engine.engines import ERAS, Bench, Heard, bench, request, text_of, tool
 from tests.support.fake_server import FakeServer
 
@@ -134,7 +134,7 @@ async def test_a_subscription_ends_gracefully_with_its_callers_deadline(era: Any
     async with FakeServer(era) as up, bench({"up": up.url}) as over:
         heard = Heard()
         answer = await over.run(listen(EVERYTHING), heard=heard, deadline=Deadline.after(0.1))
-        assert answer.result == graceful_end(listen({})).result
+        assert answer.result == graceful_end(listen({}).id).result
         assert len(heard.messages) == 1
         await up.until(lambda s: not s.streams)
 

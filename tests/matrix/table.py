@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.matrix.pairs import CLIENTS, FAULTS, SERVERS, expected, waits_for
+from tests.matrix.pairs import CLIENTS, FAULTS, SERVERS, expected, only_alone, waits_for
 from tests.matrix.words import CHECKS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/protocol.md"
@@ -46,7 +46,10 @@ def _cell(client: str, server: str, notes: list[str]) -> str:
             reason = FAULTS.get((client, server, check)) or outcome.removeprefix("n/a: ")
             lacking.setdefault(reason, []).append(check)
     numbers = [_number(f"Not {', '.join(checks)}: {reason}.", notes) for reason, checks in lacking.items()]
-    return " ".join(["all but", *numbers]) if numbers else "all"
+    shown = ["all but" if numbers else "all", *numbers]
+    if checks := only_alone(client, server):
+        shown.append(_number(f"Only while no other client of 2026-07-28 calls: {', '.join(checks)}.", notes))
+    return " ".join(shown)
 
 
 def _number(note: str, notes: list[str]) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.directory import Endpoint
-from mcp_sidecar.outbound.http import Credential
+from mcp_sidecar.outbound.credentials import Credential
 from mcp_sidecar.outbound.http_legacy import HttpCarrier
 from mcp_sidecar.outbound.http_modern import ModernLink
 from mcp_sidecar.outbound.legacy import LegacyConversation

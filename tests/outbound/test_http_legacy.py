@@ -9,7 +9,7 @@ import pytest
 
 from mcp_sidecar.errors import Execution, SidecarError, Unavailable, UpstreamProtocolError, UpstreamUnavailable
 from mcp_sidecar.outbound import http_legacy
-from mcp_sidecar.outbound.http import Credential
+from mcp_sidecar.outbound.credentials import Credential
 from mcp_sidecar.outbound.legacy_refusals import SessionLost
 from mcp_sidecar.outbound.link import Link
 from mcp_sidecar.protocol.jsonrpc import Request

@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 
+from mcp_sidecar.directory import configured
 from mcp_sidecar.errors import Execution, SidecarError, UpstreamUnavailable
-from mcp_sidecar.outbound import probe
-from mcp_sidecar.outbound.http import Credential
-from mcp_sidecar.outbound.probe import Prober, Verdict
+from mcp_sidecar.logs import Log
+from mcp_sidecar.outbound import http_probe, probe
+from mcp_sidecar.outbound.credentials import Credential
+from mcp_sidecar.outbound.probe import Ask, Prober, Verdict
+from mcp_sidecar.outbound.ways import Ways
 from mcp_sidecar.protocol.eras import Era
+from mcp_sidecar.settings import UpstreamSettings
 from tests.outbound.canned import Canned, answer, error
 from tests.outbound.links import NOBODY, SECONDS, Clients, endpoint_of, family
 from tests.support.fake_server import FakeServer
@@ -33,9 +37,14 @@ async def prober() -> AsyncIterator[Prober]:
         yield Prober(tasks)
 
 
-async def verdict_on(url: str, protocol: str = "auto") -> Verdict:
+def asked(url: str, credential: Credential = NOBODY, clients: Clients | None = None) -> Ask:
+    """What a prober asks a server with."""
+    return lambda: http_probe.ask((clients or Clients(url))(), endpoint_of(url), credential)
+
+
+async def verdict_on(url: str) -> Verdict:
     async with prober() as asking:
-        return await asking.verdict(endpoint_of(url), NOBODY, Clients(url), protocol)
+        return await asking.verdict(endpoint_of(url), NOBODY, asked(url))
 
 
 @pytest.mark.covers("B-10")
@@ -136,7 +145,7 @@ async def test_a_refusal_to_answer_is_no_evidence_and_is_not_remembered(status: 
         endpoint = endpoint_of(server.url)
         for turn in (1, 2):
             with pytest.raises(SidecarError) as caught:
-                await asking.verdict(endpoint, NOBODY, Clients(server.url), "auto")
+                await asking.verdict(endpoint, NOBODY, asked(server.url))
             assert caught.value.execution is Execution.NONE
             assert "secret" not in str(caught.value)
             assert asking.known(endpoint, NOBODY) is None
@@ -153,7 +162,7 @@ async def test_a_result_that_names_no_versions_is_not_modern(result: dict[str, A
 async def test_a_broken_connection_is_no_evidence(rudeness: str):
     async with FakeServer("modern", script={"server/discover": rudeness}) as server, prober() as asking:
         with pytest.raises(SidecarError) as caught:
-            await asking.verdict(endpoint_of(server.url), NOBODY, Clients(server.url), "auto")
+            await asking.verdict(endpoint_of(server.url), NOBODY, asked(server.url))
         assert caught.value.execution is Execution.NONE
         assert asking.known(endpoint_of(server.url), NOBODY) is None
 
@@ -166,10 +175,10 @@ async def test_a_server_that_is_not_there_is_unavailable():
 
 
 async def test_silence_is_no_evidence(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(probe, "PROBE_SECONDS", 0.02)
+    monkeypatch.setattr(http_probe, "PROBE_SECONDS", 0.02)
     async with FakeServer("modern", script={"server/discover": "never_answers"}) as server, prober() as asking:
         with pytest.raises(UpstreamUnavailable, match="did not say"):
-            await asking.verdict(endpoint_of(server.url), NOBODY, Clients(server.url), "auto")
+            await asking.verdict(endpoint_of(server.url), NOBODY, asked(server.url))
         assert asking.known(endpoint_of(server.url), NOBODY) is None
 
 
@@ -178,7 +187,7 @@ async def test_many_callers_at_once_share_one_probe_and_its_client_is_closed():
     async with FakeServer("modern") as server, prober() as asking:
         clients = Clients(server.url)
         verdicts = await asyncio.gather(
-            *(asking.verdict(endpoint_of(server.url), NOBODY, clients, "auto") for _ in range(50))
+            *(asking.verdict(endpoint_of(server.url), NOBODY, asked(server.url, clients=clients)) for _ in range(50))
         )
         assert len({id(verdict) for verdict in verdicts}) == 1
         assert server.count("server/discover") == 1
@@ -190,7 +199,7 @@ async def test_a_caller_that_gives_up_does_not_spoil_the_probe_for_the_others():
     async with Canned(200, answer(result=DISCOVERED), wait=release) as server, asyncio.TaskGroup() as tasks:
         asking = Prober(tasks)
         endpoint = endpoint_of(server.url)
-        waiting = [tasks.create_task(asking.verdict(endpoint, NOBODY, Clients(server.url), "auto")) for _ in range(3)]
+        waiting = [tasks.create_task(asking.verdict(endpoint, NOBODY, asked(server.url))) for _ in range(3)]
         async with asyncio.timeout(SECONDS):
             while not server.requests:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
@@ -206,9 +215,9 @@ async def test_a_caller_that_gives_up_does_not_spoil_the_probe_for_the_others():
 async def test_verdicts_are_kept_by_endpoint_and_credential():
     async with FakeServer("modern", authorization=True) as server, prober() as asking:
         endpoint, other = endpoint_of(server.url), endpoint_of(server.url, "other")
-        one, two = Credential("one", b"authorization: Bearer a\r\n"), Credential("two", b"authorization: Bearer b\r\n")
+        one, two = Credential("one", b"a"), Credential("two", b"b")
         for where, who in ((endpoint, one), (endpoint, two), (other, one), (endpoint, one), (other, one)):
-            await asking.verdict(where, who, Clients(server.url), "auto")
+            await asking.verdict(where, who, asked(server.url, who))
         assert [received.headers["authorization"] for received in server.requests] == [
             "Bearer a",
             "Bearer b",
@@ -232,10 +241,10 @@ async def test_an_old_legacy_verdict_is_asked_anew(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(probe, "LEGACY_VERDICT_SECONDS", 0.0)
     async with FakeServer("legacy") as server, prober() as asking:
         endpoint = endpoint_of(server.url)
-        assert (await asking.verdict(endpoint, NOBODY, Clients(server.url), "auto")).era is Era.LEGACY
+        assert (await asking.verdict(endpoint, NOBODY, asked(server.url))).era is Era.LEGACY
         assert asking.known(endpoint, NOBODY) is None
         server.era = "modern"
-        assert (await asking.verdict(endpoint, NOBODY, Clients(server.url), "auto")).era is Era.MODERN
+        assert (await asking.verdict(endpoint, NOBODY, asked(server.url))).era is Era.MODERN
         assert server.count("server/discover") == 2
 
 
@@ -244,7 +253,9 @@ async def test_an_old_legacy_verdict_is_asked_anew(monkeypatch: pytest.MonkeyPat
     [("2026-07-28", Era.MODERN), ("2025-11-25", Era.LEGACY), ("2025-03-26", Era.LEGACY)],
 )
 async def test_a_configured_revision_is_believed_without_asking(protocol: str, era: Era):
-    async with FakeServer("modern") as server:
-        verdict = await verdict_on(server.url, protocol)
+    async with FakeServer("modern") as server, family() as tasks:
+        upstream = configured(UpstreamSettings(name="up", url=server.url, protocol=protocol))
+        way = Ways(tasks, Log(lambda _: None)).to(upstream, upstream.endpoints[0], NOBODY)
+        verdict = await way.ask()
         assert (verdict.era, verdict.profile.version) == (era, protocol)
         assert server.connections == 0

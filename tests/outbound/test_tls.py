@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mcp_sidecar.outbound import dialer
+from mcp_sidecar.outbound import ways
 from mcp_sidecar.v1 import engine_pb2
 from tests.support.fake_server import FakeServer
 from tests.support.sidecar import Sidecar
@@ -85,9 +85,9 @@ async def behind_tls(url: str, certificate: Path) -> AsyncIterator[int]:
 
 @pytest.fixture
 def _fresh_context() -> Iterator[None]:
-    dialer._tls_context.cache_clear()
+    ways._tls_context.cache_clear()
     yield
-    dialer._tls_context.cache_clear()
+    ways._tls_context.cache_clear()
 
 
 @pytest.mark.usefixtures("_fresh_context")

@@ -140,8 +140,8 @@ class ConnectionService:
         title, version = self._dialer.title(upstream)
         return pb.Server(
             name=upstream.name,
-            url=upstream.settings.url,
-            transport="http",
+            url=upstream.settings.url or upstream.endpoints[0].address,
+            transport=upstream.endpoints[0].transport,
             state=_UP[health.up],
             endpoints=[self._endpoint(upstream, index) for index in range(len(upstream.endpoints))],
             connections=len(rows),

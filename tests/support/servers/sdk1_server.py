@@ -1,4 +1,4 @@
-"""An MCP server on the official Python SDK 1.x, which speaks 2025 only: `python -m … PORT [stateless]`.
+"""An MCP server on the official Python SDK 1.x, which speaks 2025 only: `python -m … PORT [stateless]` or `… stdio`.
 
 With event ids and `retry`, unless it keeps no sessions.
 
@@ -28,6 +28,9 @@ def main() -> None:
         server = module.FastMCP("sdk1", log_level="WARNING", event_store=Events(), retry_interval=_RETRY_MS)
     furnish(server)
     furnish_dialogue(server)
+    if sys.argv[1] == "stdio":
+        server.run("stdio")
+        return
     uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
 
 

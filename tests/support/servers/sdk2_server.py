@@ -1,4 +1,7 @@
-"""An MCP server on the official Python SDK 2.x, which speaks both eras: `python -m … PORT|stdio`. Without event ids."""
+"""An MCP server on the official Python SDK 2.x, which speaks both eras: `python -m … PORT` or `… stdio`.
+
+Without event ids.
+"""
 
 from __future__ import annotations
 

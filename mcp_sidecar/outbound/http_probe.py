@@ -1,0 +1,68 @@
+"""Asks a server over HTTP which era it speaks; knows what an answer looks like and not what it means."""
+
+from __future__ import annotations
+
+import asyncio
+
+from mcp_sidecar.call import Call
+from mcp_sidecar.directory import Endpoint
+from mcp_sidecar.errors import Execution, SidecarError, UpstreamProtocolError, UpstreamUnavailable
+from mcp_sidecar.outbound import http
+from mcp_sidecar.outbound.credentials import Credential
+from mcp_sidecar.outbound.probe import PROBE_ID, Verdict, judge_answer, legacy
+from mcp_sidecar.protocol import eras, headers
+from mcp_sidecar.protocol.handshake import discover_request
+from mcp_sidecar.wire.http_client import HttpClient, Response
+
+PROBE_SECONDS = 5.0
+
+
+async def ask(client: HttpClient, endpoint: Endpoint, credential: Credential) -> Verdict:
+    """One `server/discover`, over a client that is closed after it.
+
+    Raises `UpstreamUnavailable` or `UpstreamProtocolError` when that is no evidence of any era.
+    """
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            return await _ask(client, endpoint, credential)
+    except TimeoutError as error:
+        message = (
+            f"the MCP server {endpoint.upstream!r} did not say within {PROBE_SECONDS:g} s which MCP version it speaks"
+        )
+        raise UpstreamUnavailable(message, metadata={"server": endpoint.upstream}) from error
+    except SidecarError as error:
+        error.execution = Execution.NONE  # a probe runs nothing
+        raise
+    finally:
+        client.close()
+
+
+async def _ask(client: HttpClient, endpoint: Endpoint, credential: Credential) -> Verdict:
+    call = Call(rpc="probe", request_id="probe")
+    block = b"%b%b%b%b: %b\r\n%b: %b\r\n" % (
+        http.COMMON_HEADERS,
+        credential.header,
+        http.call_headers(call),
+        headers.PROTOCOL_VERSION,
+        eras.LATEST_MODERN.encode(),
+        headers.METHOD,
+        eras.DISCOVER.encode(),
+    )
+    response = await http.send(client, b"POST", endpoint, block, discover_request().encode(PROBE_ID), call)
+    try:
+        return await _read(response, endpoint)
+    finally:
+        response.close()
+
+
+async def _read(response: Response, endpoint: Endpoint) -> Verdict:
+    if response.status == 200:
+        try:
+            answer = await http.replies(response, endpoint).next()
+        except UpstreamProtocolError:
+            return legacy()  # whatever it is, it is not 2026-07-28; `initialize` will tell
+        return judge_answer(answer, endpoint.upstream)
+    if response.status in (401, 403, 429) or response.status >= 500:
+        raise http.status_error(response, endpoint)  # no evidence of an era
+    refusal = await http.error_reply(response, endpoint, PROBE_ID)
+    return judge_answer(refusal, endpoint.upstream, unknown_method=response.status == 404)

@@ -1,0 +1,131 @@
+"""How endpoints are reached, by their kind: what asks for their era, and what link leads there. Knows no pool."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+from mcp_sidecar.call import Client
+from mcp_sidecar.directory import AnyEndpoint, Command, Endpoint, Upstream
+from mcp_sidecar.logs import Log
+from mcp_sidecar.outbound import http_probe, stream_probe
+from mcp_sidecar.outbound.carrier import Carrier
+from mcp_sidecar.outbound.connection import Key
+from mcp_sidecar.outbound.credentials import Credential
+from mcp_sidecar.outbound.guardian import Guardian
+from mcp_sidecar.outbound.http_legacy import HttpCarrier
+from mcp_sidecar.outbound.http_modern import ModernLink
+from mcp_sidecar.outbound.launcher import Launcher
+from mcp_sidecar.outbound.legacy import LegacyConversation
+from mcp_sidecar.outbound.link import Link
+from mcp_sidecar.outbound.probe import Verdict, configured
+from mcp_sidecar.outbound.stream_legacy import StreamCarrier
+from mcp_sidecar.outbound.stream_modern import ModernStreamLink
+from mcp_sidecar.protocol.eras import Era
+from mcp_sidecar.protocol.handshake import CLIENT_INFO
+from mcp_sidecar.wire.http_client import HttpClient, Origin
+from mcp_sidecar.wire.limits import ClientLimits
+
+
+class Way(Protocol):
+    """The way to one endpoint, with one credential."""
+
+    async def ask(self) -> Verdict:
+        """Find out what is spoken there. Raises `SidecarError` when that cannot be told."""
+
+    def link(self, verdict: Verdict, key: Key, client: Client | None) -> Link:
+        """A link that is not open yet; `client` is whom it belongs to, None for everybody."""
+
+
+class Ways:
+    """The way to every endpoint. It owns what outlives a link: the programs it started."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, log: Log) -> None:
+        self._tasks = tasks
+        self._log = log
+        self._guardian = Guardian(tasks)
+        self._launchers: dict[Command, Launcher] = {}
+
+    def to(self, upstream: Upstream, endpoint: AnyEndpoint, credential: Credential) -> Way:
+        if isinstance(endpoint, Command):
+            return StdioWay(upstream, self._launcher(endpoint), self._tasks)
+        return HttpWay(upstream, endpoint, credential, self._tasks)
+
+    def _launcher(self, command: Command) -> Launcher:
+        if command not in self._launchers:
+            self._launchers[command] = Launcher(command, self._guardian, self._log, self._tasks)
+        return self._launchers[command]
+
+    async def close(self) -> None:
+        """End what no link has ended."""
+        await asyncio.gather(*(launcher.close() for launcher in self._launchers.values()))
+        await self._guardian.close()
+
+
+@dataclass(frozen=True, slots=True)
+class HttpWay:
+    """Streamable HTTP, in either era."""
+
+    upstream: Upstream
+    endpoint: Endpoint
+    credential: Credential
+    tasks: asyncio.TaskGroup
+
+    async def ask(self) -> Verdict:
+        known = configured(self.upstream.settings.protocol)
+        return known or await http_probe.ask(self._client(), self.endpoint, self.credential)
+
+    def link(self, verdict: Verdict, key: Key, client: Client | None) -> Link:
+        if verdict.era is Era.MODERN:
+            return ModernLink(self.endpoint, self.credential, self._client(), verdict.profile)
+        carrier = HttpCarrier(self.endpoint, self.credential, self._client())
+        return _conversation(self.upstream, carrier, self.tasks, verdict, key, client)
+
+    def _client(self) -> HttpClient:
+        endpoint = self.endpoint
+        tls = _tls_context() if endpoint.secure else None
+        origin = Origin(endpoint.host, endpoint.port, endpoint.authority.encode(), tls)
+        return HttpClient(origin, ClientLimits(connect_seconds=self.upstream.settings.timeout.connect))
+
+
+@dataclass(frozen=True, slots=True)
+class StdioWay:
+    """A child process, in either era; one for each link."""
+
+    upstream: Upstream
+    launcher: Launcher
+    tasks: asyncio.TaskGroup
+
+    async def ask(self) -> Verdict:
+        known = configured(self.upstream.settings.protocol)
+        return known or await stream_probe.ask(self.launcher, self.upstream.name)
+
+    def link(self, verdict: Verdict, key: Key, client: Client | None) -> Link:
+        name, start = self.upstream.name, self.launcher.start
+        if verdict.era is Era.MODERN:
+            return ModernStreamLink(name, "stdio", start, self.tasks, verdict.profile)
+        seconds, shared = stream_probe.START_SECONDS, client is None
+        carrier = StreamCarrier(name, "stdio", start, self.tasks, handshake_seconds=seconds, shared=shared)
+        return _conversation(self.upstream, carrier, self.tasks, verdict, key, client)
+
+
+def _conversation(
+    upstream: Upstream, carrier: Carrier, tasks: asyncio.TaskGroup, verdict: Verdict, key: Key, client: Client | None
+) -> LegacyConversation:
+    return LegacyConversation(
+        upstream.name,
+        carrier,
+        tasks,
+        version=verdict.profile.version,
+        capabilities=key.capabilities,
+        info=CLIENT_INFO if client is None else client.info,
+    )
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    # One for all: it loads every certificate authority of the system, which an upstream in the same pod does not need.
+    return ssl.create_default_context()
