@@ -13,16 +13,16 @@ from typing import Any
 from mcp_sidecar.call import Call, new_request_id
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import HeaderMismatch, InvalidCall, SidecarError
-from mcp_sidecar.inbound.chain import Chain
+from mcp_sidecar.inbound.chain import Chain, let_through
 from mcp_sidecar.inbound.http import batch
-from mcp_sidecar.inbound.http.conversation import Conversation
-from mcp_sidecar.inbound.http.greeting import greet
 from mcp_sidecar.inbound.http.guard import Guard, Refused, named_server
 from mcp_sidecar.inbound.http.opening import Opening
 from mcp_sidecar.inbound.http.post import Post
-from mcp_sidecar.inbound.http.sessions import Bond, Session, Sessions
+from mcp_sidecar.inbound.http.sessions import Bond, HttpSession, Sessions
 from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.inbound.http.streams import Room
+from mcp_sidecar.inbound.session.conversation import Conversation
+from mcp_sidecar.inbound.session.greeting import greet
 from mcp_sidecar.protocol import eras, headers, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
 from mcp_sidecar.settings import HttpSettings
@@ -134,7 +134,7 @@ class LegacyFace:
         if isinstance(welcome, Response):
             return welcome
         if not post.reply.lost:  # nobody else would ever know its id
-            session = Session(welcome.client, bond, welcome.news, self._room)
+            session = HttpSession(welcome.client, bond, welcome.news, self._room)
             loser = self._sessions.open(session, time.monotonic())
             if loser is not None:
                 self._end(loser)
@@ -142,7 +142,7 @@ class LegacyFace:
             post.lines += fields((headers.SESSION, session.id.encode()))
         return welcome.answer
 
-    def _session(self, call: Call, post: Post, bond: Bond) -> Session:
+    def _session(self, call: Call, post: Post, bond: Bond) -> HttpSession:
         """The session that the head names. Raises `InvalidCall`, or `UnknownSession`, which is 404."""
         given = post.request.head.headers
         named = _named(post)
@@ -189,11 +189,12 @@ class LegacyFace:
         finally:
             post.stop()
             stream.leave(post.reply)
+            post.stream = None  # it is not this request's to end
             self._sessions.touch(session, time.monotonic())
             if session.news is not None:
                 await session.news.neglect()
 
-    def _end(self, session: Session) -> None:
+    def _end(self, session: HttpSession) -> None:
         """Nothing of a session goes on; its calls are cancelled before its sessions at servers are closed."""
         self._sessions.remove(session)
         session.close()
@@ -202,7 +203,7 @@ class LegacyFace:
         else:
             self._engine.forget(session.client)
 
-    async def _forget(self, session: Session) -> None:
+    async def _forget(self, session: HttpSession) -> None:
         await session.quiet()
         self._engine.forget(session.client)
 
@@ -261,12 +262,7 @@ def conclude(_call: Call, post: Post, response: Response | None) -> Awaitable[No
 
 async def recover(call: Call, post: Post, failure: SidecarError, error: BaseException) -> None:
     """Turn whatever came out of a handler into an answer. Nothing but our own words reaches the client."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise error
-    elif not isinstance(error, Exception):
-        raise error
+    let_through(error)
     try:
         await post.fail(failure, call)
     except Disconnected:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from mcp_sidecar.call import Call, new_request_id
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import SidecarError
-from mcp_sidecar.inbound.chain import Chain
+from mcp_sidecar.inbound.chain import Chain, let_through
 from mcp_sidecar.inbound.http import modern
 from mcp_sidecar.inbound.http.guard import Guard, Refused, named_server
 from mcp_sidecar.inbound.http.legacy import LegacyFace, is_legacy
@@ -117,12 +117,7 @@ async def recover(call: Call, post: Post, failure: SidecarError, error: BaseExce
     post.stop()
     if isinstance(error, Disconnected):
         return  # nobody is left to be told
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise error
-    elif not isinstance(error, Exception):
-        raise error
+    let_through(error)
     try:
         await post.fail(failure, call)
     except Disconnected:
