@@ -55,10 +55,10 @@ class HttpFace:
         if not isinstance(opening, Opening):
             if (page := self._pages.get(request.head.path)) is not None:
                 return self._show(page, request, reply)
-            opening = read_opening(request.head)
-            if is_legacy(request.head):
-                return self._legacy(request, reply, opening)
-            request.head.conclusion = opening
+            opening = request.head.conclusion = read_opening(request.head)
+            opening.legacy = is_legacy(request.head)
+        if opening.legacy:
+            return self._legacy(request, reply, opening)
         call = Call(
             rpc="",
             request_id=opening.request_id or new_request_id(),

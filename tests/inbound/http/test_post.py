@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from mcp_sidecar.call import Client
+from mcp_sidecar.inbound.http.opening import read_opening
 from mcp_sidecar.inbound.http.post import Post
 from mcp_sidecar.inbound.http.sessions import Bond, HttpSession
 from mcp_sidecar.inbound.http.silence import Silence
@@ -26,7 +27,7 @@ async def silent(end: asyncio.Event, version: str) -> AsyncIterator[Peer]:
     """A peer that has posted a request in a session, at a face that says nothing until `end`."""
 
     async def handle(request: Request, reply: Reply) -> None:
-        waiting = Post(request, reply, "r", Silence(0.005))
+        waiting = Post(request, read_opening(request.head), reply, "r", Silence(0.005))
         waiting.session = HttpSession(Client("c", version), Bond("", ""), (), Room())
         waiting.silence.add(waiting)
         try:
@@ -65,7 +66,7 @@ async def test_a_client_that_left_before_a_stream_began_is_asked_and_told_nothin
 
     async def handle(request: Request, reply: Reply) -> None:
         reply.outlasting = True
-        leaving = Post(request, reply, "r", Silence(10))
+        leaving = Post(request, read_opening(request.head), reply, "r", Silence(10))
         leaving.session = HttpSession(Client("c", "2025-11-25"), Bond("", ""), (), Room())
         begun.set()
         await eventually(lambda: reply.lost)
