@@ -113,9 +113,7 @@ SERVERS: Mapping[str, Server] = {
     ),
 }
 
-WAITING_FOR: Mapping[str, Callable[[Client, Server], bool]] = {
-    "clients of 2025 over gRPC": lambda client, _: (client.over, client.revision) == ("grpc", _LEGACY),
-}
+WAITING_FOR: Mapping[str, Callable[[Client, Server], bool]] = {}
 """Features of the sidecar that are not there yet, with the pairs that need them. These pairs are not run."""
 
 FAULTS: Mapping[tuple[str, str, str], str] = {}

@@ -105,7 +105,7 @@ async def connected(target: str, mode: str) -> AsyncIterator[Python2]:
 
 def _transport(target: str, mode: str) -> Any:
     if mode.startswith("grpc-"):
-        from mcp_sidecar.sdk import sidecar_transport  # type: ignore[import-not-found,unused-ignore]
+        from mcp_sidecar.sdk import sidecar_transport
 
         address, server = target.rsplit("/", 1)
         return sidecar_transport(address, server=server)
