@@ -139,7 +139,7 @@ def words_for(client: str, server: str, *, directly: bool = False) -> Words:
 
 
 def only_alone(client: str, server: str) -> tuple[str, ...]:
-    """The checks that a pair can do only while no other client calls.
+    """The checks that a pair can do only while no other client has a call open.
 
     Over a pipe nothing tells which of several calls a question belongs to, and clients of 2026-07-28 share the process
     of a 2025-era server (B-113).

@@ -48,7 +48,7 @@ def _cell(client: str, server: str, notes: list[str]) -> str:
     numbers = [_number(f"Not {', '.join(checks)}: {reason}.", notes) for reason, checks in lacking.items()]
     shown = ["all but" if numbers else "all", *numbers]
     if checks := only_alone(client, server):
-        shown.append(_number(f"Only while no other client of 2026-07-28 calls: {', '.join(checks)}.", notes))
+        shown.append(_number(f"Only while no other client of 2026-07-28 has a call open: {', '.join(checks)}.", notes))
     return " ".join(shown)
 
 
