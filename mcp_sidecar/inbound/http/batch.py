@@ -14,6 +14,7 @@ from mcp_sidecar.inbound.http.sessions import HttpSession
 from mcp_sidecar.inbound.session.conversation import Conversation
 from mcp_sidecar.inbound.status import error_data, status_of
 from mcp_sidecar.protocol import jsonrpc
+from mcp_sidecar.protocol.json_text import check_text
 from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
 from mcp_sidecar.tasks import Job
 
@@ -29,7 +30,7 @@ def is_batch(body: bytes) -> bool:
 
 
 def _split(body: bytes) -> list[Message]:
-    jsonrpc.check_text(body)
+    check_text(body)
     try:
         parts = _batch.decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
