@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mcp_sidecar.errors import InvalidCall, InvalidParams, MalformedMessage
 from mcp_sidecar.protocol import jsonrpc
-from mcp_sidecar.protocol.jsonrpc import MAX_DEPTH, parse, parse_request
+from mcp_sidecar.protocol.json_text import MAX_DEPTH
+from mcp_sidecar.protocol.jsonrpc import parse, parse_request
 from tests.protocol.spellings import FRAGILE, blanks, escaped, objects, respelt, texts
 
 MIB = 1024 * 1024

@@ -8,7 +8,8 @@ from mcp_sidecar.call import Call
 from mcp_sidecar.errors import Execution, InvalidCall, InvalidParams, TooLarge, UnsupportedVersion
 from mcp_sidecar.protocol import eras, headers
 from mcp_sidecar.protocol.handshake import modern_meta
-from mcp_sidecar.protocol.jsonrpc import Request, as_string, check_text, members, parse_request
+from mcp_sidecar.protocol.json_text import check_text
+from mcp_sidecar.protocol.jsonrpc import Request, as_string, members, parse_request
 from mcp_sidecar.v1 import engine_pb2 as pb
 
 _EXECUTION: dict[Execution, pb.Execution] = {

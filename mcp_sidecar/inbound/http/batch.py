@@ -8,12 +8,13 @@ import msgspec
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import Cancelled, InvalidCall, MalformedMessage, SidecarError
-from mcp_sidecar.inbound.chain import Chain
+from mcp_sidecar.inbound.chain import Chain, let_through
 from mcp_sidecar.inbound.http.post import Post
 from mcp_sidecar.inbound.http.sessions import HttpSession
 from mcp_sidecar.inbound.session.conversation import Conversation
 from mcp_sidecar.inbound.status import error_data, status_of
 from mcp_sidecar.protocol import jsonrpc
+from mcp_sidecar.protocol.json_text import check_text
 from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
 from mcp_sidecar.tasks import Job
 
@@ -29,7 +30,7 @@ def is_batch(body: bytes) -> bool:
 
 
 def _split(body: bytes) -> list[Message]:
-    jsonrpc.check_text(body)
+    check_text(body)
     try:
         parts = _batch.decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -103,12 +104,7 @@ async def _all(jobs: list[Job[None]]) -> None:
 
 async def _recover(call: Call, member: _Member, failure: SidecarError, error: BaseException) -> Response | None:
     """A failure as the response of one request, None for one that was cancelled; the others go on."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise error
-    elif not isinstance(error, Exception):
-        raise error
+    let_through(error)
     if isinstance(failure, Cancelled):
         return None
     code = status_of(failure).jsonrpc

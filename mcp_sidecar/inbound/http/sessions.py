@@ -18,6 +18,7 @@ from mcp_sidecar.protocol.eras import LATEST_LEGACY
 
 _SECRET_BYTES = 24
 _RETRY_SECONDS = 10.0
+_SHORT_SECONDS = 1.0  # what is over sooner needs no second entry
 
 
 class Bond(NamedTuple):
@@ -90,7 +91,7 @@ class Sessions:
         session.used = now
         return loser
 
-    def find(self, session_id: str, bond: Bond, now: float) -> HttpSession:
+    def find(self, session_id: str, bond: tuple[str, str], now: float) -> HttpSession:
         """The conversation with this id, which is used herewith. Raises `UnknownSession`, also for somebody else's."""
         session = self._by_id.get(session_id)
         if session is None or session.bond != bond or self._is_over(session, now):
@@ -103,6 +104,11 @@ class Sessions:
         if session.id in self._by_id:
             session.used = now
             self._by_id.move_to_end(session.id)
+
+    def used(self, session: HttpSession, now: float) -> None:
+        """A conversation was in use until now, since it was found."""
+        if now - session.used > _SHORT_SECONDS:
+            self.touch(session, now)
 
     def remove(self, session: HttpSession) -> None:
         """A conversation has ended."""

@@ -29,11 +29,8 @@ class Conversation:
 
     async def take(self, call: Call, message: Message, session: Session, sink: Sink) -> Response | None:
         """The response, None for what has none. Raises `SidecarError`s."""
-        if isinstance(message, Response):
-            session.answer(message)
-            return None
-        if not message.id:
-            _hear(message, session)
+        if isinstance(message, Response) or not message.id:
+            hear(message, session)
             return None
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # only tasks wait
@@ -87,10 +84,15 @@ class Conversation:
         return session.news
 
 
-def _hear(notification: Request, session: Session) -> None:
-    """A client's notification. Only one changes anything here: what others tell of has no place in 2026-07-28."""
-    if notification.method == "notifications/cancelled":
-        session.cancel(notification.params.get("requestId", b""))
+def hear(message: Message, session: Session) -> None:
+    """A client's answer or notification.
+
+    Only one notification changes anything here: what others tell of has no place in 2026-07-28.
+    """
+    if isinstance(message, Response):
+        session.answer(message)
+    elif message.method == "notifications/cancelled":
+        session.cancel(message.params.get("requestId", b""))
 
 
 def _unknown(request: Request) -> Response:

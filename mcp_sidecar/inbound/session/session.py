@@ -6,7 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from mcp_sidecar.call import Client
 from mcp_sidecar.errors import InvalidCall, Overloaded
@@ -30,11 +30,13 @@ class Outlet(Protocol):
 
 
 class Running:
-    """A request in flight."""
+    """A request in flight, as a context: in it, the client can cancel the request."""
 
-    __slots__ = ("cancelled", "task")
+    __slots__ = ("_request_id", "_session", "cancelled", "task")
 
-    def __init__(self, task: asyncio.Task[object]) -> None:
+    def __init__(self, session: Session, request_id: bytes, task: asyncio.Task[object]) -> None:
+        self._session = session
+        self._request_id = request_id
         self.task = task
         self.cancelled = False
         """The client did it."""
@@ -44,6 +46,19 @@ class Running:
         if not self.cancelled:
             self.cancelled = True
             self.task.cancel()
+
+    def __enter__(self) -> Self:
+        calls = self._session.calls
+        if self._request_id in calls:
+            raise InvalidCall("a request with this id is in flight", violations=(("id", "is in use"),))
+        if len(calls) >= MOST_CALLS:
+            raise Overloaded(f"{MOST_CALLS} requests of this session are in flight, the most allowed")
+        calls[self._request_id] = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del self._session.calls[self._request_id]
+        self._session.ended()
 
 
 class Session(ABC):
@@ -70,20 +85,14 @@ class Session(ABC):
     def outlet(self) -> Outlet:
         """Where the client is told what belongs to no request of its."""
 
-    @contextmanager
-    def calling(self, request_id: bytes, task: asyncio.Task[object]) -> Iterator[Running]:
+    def calling(self, request_id: bytes, task: asyncio.Task[object]) -> Running:
         """A request is in flight in `task`. Raises `InvalidCall` for an id that is in use, and `Overloaded`."""
-        if request_id in self.calls:
-            raise InvalidCall("a request with this id is in flight", violations=(("id", "is in use"),))
-        if len(self.calls) >= MOST_CALLS:
-            raise Overloaded(f"{MOST_CALLS} requests of this session are in flight, the most allowed")
-        running = self.calls[request_id] = Running(task)
-        try:
-            yield running
-        finally:
-            del self.calls[request_id]
-            if self._quiet is not None and not self.calls:
-                self._quiet.set()
+        return Running(self, request_id, task)
+
+    def ended(self) -> None:
+        """A request has ended."""
+        if self._quiet is not None and not self.calls:
+            self._quiet.set()
 
     async def quiet(self) -> None:
         """Wait until no request is in flight."""

@@ -113,7 +113,7 @@ async def test_an_opened_stream_names_its_server_and_every_call_goes_there():
 @pytest.mark.parametrize(
     "frames",
     [
-        [pb.ClientFrame(open=pb.Open(protocol_version="2025-11-25"))],
+        [pb.ClientFrame(open=pb.Open(protocol_version="2031-01-01"))],
         [pb.ClientFrame(open=pb.Open()), pb.ClientFrame(open=pb.Open())],
         [frame(tool("echo", text="hi")), pb.ClientFrame(open=pb.Open())],
     ],
