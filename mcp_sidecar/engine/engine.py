@@ -75,6 +75,7 @@ class Engine:
         self._listening = 0
         self._stopping = False
         self.offers = Offers(self, directory, dialer, tasks, merge)
+        self._mirrored = self.offers.mirrors.known
 
     def cut(self) -> None:
         """End every call that still runs: it gets a status, and is cancelled at the server."""
@@ -104,7 +105,7 @@ class Engine:
             until = _Unbounded(time.monotonic() + upstream.settings.timeout.call)
             so_far = _SoFar(Restamped(sink, request), self.offers, upstream.name)
             return self._listen(call, request, self._attempts(call, request, upstream, so_far, until))
-        if self.offers.mirrors.known and request.method == eras.CALL_TOOL:
+        if self._mirrored and request.method == eras.CALL_TOOL:
             self.offers.mirrors.prepare(call, request, upstream.name)
         return self.send(call, request, upstream, sink)
 
@@ -190,6 +191,8 @@ class Engine:
                 raise failure
         elif isinstance(failure, EraChanged):
             if so_far.attempts > 1 or not await self._speaks_other_era(upstream, failure.era, Deadline(stay.at)):
+                if call.mirrored is None and failure.of_version:
+                    raise failure
                 call.execution = Execution.DONE
                 return Response(request.id, error=failure.answer.error)
         elif (

@@ -80,7 +80,7 @@ class Inventory:
         self._audience = audience
         self._reading: Shared[Part] = Shared(tasks)
         self._last: Cache[Key, Part] = Cache(_MOST, _MOST_BYTES, lambda part: part.stock.size)
-        self._failed: dict[Key, tuple[float, SidecarError]] = {}
+        self._failed: dict[Key, tuple[float, SidecarError | None]] = {}
         self._changes: Counter[str] = Counter()
         self.version = 0
         """Another number for as long as what is known of any server is another."""
@@ -100,15 +100,25 @@ class Inventory:
                 self._last.put(key, replace(part, expires=0.0))
 
     def known(self, call: Call, servers: Sequence[str], kind: Kind) -> tuple[Part, ...] | None:
-        """The last good list of each, however old; None unless there is one of every server."""
-        parts = [self._last.get(self._key(call, server, kind)) for server in servers]
-        return None if None in parts else tuple(part for part in parts if part is not None)
+        """The last good list of each, however old; None while there is a server that nobody has asked."""
+        parts: list[Part] = []
+        for server in servers:
+            key = self._key(call, server, kind)
+            part = self._last.get(key)
+            if part is not None:
+                parts.append(part)
+            elif key not in self._failed:
+                return None
+        return tuple(parts)
 
-    async def gather(self, call: Call, servers: Sequence[str], kind: Kind) -> Gathered:
-        """The list of each server that is to be had in the time there is. Never raises for a server's sake."""
+    async def gather(self, call: Call, servers: Sequence[str], kind: Kind, *, old: bool = False) -> Gathered:
+        """The list of each server that is to be had in the time there is, an `old` one if that will do.
+
+        Never raises for a server's sake.
+        """
         now = time.monotonic()
         parts = {server: self._last.get(self._key(call, server, kind)) for server in servers}
-        wanting = [server for server, part in parts.items() if part is None or part.expires <= now]
+        wanting = [server for server, part in parts.items() if part is None or (part.expires <= now and not old)]
         failures: dict[str, SidecarError | None] = {}
         if wanting:
             async with asyncio.TaskGroup() as group:
@@ -151,7 +161,9 @@ class Inventory:
             self._failed[key] = time.monotonic(), error
             return error
         except TimeoutError:
-            return self._failed[key][1] if key in self._failed else None
+            last = self._failed.get(key)
+            self._failed[key] = time.monotonic(), None if last is None else last[1]
+            return self._failed[key][1]
 
     def _patience(self, key: Key, call: Call) -> float:
         """How long to wait: whoever failed a moment ago mostly fails again, and is asked in the background."""

@@ -17,6 +17,7 @@ from mcp_sidecar.engine.inventory import Inventory
 from mcp_sidecar.engine.merge import Merge
 from mcp_sidecar.engine.mirrors import Mirrors
 from mcp_sidecar.engine.shelf import Reader, Shelf
+from mcp_sidecar.errors import DeadlineExceeded, SidecarError
 from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras
@@ -74,7 +75,12 @@ class Offers:
             return False
         sent, part = call.added, call.ask()
         part.deadline, part.client, part.anew = until, None, True
-        await read_pages(self._engine, part, server, TOOLS)
+        try:
+            await read_pages(self._engine, part, server, TOOLS)
+        except DeadlineExceeded as late:
+            raise DeadlineExceeded(late.message, metadata=late.metadata) from late  # the call itself has not run
+        except SidecarError:
+            return False  # what the server said to the call is told
         self.mirrors.prepare(call, request, server)
         return call.added != sent
 

@@ -44,7 +44,9 @@ class Owners:
         `NotFound`, or `UpstreamUnavailable` when it may be that of a server whose list is not to be had.
         """
         known = self._known(call, kind)
-        if known is not None and (found := known.find(said)) is not None:
+        if known is None:
+            known = self.names((await self._inventory.gather(call, self._servers(), kind, old=True)).parts)
+        if (found := known.find(said)) is not None:
             return found
         gathered = await self._inventory.gather(call, self._servers(), kind)
         table = self.names(gathered.parts)
@@ -93,7 +95,7 @@ class Owners:
         listed: set[str] = set()
         for kind, fits in ((RESOURCES, str.__eq__), (TEMPLATES, matches)):
             known = self._inventory.known(call, servers, kind)
-            parts = known if known is not None else (await self._inventory.gather(call, servers, kind)).parts
+            parts = known if known is not None else (await self._inventory.gather(call, servers, kind, old=True)).parts
             owners = [part.server for part in parts if any(fits(key, uri) for key in part.stock.keys)]
             listed |= {part.server for part in parts if part.stock.keys}
             if len(owners) == 1:

@@ -14,7 +14,7 @@ from mcp_sidecar.errors import (
     UpstreamUnavailable,
 )
 from mcp_sidecar.protocol import jsonrpc, sse
-from mcp_sidecar.protocol.eras import Era
+from mcp_sidecar.protocol.eras import UNSUPPORTED_VERSION, Era
 from mcp_sidecar.wire.faults import WireFault
 from mcp_sidecar.wire.http_client import BadReply, ConnectFailed, ConnectionLost, HttpClient, ReplyTooLarge, Response
 
@@ -36,6 +36,12 @@ class EraChanged(UpstreamUnavailable):
         super().__init__(message, metadata={"server": server})
         self.era = era
         self.answer = answer
+
+    @property
+    def of_version(self) -> bool:
+        """The answer is about the revision that the sidecar chose."""
+        said = jsonrpc.read_error(self.answer)
+        return said is not None and said[0] == UNSUPPORTED_VERSION
 
 
 class HeadersRefused(UpstreamProtocolError):
