@@ -155,6 +155,9 @@ class Child:
         self._chatter.say("stderr", lines.rest())
         self._chatter.settle("stderr")
 
+    def close_idle(self, unused_for: float) -> None:
+        """It is one program, which is kept."""
+
     async def close(self) -> None:
         if self._ending is None:
             self._ending = Job(self._tasks, self._end(), f"end {self._command.upstream}")

@@ -38,6 +38,9 @@ class Wire(Protocol):
     async def receive(self) -> bytes:
         """The next message. Raises `UpstreamLost` or `UpstreamProtocolError` when there can be no more."""
 
+    def close_idle(self, unused_for: float) -> None:
+        """Close what only carries messages now and then and was not used for so many seconds."""
+
     async def close(self) -> None:
         """End it; takes a second at most. A second time it only waits."""
 
@@ -87,6 +90,9 @@ class Stream:
         if self.lost.done():
             raise self._failure(self.lost.result(), call)
         await self._wire.send(message, call)
+
+    def close_idle(self, unused_for: float) -> None:
+        self._wire.close_idle(unused_for)
 
     async def close(self) -> None:
         """End the wire; exchanges end as lost."""

@@ -78,7 +78,8 @@ class StreamCarrier:
         return self._stream
 
     def close_idle(self, unused_for: float) -> None:
-        """The wire is the session: there is nothing to close while that is kept."""
+        if self._stream is not None:
+            self._stream.close_idle(unused_for)
 
     async def close(self, session: Session | None) -> None:  # noqa: ARG002  # the wire is the session
         self._closed = True

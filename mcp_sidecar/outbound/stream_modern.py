@@ -123,7 +123,8 @@ class ModernStreamLink:
         await self.exchange(discover_request(), Call(rpc="monitor", request_id="monitor"), Ignore())
 
     def close_idle(self, unused_for: float) -> None:
-        """There is one wire, which is kept."""
+        if self._stream is not None:
+            self._stream.close_idle(unused_for)
 
     async def close(self) -> None:
         self._closed = True

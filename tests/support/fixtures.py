@@ -29,6 +29,12 @@ def sdk1_server() -> Iterator[RealServer]:
 
 
 @pytest.fixture(scope="session")
+def sdk1_sse_server() -> Iterator[RealServer]:
+    with real_servers.sdk1_sse() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def everything_server() -> Iterator[RealServer]:
     with real_servers.everything() as server:
         yield server

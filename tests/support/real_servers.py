@@ -7,6 +7,7 @@ checkouts: `$MCP_SIDECAR_TEST_CACHE`, or `mcp-sidecar-tests` in the user's cache
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import shutil
@@ -44,10 +45,11 @@ class RealServer:
     port: int
     log: Path
     process: subprocess.Popen[bytes]
+    path: str = "/mcp"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/mcp"
+        return f"http://127.0.0.1:{self.port}{self.path}"
 
 
 # ---- what is installed ----
@@ -141,6 +143,14 @@ def sdk1() -> Iterator[RealServer]:
     python = str(sdk1_python())
     with _running("sdk1", lambda port: [python, "-m", "tests.support.servers.sdk1_server", str(port)]) as server:
         yield server
+
+
+@contextlib.contextmanager
+def sdk1_sse() -> Iterator[RealServer]:
+    """The official Python SDK 1.x over the HTTP+SSE of 2024-11-05; the path is where its stream is."""
+    command = [str(sdk1_python()), "-m", "tests.support.servers.sdk1_server"]
+    with _running("sdk1-sse", lambda port: [*command, str(port), "sse"]) as server:
+        yield dataclasses.replace(server, path="/sse")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
-"""An MCP server on the official Python SDK 1.x, which speaks 2025 only: `python -m … PORT` or `python -m … stdio`.
+"""An MCP server on the official Python SDK 1.x, which speaks 2025 only: `python -m … PORT [sse]` or `… stdio`.
 
-With event ids and `retry`.
+Over Streamable HTTP with event ids and `retry`.
 
 Runs in an environment of its own, in which that version is installed; type checkers see the other one.
 """
@@ -26,7 +26,8 @@ def main() -> None:
     if sys.argv[1] == "stdio":
         server.run("stdio")
         return
-    uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    app = server.sse_app() if sys.argv[2:] == ["sse"] else server.streamable_http_app()
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
 
 
 if __name__ == "__main__":
