@@ -17,12 +17,12 @@ export PYTHON
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup format lint types test test-kube test-all bench protos chart image check docs static servers
+.PHONY: help demo setup format lint types test test-conformance test-kube test-all bench protos chart image check docs static servers
 
 say = @printf '==> %s\n' '$(1)'
 
 help:  ## list these words
-	@awk -F ':.*## +' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## +' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.run: pyproject.toml constraints-dev.txt hack/setup.sh
 	$(call say,installing the sidecar and what it needs into $(VENV))
@@ -80,11 +80,15 @@ test: $(VENV)/.dev servers  ## run the tests (ARGS="-k drain" picks some)
 check: static test  ## everything CI runs except the slow suites: lint, types, generated files, tests
 	$(call say,all checks passed)
 
+test-conformance: $(VENV)/.dev servers  ## the official MCP conformance suite through the sidecar (ARGS="-k HTTP" picks some)
+	$(call say,running the conformance suite)
+	@$(PY) -m pytest -n $(JOBS) -o faulthandler_timeout=300 tests/conformance $(ARGS)
+
 test-kube:  ## the suite against a Kubernetes API server
 	$(call say,testing against Kubernetes: not there yet)
 	@exit 1
 
-test-all: test test-kube  ## the tests and the slow suites
+test-all: test test-conformance test-kube  ## the tests and the slow suites
 
 bench: $(VENV)/.dev  ## measure speed and memory beside other proxies (ARGS="--quick" for a short look)
 	$(call say,measuring)

@@ -87,7 +87,7 @@ class UnsupportedVersion(InvalidCall):
     def __init__(self, requested: str, supported: tuple[str, ...]) -> None:
         super().__init__(
             f"MCP version {requested!r} is not supported here; supported: {', '.join(supported)}",
-            metadata={"requested": requested},
+            metadata={"requested": requested, "supported": ", ".join(supported)},
         )
         self.requested = requested
         self.supported = supported

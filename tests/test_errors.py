@@ -44,7 +44,8 @@ def test_who_is_to_blame_follows_from_what_went_wrong():
 def test_an_unsupported_version_names_what_is_supported():
     failure = errors.UnsupportedVersion("1999", ("2026-07-28", "2025-11-25"))
     assert "'1999'" in failure.message and "2026-07-28, 2025-11-25" in failure.message
-    assert (failure.requested, failure.metadata) == ("1999", {"requested": "1999"})
+    assert failure.requested == "1999"
+    assert failure.metadata == {"requested": "1999", "supported": "2026-07-28, 2025-11-25"}
 
 
 def test_a_refusal_of_a_server_is_done_and_keeps_code_and_data():

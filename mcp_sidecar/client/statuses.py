@@ -64,7 +64,8 @@ def _from_sidecar(told: Told, message: str) -> SidecarError:
     if told.reason == McpError.reason:
         return McpError(int(told.metadata.get("jsonrpc_code", 0)), message)
     if told.reason == errors.UnsupportedVersion.reason:
-        unsupported = errors.UnsupportedVersion(told.metadata.get("requested", ""), ())
+        supported = tuple(filter(None, told.metadata.get("supported", "").split(", ")))
+        unsupported = errors.UnsupportedVersion(told.metadata.get("requested", ""), supported)
         unsupported.message, unsupported.args = message, (message,)
         return unsupported
     word = _by_reason().get(told.reason, SidecarError)

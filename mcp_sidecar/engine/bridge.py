@@ -47,5 +47,6 @@ async def _translated(link: LegacyLink, request: Request, call: Call, sink: Sink
     level = downgrade.log_level(request)
     if level and downgrade.offers(link.profile, "logging"):
         await link.want_logs(level, call)
-    response = await link.exchange(downgrade.request(request), call, downgrade.Logs(sink, level))
-    return downgrade.response(request, response, link.profile)
+    audience = downgrade.Audience(sink, request)
+    response = await link.exchange(downgrade.request(request), call, audience)
+    return downgrade.response(request, audience.judge(response), link.profile)

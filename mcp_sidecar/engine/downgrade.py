@@ -9,7 +9,7 @@ import msgspec
 
 from mcp_sidecar.engine import inputs
 from mcp_sidecar.errors import Execution, InvalidCall, UpstreamProtocolError
-from mcp_sidecar.outbound.link import Sink
+from mcp_sidecar.outbound.link import Sink, refusal
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.handshake import ServerProfile
 from mcp_sidecar.protocol.session import loud_enough
@@ -138,12 +138,18 @@ def unknown_method(asked: jsonrpc.Request) -> jsonrpc.Response:
     return jsonrpc.Response(asked.id, error=error)
 
 
-class Logs:
-    """Lets log messages through as the request asked for them: in the legacy era a session's level is everybody's."""
+class Audience:
+    """What a legacy server says to a modern caller, as far as the request asked for it.
 
-    def __init__(self, sink: Sink, level: str) -> None:
+    In the legacy era a session's log level is everybody's, and so are its questions: `unable` keeps the capability that
+    the caller lacked for one.
+    """
+
+    def __init__(self, sink: Sink, request: jsonrpc.Request) -> None:
         self._sink = sink
-        self._level = level
+        self._level = log_level(request)
+        self._capabilities = request.meta.get(eras.META_CAPABILITIES, b"{}")
+        self.unable = ""
 
     async def notify(self, method: str, message: bytes) -> None:
         if method != "notifications/message" or self._wants(message):
@@ -153,4 +159,29 @@ class Logs:
         return bool(self._level) and loud_enough(jsonrpc.parse_request(message), self._level)
 
     async def ask(self, request: jsonrpc.Request) -> jsonrpc.Response:
+        if not inputs.able(self._capabilities, request):
+            self.unable = inputs.NEEDED.get(request.method, "")
+            return refusal(request)
         return await self._sink.ask(request)
+
+    def judge(self, response: jsonrpc.Response) -> jsonrpc.Response:
+        """The response, unless it is a failure for want of a capability: a modern server would have named that."""
+        if not self.unable or not _failed(response):
+            return response
+        words = f"the MCP server needs the client capability {self.unable!r}, which the request does not declare"
+        facts: dict[str, object] = {"requiredCapabilities": {self.unable: {}}}
+        return jsonrpc.Response(response.id, error=jsonrpc.encode_error(eras.MISSING_CAPABILITY, words, facts))
+
+
+class _Outcome(msgspec.Struct):
+    isError: bool = False  # noqa: N815  # the wire's spelling
+
+
+_outcome = msgspec.json.Decoder(_Outcome)
+
+
+def _failed(response: jsonrpc.Response) -> bool:
+    try:
+        return response.error is not None or _outcome.decode(response.result or b"{}").isError
+    except msgspec.DecodeError:
+        return False

@@ -15,8 +15,8 @@ from mcp_sidecar.call import Call, Deadline
 from mcp_sidecar.engine import inputs
 from mcp_sidecar.engine.seal import Seal, looks_sealed
 from mcp_sidecar.errors import Execution, InvalidParams, Overloaded
-from mcp_sidecar.outbound.link import Sink, refusal
-from mcp_sidecar.protocol import eras, jsonrpc
+from mcp_sidecar.outbound.link import Sink
+from mcp_sidecar.protocol import jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.settings import HoldSettings
 from mcp_sidecar.tasks import Job, first_of
@@ -51,8 +51,7 @@ class Hold:
 
         Raises what the exchange does, or `TimeoutError` at `until`.
         """
-        capabilities = request.meta.get(eras.META_CAPABILITIES, b"{}")
-        held = _Held(own, capabilities, _subject(call, request))
+        held = _Held(own, _subject(call, request))
         held.job = Job(self._tasks, exchange(held), f"held {request.method}")
         return await self._leg(held, call, request, sink, until)
 
@@ -136,11 +135,10 @@ class _Held:
 
     job: Job[Response]
 
-    def __init__(self, call: Call, capabilities: bytes, subject: bytes) -> None:
+    def __init__(self, call: Call, subject: bytes) -> None:
         self.call = call
         self.subject = subject
         self.questions: dict[str, Request] = {}
-        self._capabilities = capabilities
         self._answers: dict[str, asyncio.Future[Response]] = {}
         self._keys = itertools.count(1)
         self._asked: asyncio.Future[None] | None = None  # somebody waits for a question
@@ -191,8 +189,6 @@ class _Held:
 
     async def ask(self, request: Request) -> Response:
         """Wait for the client's answer, for as long as the call is held."""
-        if not inputs.able(self._capabilities, request):
-            return refusal(request)
         key = f"q{next(self._keys)}"
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._answers[key] = answer

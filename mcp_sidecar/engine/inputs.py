@@ -59,13 +59,13 @@ def _question(raw: bytes) -> Request:
     return Request(method, b"", params, meta)
 
 
-_NEEDED = {"elicitation/create": "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots"}
+NEEDED = {"elicitation/create": "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots"}
 
 
 def able(capabilities: bytes, question: Request) -> bool:
     """A client with these capabilities (JSON text) can answer the question."""
     declared = jsonrpc.members(capabilities, "capabilities")
-    needed = _NEEDED.get(question.method)
+    needed = NEEDED.get(question.method)
     if needed is None or needed not in declared:
         return False
     if question.text("mode") == "url":

@@ -51,6 +51,7 @@ class Faces:
         host = () if address.startswith("unix:") else (address.rpartition(":")[0],)
         guard = Guard(settings, host)
         face = self._http = HttpFace(parts.engine, guard, self._http_chain, settings, parts.tasks, pages)
+        parts.metrics.gauge("mcp_sidecar_sessions", lambda: float(face.sessions))
         limits = ServerLimits(
             body_bytes=settings.max_body, header_seconds=settings.header_timeout, idle_seconds=settings.idle_timeout
         )

@@ -18,6 +18,7 @@ _HELP = {
     "mcp_sidecar_calls_total": "Calls ended, by status code and by whether they may have run.",
     "mcp_sidecar_in_flight": "Calls admitted and not yet ended.",
     "mcp_sidecar_connections": "Connections to MCP servers.",
+    "mcp_sidecar_sessions": "Sessions of 2025-era clients.",
     "mcp_sidecar_loop_lag_seconds": "How late the event loop last came round.",
     "process_resident_memory_bytes": "Resident memory size in bytes.",
     "process_open_fds": "Number of open file descriptors.",

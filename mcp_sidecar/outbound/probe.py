@@ -16,7 +16,7 @@ from mcp_sidecar.errors import InvalidCall, UpstreamProtocolError
 from mcp_sidecar.outbound.credentials import Credential
 from mcp_sidecar.outbound.flights import Flights
 from mcp_sidecar.protocol import eras, jsonrpc
-from mcp_sidecar.protocol.handshake import ServerProfile, discovered
+from mcp_sidecar.protocol.handshake import ServerProfile, discovered, shared_version
 
 PROBE_ID = b'"probe"'
 # A server that was upgraded still answers `initialize`, so an old legacy verdict never fails: it is merely asked anew.
@@ -118,10 +118,12 @@ def judge_answer(answer: jsonrpc.Message | None, upstream: str, *, unknown_metho
 
 
 def _judge_refusal(answer: jsonrpc.Response, *, unknown_method: bool) -> Verdict:
-    """Codes that only modern servers use tell, but for the one that says that no revision is shared."""
+    """Codes that only modern servers use tell."""
     said = jsonrpc.read_error(answer)
     code = None if said is None else said[0]
-    modern = code in eras.MODERN_CODES - {eras.UNSUPPORTED_VERSION} or (
-        unknown_method and code == eras.METHOD_NOT_FOUND
-    )
+    if code == eras.UNSUPPORTED_VERSION:
+        version = shared_version(answer.error or b"")
+        # Modern, but no revision is shared: `initialize` is what is left.
+        return legacy() if version is None else judge(eras.Era.MODERN, ServerProfile(version))
+    modern = code in eras.MODERN_CODES or (unknown_method and code == eras.METHOD_NOT_FOUND)
     return judge(eras.Era.MODERN, ServerProfile(eras.LATEST_MODERN)) if modern else legacy()

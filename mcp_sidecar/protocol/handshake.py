@@ -48,9 +48,18 @@ class _Discovered(msgspec.Struct):
     supportedVersions: list[str]  # noqa: N815
 
 
+class _Versions(msgspec.Struct):
+    supported: list[str]
+
+
+class _Unsupported(msgspec.Struct):
+    data: _Versions
+
+
 _info = msgspec.json.Decoder(_Info)
 _initialized = msgspec.json.Decoder(_Initialized)
 _discovered = msgspec.json.Decoder(_Discovered)
+_unsupported = msgspec.json.Decoder(_Unsupported)
 
 
 def modern_meta(capabilities: bytes = b"{}") -> dict[str, bytes]:
@@ -76,12 +85,12 @@ def initialize_request(version: str, capabilities: bytes, info: bytes = CLIENT_I
 def discovered(result: bytes) -> ServerProfile | None:
     """The profile in a `DiscoverResult`; None when it offers no revision that we speak.
 
-    Raises `InvalidCall` when it is no such result.
+    Raises `InvalidCall` when it offers one and is no such result otherwise.
     """
     try:
         offered = _discovered.decode(result).supportedVersions
-    except msgspec.DecodeError as error:
-        raise InvalidCall("its answer to server/discover names no supported versions") from error
+    except msgspec.DecodeError:
+        return None  # servers of 2025 exist that answer what they do not know with an empty result
     spoken = next((version for version in eras.MODERN_VERSIONS if version in offered), None)
     if spoken is None:
         return None
@@ -91,6 +100,15 @@ def discovered(result: bytes) -> ServerProfile | None:
     # `serverInfo` moved into `_meta` late; early servers have it beside the capabilities.
     info = meta.get(eras.META_SERVER, found.get("serverInfo", b""))
     return ServerProfile(spoken, found.get("capabilities", b"{}"), info, found.get("instructions", b""))
+
+
+def shared_version(error: bytes) -> str | None:
+    """The modern revision that both sides speak, going by the error -32022 of a server; None when it names none."""
+    try:
+        offered = _unsupported.decode(error).data.supported
+    except msgspec.DecodeError:
+        return None
+    return next((version for version in eras.MODERN_VERSIONS if version in offered), None)
 
 
 def initialized(result: bytes) -> ServerProfile:

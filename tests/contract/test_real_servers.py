@@ -56,7 +56,7 @@ def test_a_failed_installer_is_quoted() -> None:
 
 def test_a_server_that_does_not_start_is_quoted_and_leaves_nothing() -> None:
     command = [sys.executable, "-c", "print('cannot start')"]
-    with pytest.raises(ServerFailed, match="cannot start"), real_servers._running("broken", lambda _: command):
+    with pytest.raises(ServerFailed, match="cannot start"), real_servers.running("broken", lambda _: command):
         pytest.fail("it runs")
 
 
@@ -73,7 +73,7 @@ import signal, sys
 from tests.support import real_servers
 program = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"
 idle = [sys.executable, "-c", program]
-with real_servers._running("idle", lambda port: [*idle, str(port)]) as server:
+with real_servers.running("idle", lambda port: [*idle, str(port)]) as server:
     print(server.process.pid, flush=True)
     signal.pause()
 """

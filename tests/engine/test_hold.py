@@ -193,9 +193,11 @@ async def test_a_call_that_might_be_asked_keeps_its_deadline():
 @pytest.mark.covers("B-70")
 async def test_what_the_client_cannot_answer_is_refused_at_once():
     async with FakeServer("legacy", "sse") as up, bench({"up": up.url}) as over:
-        await over.run(tool("ask_roots", {CAPABILITIES: {"elicitation": {}}}))
+        answer = await over.run(tool("ask_roots", {CAPABILITIES: {"elicitation": {}}}))
         assert up.answers[-1]["error"]["code"] == -32601
         assert up.cancelled == []
+        error = json.loads(answer.error or b"")
+        assert (error["code"], error["data"]) == (-32021, {"requiredCapabilities": {"roots": {}}})
 
 
 @pytest.mark.covers("B-70")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mcp_sidecar.directory import configured
-from mcp_sidecar.errors import Execution, SidecarError, UpstreamProtocolError, UpstreamUnavailable
+from mcp_sidecar.errors import Execution, SidecarError, UpstreamUnavailable
 from mcp_sidecar.logs import Log
 from mcp_sidecar.outbound import http_probe, probe
 from mcp_sidecar.outbound.credentials import Credential
@@ -25,6 +25,10 @@ from tests.support.fake_server import FakeServer
 from tests.support.fake_wire import event
 
 DISCOVERED = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "instructions": "x"}
+
+
+def unsupported(*versions: str) -> dict[str, Any]:
+    return answer(error={"code": -32022, "message": "no", "data": {"supported": versions, "requested": "2026-07-28"}})
 
 
 @asynccontextmanager
@@ -95,7 +99,9 @@ async def test_an_answer_on_a_stream_counts_like_one_in_json():
         pytest.param(400, error(-32000, id=None), Era.LEGACY, id="bad request"),
         pytest.param(400, error(-32020), Era.MODERN, id="header mismatch"),
         pytest.param(400, error(-32021), Era.MODERN, id="missing capability"),
-        pytest.param(400, error(-32022), Era.LEGACY, id="no shared version"),
+        pytest.param(400, error(-32022), Era.LEGACY, id="no version named"),
+        pytest.param(400, unsupported("2031-01-01"), Era.LEGACY, id="no shared version"),
+        pytest.param(400, unsupported("2031-01-01", "2026-07-28"), Era.MODERN, id="a shared version"),
         pytest.param(400, b"nonsense", Era.LEGACY, id="400 without JSON"),
         pytest.param(404, error(-32601), Era.MODERN, id="404 unknown method"),
         pytest.param(404, error(-32600), Era.LEGACY, id="404 session"),
@@ -146,11 +152,10 @@ async def test_a_refusal_to_answer_is_no_evidence_and_is_not_remembered(status: 
             assert len(server.requests) == turn
 
 
-async def test_a_discover_result_without_versions_is_an_error_and_not_an_era():
-    async with Canned(200, answer(result={"capabilities": {}})) as server:
-        with pytest.raises(UpstreamProtocolError) as caught:
-            await verdict_on(server.url)
-        assert caught.value.execution is Execution.NONE
+@pytest.mark.parametrize("result", [{}, {"capabilities": {}}, {"supportedVersions": "2026-07-28"}])
+async def test_a_result_that_names_no_versions_is_not_modern(result: dict[str, Any]):
+    async with Canned(200, answer(result=result)) as server:
+        assert (await verdict_on(server.url)).era is Era.LEGACY
 
 
 @pytest.mark.parametrize("rudeness", ["closes_before_reply", "reset", "garbage", "1xx_storm", "huge_headers"])

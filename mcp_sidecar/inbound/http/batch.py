@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import InvalidCall, MalformedMessage, SidecarError
+from mcp_sidecar.errors import Cancelled, InvalidCall, MalformedMessage, SidecarError
 from mcp_sidecar.inbound.chain import Chain
 from mcp_sidecar.inbound.http.conversation import Conversation
 from mcp_sidecar.inbound.http.post import Post
@@ -82,7 +82,8 @@ class Batches:
         own = Call("", call.request_id, call.peer, call.deadline, call.trace, call.principal, client=session.client)
         own.method = request.method
         response = await self._run(_Member(request, post, session), own)
-        await post.take(response)
+        if response is not None:
+            await post.take(response)
 
     async def _handle(self, call: Call, member: _Member) -> Response | None:
         return await self._conversation.take(call, member.request, member.session, member)
@@ -97,18 +98,19 @@ async def _all(jobs: list[Job[None]]) -> None:
             job.cancel()
         raise
     for job in jobs:
-        if not job.task.cancelled():
-            job.result()
+        job.result()
 
 
-async def _recover(call: Call, member: _Member, failure: SidecarError, error: BaseException) -> Response:
-    """A failure as the response of one request; the others go on."""
+async def _recover(call: Call, member: _Member, failure: SidecarError, error: BaseException) -> Response | None:
+    """A failure as the response of one request, None for one that was cancelled; the others go on."""
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise error
     elif not isinstance(error, Exception):
         raise error
+    if isinstance(failure, Cancelled):
+        return None
     code = status_of(failure).jsonrpc
     said = jsonrpc.encode_error(code, failure.message, error_data(failure, call.request_id))
     return Response(member.request.id, error=said)

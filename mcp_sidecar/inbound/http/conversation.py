@@ -6,7 +6,7 @@ import asyncio
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine.engine import Engine
-from mcp_sidecar.errors import InvalidCall, InvalidParams
+from mcp_sidecar.errors import Cancelled, InvalidCall, InvalidParams
 from mcp_sidecar.inbound.http.greeting import SUBSCRIBE
 from mcp_sidecar.inbound.http.news import News
 from mcp_sidecar.inbound.http.sessions import Session
@@ -37,8 +37,14 @@ class Conversation:
             return None
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # only tasks wait
-        with session.calling(message.id, task):
-            return await self._answer(call, message, session, sink)
+        with session.calling(message.id, task) as running:
+            try:
+                return await self._answer(call, message, session, sink)
+            except asyncio.CancelledError as error:
+                # The task may be that of a connection, which goes on: it is the request alone that was cancelled.
+                if not running.cancelled or task.uncancel():
+                    raise
+                raise Cancelled("the client cancelled the request", execution=call.execution) from error
 
     async def _answer(self, call: Call, request: Request, session: Session, sink: Sink) -> Response:
         method = request.method

@@ -1,13 +1,14 @@
 """The HTTP face of the 2025 revisions: sessions, streams that can be resumed, answers to questions. Knows no upstream.
 
-The work for a request is a task of its own: in this era a client that disconnects has cancelled nothing.
+A request outlasts its connection: in this era a client that disconnects has cancelled nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
+from typing import Any
 
 from mcp_sidecar.call import Call, new_request_id
 from mcp_sidecar.engine.engine import Engine
@@ -23,7 +24,7 @@ from mcp_sidecar.inbound.http.sessions import Bond, Session, Sessions
 from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.inbound.http.streams import Room
 from mcp_sidecar.protocol import eras, headers, jsonrpc
-from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
 from mcp_sidecar.settings import HttpSettings
 from mcp_sidecar.tasks import Job, end
 from mcp_sidecar.wire.faults import Disconnected
@@ -69,23 +70,32 @@ class LegacyFace:
         self._room = Room()
         self._jobs: set[Job[None]] = set()
 
-    async def __call__(self, request: HttpRequest, reply: Reply, opening: Opening) -> None:
-        """Answer one request, for as long as its connection stands."""
+    def __call__(self, request: HttpRequest, reply: Reply, opening: Opening) -> Awaitable[object]:
+        """Answer one request."""
         call = Call("", opening.request_id or new_request_id(), request.peer, trace=opening.trace)
         call.authorization = opening.authorization
         post = Post(request, reply, call.request_id, self._silence)
-        job: Job[None] = Job(self._tasks, self._run(post, call), "2025-era request")
-        self._jobs.add(job)
-        job.task.add_done_callback(lambda _: self._jobs.discard(job))
+        if request.head.method == "GET":
+            return self._carry(post, call)
+        reply.outlasting = True
+        return self._run(post, call)
+
+    async def _carry(self, post: Post, call: Call) -> None:
+        """Answer a GET, which ends in good order when its client leaves."""
+        job = self._start(self._run(post, call), "2025-era stream")
         try:
             await asyncio.wait({job.task})
         except asyncio.CancelledError:
             post.leave()
             raise
-        if job.task.cancelled():
-            post.give_up()
-        else:
+        if not job.task.cancelled():
             job.result()
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> Job[None]:
+        job = Job(self._tasks, work, name)
+        self._jobs.add(job)
+        job.task.add_done_callback(lambda _: self._jobs.discard(job))
+        return job
 
     async def _handle(self, call: Call, post: Post) -> Response | None:
         """The response, None when the answer is complete or has no body."""
@@ -105,22 +115,16 @@ class LegacyFace:
 
     async def _post(self, call: Call, post: Post, bond: Bond) -> Response | None:
         self._guard.check_types(post.request.head)
-        body = post.request.body
-        if batch.is_batch(body):
-            await self._batches.run(call, post, self._session(call, post, bond))
-            return None
-        message = jsonrpc.parse(body)
-        if isinstance(message, Request):
-            call.method = message.method
-            post.message_id = message.id
-            if eras.META_VERSION in message.meta:
-                raise HeaderMismatch("params._meta names another era than the header MCP-Protocol-Version")
-            if message.method == "initialize" and message.id and headers.SESSION not in post.request.head.headers:
-                return await self._begin(call, post, message, bond)
+        message = None if batch.is_batch(post.request.body) else _read(call, post)
+        if isinstance(message, Request) and message.method == "initialize" and message.id and not _named(post):
+            return await self._begin(call, post, message, bond)
         session = self._session(call, post, bond)
-        if post.message_id:
-            self._silence.add(post)  # it can be answered from here on
         try:
+            if message is None:
+                await self._batches.run(call, post, session)
+                return None
+            if post.message_id:
+                self._silence.add(post)  # it can be answered from here on
             return await self._conversation.take(call, message, session, post)
         finally:
             self._sessions.touch(session, time.monotonic())
@@ -129,18 +133,19 @@ class LegacyFace:
         welcome = await greet(self._engine, call, request, bond.server)
         if isinstance(welcome, Response):
             return welcome
-        session = Session(welcome.client, bond, welcome.news, self._room)
-        loser = self._sessions.open(session, time.monotonic())
-        if loser is not None:
-            self._end(loser)
-        self._sweep_later()
-        post.lines += fields((headers.SESSION, session.id.encode()))
+        if not post.reply.lost:  # nobody else would ever know its id
+            session = Session(welcome.client, bond, welcome.news, self._room)
+            loser = self._sessions.open(session, time.monotonic())
+            if loser is not None:
+                self._end(loser)
+            self._sweep_later()
+            post.lines += fields((headers.SESSION, session.id.encode()))
         return welcome.answer
 
     def _session(self, call: Call, post: Post, bond: Bond) -> Session:
         """The session that the head names. Raises `InvalidCall`, or `UnknownSession`, which is 404."""
         given = post.request.head.headers
-        named = given.get(headers.SESSION)
+        named = _named(post)
         if named is None:
             raise InvalidCall("the header Mcp-Session-Id is missing; a session begins with initialize")
         if given.repeated and (len(given.all(headers.SESSION)) > 1 or len(given.all(headers.PROTOCOL_VERSION)) > 1):
@@ -167,6 +172,8 @@ class LegacyFace:
             missed = stream.untold()
             if stream.carried:
                 raise Refused(409, "the session has such a stream already")
+        if post.reply.lost:
+            return  # nobody would tell that the stream is no longer carried
         released = post.open(stream)
         self._silence.add(post)
         try:
@@ -187,8 +194,16 @@ class LegacyFace:
                 await session.news.neglect()
 
     def _end(self, session: Session) -> None:
+        """Nothing of a session goes on; its calls are cancelled before its sessions at servers are closed."""
         self._sessions.remove(session)
         session.close()
+        if session.calls:
+            self._start(self._forget(session), "end a session")
+        else:
+            self._engine.forget(session.client)
+
+    async def _forget(self, session: Session) -> None:
+        await session.quiet()
         self._engine.forget(session.client)
 
     def _sweep_later(self) -> None:
@@ -202,6 +217,11 @@ class LegacyFace:
         if len(self._sessions):
             self._sweep_later()
 
+    @property
+    def sessions(self) -> int:
+        """How many there are."""
+        return len(self._sessions)
+
     async def close(self) -> None:
         """End every session; calls that still run are cancelled after a moment."""
         if self._sweeping is not None:
@@ -209,7 +229,25 @@ class LegacyFace:
         for session in self._sessions:
             self._sessions.remove(session)
             session.close()
+        if self._jobs:
+            await asyncio.wait({job.task for job in self._jobs}, timeout=_CLOSING_SECONDS)
         await end(self._jobs, _CLOSING_SECONDS)
+
+
+def _named(post: Post) -> bytes | None:
+    """The session that a request names."""
+    return post.request.head.headers.get(headers.SESSION)
+
+
+def _read(call: Call, post: Post) -> Message:
+    """The one message in the body. Raises `InvalidCall` and its kin."""
+    message = jsonrpc.parse(post.request.body)
+    if isinstance(message, Request):
+        call.method = message.method
+        post.message_id = message.id
+        if eras.META_VERSION in message.meta:
+            raise HeaderMismatch("params._meta names another era than the header MCP-Protocol-Version")
+    return message
 
 
 def conclude(_call: Call, post: Post, response: Response | None) -> Awaitable[None] | None:

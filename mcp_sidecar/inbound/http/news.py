@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mcp_sidecar.inbound.http.sessions import Session
 
 _MOST_RESOURCES = 1000
+_CANCELLED = "notifications/cancelled"
 _AGAIN = Backoff(first=0.5, longest=30.0)
 _FLAGS = {"tools": "toolsListChanged", "prompts": "promptsListChanged", "resources": "resourcesListChanged"}
 
@@ -76,7 +77,10 @@ class News:
         """Something else about the session has changed, such as its log level."""
         async with self._turn:
             if self._current is not None:
-                await self._replace(self._uris, call)
+                try:
+                    await self._replace(self._uris, call)
+                except SidecarError:
+                    pass  # whoever listens still asks for it with the next attempt
 
     def stop(self) -> None:
         """Listen no more."""
@@ -107,7 +111,7 @@ class News:
         return heard
 
     def _listen(self, uris: frozenset[str]) -> _Listening:
-        return _Listening(self._session, self._engine, self._tasks, _request(self._session, uris))
+        return _Listening(self._session, self._engine, self._tasks, uris)
 
 
 class _Acknowledged(msgspec.Struct):
@@ -120,10 +124,10 @@ _acknowledged = msgspec.json.Decoder(_Acknowledged)
 class _Listening(Ignore):
     """One exchange, begun again whenever it ends, until it is stopped."""
 
-    def __init__(self, session: Session, engine: Engine, tasks: asyncio.TaskGroup, request: Request) -> None:
+    def __init__(self, session: Session, engine: Engine, tasks: asyncio.TaskGroup, uris: frozenset[str]) -> None:
         self._session = session
         self._engine = engine
-        self._request = request
+        self._uris = uris
         self._failures = 0
         self.acknowledged: asyncio.Future[Collection[str] | SidecarError] = asyncio.get_running_loop().create_future()
         """Which resources the server will tell of, or why the first attempt failed."""
@@ -139,6 +143,8 @@ class _Listening(Ignore):
             self._failures = 0
             self._settle(_uris_in(notification))
             return
+        if method == _CANCELLED:
+            return  # of a question, by the server's own id: the client knows it under another one, or not at all
         meta = {key: value for key, value in notification.meta.items() if key != eras.META_SUBSCRIPTION}
         plain = Request(method, params=notification.params, meta=meta)
         await self._session.log.news.send(plain.encode(b""))
@@ -159,7 +165,7 @@ class _Listening(Ignore):
         session = self._session
         call = Call("", new_request_id(), client=session.client)
         try:
-            response = await self._engine.run(call, self._request, session.bond.server, self)
+            response = await self._engine.run(call, _request(session, self._uris), session.bond.server, self)
         except SidecarError as error:
             self._settle(error)
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import InvalidCall, SidecarError, Unauthenticated
+from mcp_sidecar.errors import Cancelled, InvalidCall, InvalidParams, SidecarError, Unauthenticated
 from mcp_sidecar.inbound.http.guard import Refused
 from mcp_sidecar.inbound.http.modern import DONE, JSON_LINES, STREAM_LINES, TEXT, id_of
 from mcp_sidecar.inbound.http.sessions import Session
@@ -29,8 +29,6 @@ class Post(Ignore):
     """The id of the request in the body, once that is read."""
     session: Session | None = None
     stream: Stream | None = None
-    gone = False
-    """The connection that the request came on is lost."""
 
     def __init__(self, request: Request, reply: Reply, request_id: str, silence: Silence) -> None:
         self.request = request
@@ -56,7 +54,7 @@ class Post(Ignore):
 
     def _begun(self) -> Stream | None:
         """The stream, which is begun if need be; None when there is nobody to give its first id to."""
-        if self.stream is None and self.session is not None and not self.gone:
+        if self.stream is None and self.session is not None and not self.reply.lost:
             stream = self.session.log.open()
             self.open(stream)
             stream.prime()
@@ -112,6 +110,9 @@ class Post(Ignore):
     async def fail(self, failure: SidecarError, call: Call) -> None:
         """Send a failure."""
         self.stop()
+        if isinstance(failure, Cancelled):
+            self.give_up()
+            return
         lines = self.lines + fields((b"mcp-sidecar-execution", failure.execution.value.encode()))
         if isinstance(failure, Refused):
             self.reply.send(failure.status, TEXT + fields(*failure.headers) + lines, f"{failure.message}\n".encode())
@@ -130,9 +131,8 @@ class Post(Ignore):
 
     def _http_status(self, failure: SidecarError) -> int:
         """SDKs of this era end the whole session on any status of failure: a call that failed is no reason for that."""
-        if self.session is not None and not isinstance(failure, InvalidCall | Unauthenticated):
-            return 200
-        return status_of(failure).http
+        ill_formed = isinstance(failure, InvalidCall | Unauthenticated) and not isinstance(failure, InvalidParams)
+        return status_of(failure).http if self.session is None or ill_formed else 200
 
     def give_up(self) -> None:
         """The client cancelled: there is no response, only an end."""
@@ -145,7 +145,6 @@ class Post(Ignore):
 
     def leave(self) -> None:
         """The connection is lost."""
-        self.gone = True
         self.stop()
         if self.stream is not None:
             self.stream.leave(self.reply)

@@ -68,8 +68,13 @@ class HttpFace:
         )
         return self._run(Post(request, opening, reply, call.request_id, self._silence), call)
 
+    @property
+    def sessions(self) -> int:
+        """How many 2025-era clients there are."""
+        return self._legacy.sessions
+
     async def close(self) -> None:
-        """End the sessions of 2025-era clients."""
+        """End their sessions."""
         await self._legacy.close()
 
     def refused(self, peer: str, status: int, why: str) -> bytes:

@@ -33,10 +33,40 @@ class Bond(NamedTuple):
     server: str
 
 
+class Running:
+    """A request in flight."""
+
+    __slots__ = ("cancelled", "task")
+
+    def __init__(self, task: asyncio.Task[object]) -> None:
+        self.task = task
+        self.cancelled = False
+        """The client did it."""
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more; said twice, it is the same."""
+        if not self.cancelled:
+            self.cancelled = True
+            self.task.cancel()
+
+
 class Session:
     """One conversation. `id` is a secret; `used` is when it was used last, in seconds on the table's clock."""
 
-    __slots__ = ("_asked", "_log", "_questions", "_room", "bond", "calls", "client", "id", "news", "offered", "used")
+    __slots__ = (
+        "_asked",
+        "_log",
+        "_questions",
+        "_quiet",
+        "_room",
+        "bond",
+        "calls",
+        "client",
+        "id",
+        "news",
+        "offered",
+        "used",
+    )
 
     def __init__(self, client: Client, bond: Bond, offered: tuple[str, ...], room: Room) -> None:
         self.id = secrets.token_urlsafe(_SECRET_BYTES)
@@ -45,13 +75,14 @@ class Session:
         self.offered = offered
         """What the server tells of by itself, see `Welcome.news`."""
         self.used = 0.0
-        self.calls: dict[bytes, asyncio.Task[object]] = {}
+        self.calls: dict[bytes, Running] = {}
         """Requests in flight by id, as JSON text."""
         self.news: News | None = None
         self._room = room
         self._log: EventLog | None = None
         self._questions: dict[bytes, asyncio.Future[Response]] = {}
         self._asked = 0
+        self._quiet: asyncio.Event | None = None  # while somebody waits for it
 
     @property
     def log(self) -> EventLog:
@@ -66,23 +97,31 @@ class Session:
         return bool(self.calls) or (self._log is not None and self._log.news.carried)
 
     @contextmanager
-    def calling(self, request_id: bytes, task: asyncio.Task[object]) -> Iterator[None]:
+    def calling(self, request_id: bytes, task: asyncio.Task[object]) -> Iterator[Running]:
         """A request is in flight in `task`. Raises `InvalidCall` for an id that is in use, and `Overloaded`."""
         if request_id in self.calls:
             raise InvalidCall("a request with this id is in flight", violations=(("id", "is in use"),))
         if len(self.calls) >= MOST_CALLS:
             raise Overloaded(f"{MOST_CALLS} requests of this session are in flight, the most allowed")
-        self.calls[request_id] = task
+        running = self.calls[request_id] = Running(task)
         try:
-            yield
+            yield running
         finally:
-            self.calls.pop(request_id, None)
+            del self.calls[request_id]
+            if self._quiet is not None and not self.calls:
+                self._quiet.set()
+
+    async def quiet(self) -> None:
+        """Wait until no request is in flight."""
+        if self.calls:
+            self._quiet = asyncio.Event()
+            await self._quiet.wait()
 
     def cancel(self, request_id: bytes) -> None:
         """The client no longer wants an answer."""
-        task = self.calls.get(request_id)
-        if task is not None:
-            task.cancel()
+        running = self.calls.get(request_id)
+        if running is not None:
+            running.cancel()
 
     @contextmanager
     def asking(self) -> Iterator[tuple[bytes, asyncio.Future[Response]]]:
@@ -103,8 +142,8 @@ class Session:
 
     def close(self) -> None:
         """The conversation is over: its calls are cancelled, its streams end."""
-        for task in tuple(self.calls.values()):
-            task.cancel()
+        for running in tuple(self.calls.values()):
+            running.cancel()
         if self.news is not None:
             self.news.stop()
         if self._log is not None:

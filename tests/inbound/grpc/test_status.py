@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
 import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
@@ -11,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import Denied, Execution, InvalidParams, Overloaded, SidecarError, UpstreamRefused
+from mcp_sidecar.client.statuses import from_status
+from mcp_sidecar.errors import (
+    Denied,
+    Execution,
+    InvalidParams,
+    Overloaded,
+    SidecarError,
+    UnsupportedVersion,
+    UpstreamRefused,
+)
 from mcp_sidecar.inbound.grpc.metadata import RpcCall
 from mcp_sidecar.inbound.grpc.status import MAX_DETAILS, details, shorten
 from tests.inbound.grpc.asking import details as parsed
@@ -113,3 +123,13 @@ async def test_a_status_says_whether_the_call_may_have_run_and_the_servers_own_c
         assert trailers(refused)["mcp-sidecar-execution"] == "done"
         assert trailers(refused)["mcp-error-code"] == "-32042"
         assert parsed(refused)[ErrorInfo].metadata["jsonrpc_code"] == "-32042"
+
+
+def test_who_asks_for_an_unknown_revision_learns_which_ones_are_spoken():
+    refused = UnsupportedVersion("2099-01-01", ("2026-07-28", "2027-01-01"))
+    packed = details(refused, CALL, "INVALID_ARGUMENT", refused.message)
+    heard = from_status(
+        grpc.StatusCode.INVALID_ARGUMENT, refused.message, (("grpc-status-details-bin", packed),), "r-1"
+    )
+    assert isinstance(heard, UnsupportedVersion)
+    assert (heard.requested, heard.supported, heard.message) == (refused.requested, refused.supported, refused.message)

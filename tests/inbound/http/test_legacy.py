@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mcp_sidecar.settings import HttpSettings
+from tests.inbound.http.conversing import ERAS, initialize
 from tests.inbound.http.posts import message, post
 from tests.inbound.waiting import eventually
 from tests.support import raw_http
@@ -17,7 +17,6 @@ from tests.support.raw_http import JSON_AND_EVENTS
 from tests.support.raw_mcp import Legacy
 from tests.support.sidecar import Sidecar
 
-ERAS = pytest.mark.parametrize("era", ["modern", "legacy"])
 VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 ALL: dict[str, Any] = {"elicitation": {}, "sampling": {}, "roots": {}}
 ASKING = {"id": 1, "method": "tools/call", "params": {"name": "ask_elicitation", "arguments": {}}}
@@ -26,11 +25,6 @@ ASKING = {"id": 1, "method": "tools/call", "params": {"name": "ask_elicitation",
 def text(reply: raw_http.Reply) -> str:
     found: str = reply.messages[-1]["result"]["content"][0]["text"]
     return found
-
-
-def initialize(**params: Any) -> dict[str, Any]:
-    known = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
-    return {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {**known, **params}}
 
 
 @pytest.mark.covers("B-80")
@@ -214,74 +208,7 @@ async def test_what_has_no_place_in_a_session_is_refused(method):
         assert len(up.requests) == before
 
 
-@pytest.mark.covers("B-83")
-async def test_a_session_is_needed_known_and_ended_once():
-    async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
-        client = Legacy(sidecar.url("up"))
-        reply = await client.request("tools/list")
-        assert (reply.status, reply.messages[0]["error"]["code"]) == (400, -32600)
-        await client.initialize()
-        assert (await client.request("tools/list")).status == 200
-        closed = await client.close()
-        assert closed is not None
-        assert (closed.status, closed.body) == (204, b"")
-        for reply in (await client.request("tools/list"), await client.notify("notifications/x"), await client.close()):
-            assert reply is not None
-            assert (reply.status, reply.messages[0]["error"]["code"]) == (404, -32602)
-        client.session = "invented"
-        assert (await client.request("tools/list")).status == 404
-
-
-@pytest.mark.covers("B-83")
-async def test_a_session_belongs_to_the_path_it_began_on():
-    async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
-        client = Legacy(sidecar.url("up"))
-        await client.initialize()
-        client.url = sidecar.url()
-        assert (await client.request("tools/list")).status == 404
-
-
-@pytest.mark.covers("B-83")
-async def test_a_session_not_used_for_long_is_over():
-    async with FakeServer("legacy") as up, Sidecar({"up": up.url}, http=HttpSettings(session_idle=0.2)) as sidecar:
-        client = Legacy(sidecar.url("up"))
-        await client.initialize()
-        await client.call("echo", {"text": "hi"})
-        assert len(up.sessions) == 2  # one for whoever asks what the server is, one for this client
-        await up.until(lambda up: len(up.sessions) == 1)
-        assert (await client.request("tools/list")).status == 404
-
-
-@pytest.mark.covers("B-83")
-async def test_a_call_keeps_its_session_alive():
-    async with FakeServer() as up, Sidecar({"up": up.url}, http=HttpSettings(session_idle=0.05)) as sidecar:
-        client = Legacy(sidecar.url("up"))
-        await client.initialize()
-        reply = await client.call("slow", {"seconds": 0.3, "text": "late"})
-        assert text(reply) == "late"
-
-
-@pytest.mark.covers("B-83")
-async def test_when_there_are_too_many_the_one_unused_for_longest_goes_unless_it_is_in_use():
-    async with FakeServer() as up, Sidecar({"up": up.url}, http=HttpSettings(max_sessions=2)) as sidecar:
-        busy, idle, third = (Legacy(sidecar.url("up")) for _ in range(3))
-        await busy.initialize()
-        async with busy.opened(
-            "tools/call", {"name": "hold", "arguments": {"gate": "g"}, "_meta": {"progressToken": 1}}
-        ):
-            await up.until(lambda up: up.executions)
-            await idle.initialize()
-            await third.initialize()
-            assert (await idle.request("ping")).status == 404
-            assert (await busy.request("ping")).status == 200
-            async with third.listening():
-                reply = await raw_http.post(sidecar.url("up"), initialize())
-                assert reply.status == 503
-                assert int(reply.headers["retry-after"]) >= 1
-            up.release("g")
-
-
-@pytest.mark.covers("B-84")
+@pytest.mark.covers("B-89")
 async def test_the_version_of_a_session_is_repeated_or_left_out():
     async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
         client = Legacy(sidecar.url("up"), version="2025-06-18")
@@ -294,7 +221,7 @@ async def test_the_version_of_a_session_is_repeated_or_left_out():
             assert (reply.status, reply.messages[0]["error"]["code"]) == facts
 
 
-@pytest.mark.covers("B-84")
+@pytest.mark.covers("B-89")
 async def test_a_message_of_one_era_under_the_header_of_the_other_is_refused():
     async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
         for changes in ({"mcp_protocol_version": None}, {"mcp_protocol_version": "2025-11-25"}):
@@ -306,7 +233,7 @@ async def test_a_message_of_one_era_under_the_header_of_the_other_is_refused():
         assert (await post(sidecar.url("up"), message("initialize", initialize()["params"]))).facts == (404, -32601)
 
 
-@pytest.mark.covers("B-84")
+@pytest.mark.covers("B-89")
 @pytest.mark.parametrize("verb", ["HEAD", "PUT", "PATCH", "OPTIONS"])
 async def test_other_verbs_are_405_and_told_what_is_allowed(verb):
     async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
@@ -315,7 +242,7 @@ async def test_other_verbs_are_405_and_told_what_is_allowed(verb):
             assert exchange.headers["allow"] == "GET, POST, DELETE"
 
 
-@pytest.mark.covers("B-42", "B-43", "B-84")
+@pytest.mark.covers("B-42", "B-43", "B-89")
 async def test_what_is_around_a_message_is_judged_as_for_everybody():
     async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
         client = Legacy(sidecar.url("up"))
@@ -333,7 +260,7 @@ async def test_what_is_around_a_message_is_judged_as_for_everybody():
         assert (await raw_http.post(f"{client.url}/x", body, client.headers)).status == 404
 
 
-@pytest.mark.covers("B-03", "B-84")
+@pytest.mark.covers("B-03", "B-89")
 @pytest.mark.parametrize(
     ("body", "code"),
     [(b"", -32700), (b"[]", -32600), (b"[{}]", -32600), (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', -32600)],

@@ -1,0 +1,1 @@
+"""Programs of clients that nobody here wrote, for environments of their own."""
