@@ -19,7 +19,7 @@ from mcp_sidecar.outbound.stream import Stream, Wire
 from mcp_sidecar.outbound.stream_legacy import progress_of
 from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.handshake import ServerProfile, discover_request
-from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.protocol.jsonrpc import Request, Response, encode_error
 from mcp_sidecar.protocol.subscriptions import graceful_end
 
 _PROGRESS = "progressToken"
@@ -69,6 +69,10 @@ class ModernStreamLink:
 
     async def exchange(self, request: Request, call: Call, sink: Sink) -> Response:
         """See `Link.exchange`."""
+        if request.method == "initialize":
+            # All share the process: one caller may not turn it into a server of the other era.
+            error = encode_error(eras.METHOD_NOT_FOUND, "the MCP server has no method initialize")
+            return Response(request.id, error=error)
         await self.open()
         if self._stream is None:
             raise UpstreamUnavailable(f"the connection to the MCP server {self._upstream!r} was closed")

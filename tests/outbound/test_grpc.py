@@ -31,7 +31,7 @@ from mcp_sidecar.protocol.eras import Era
 from mcp_sidecar.settings import AdmissionSettings, AuthSettings, UpstreamAuthSettings, UpstreamSettings
 from mcp_sidecar.v1 import engine_pb2 as pb
 from tests.inbound.waiting import eventually
-from tests.outbound.calling import SECONDS, connections, events, failure, message, tool
+from tests.outbound.calling import SECONDS, call, connections, events, failure, message, tool
 from tests.outbound.canned import Canned
 from tests.outbound.links import Heard, a_call, ask, text_of
 from tests.outbound.links import tool as tool_call
@@ -110,12 +110,12 @@ async def never(request: pb.CallRequest, context: Any) -> None:
     await asyncio.Event().wait()
 
 
-async def refused(link: GrpcLink, call: Call | None = None) -> SidecarError:
+async def refused(link: GrpcLink, asked: Call | None = None) -> SidecarError:
     """How a call fails; the call says the same of its execution."""
-    call = call or a_call()
+    asked = asked or a_call()
     with pytest.raises(SidecarError) as caught:
-        await link.exchange(tool_call(link, "echo", {"text": "hi"}), call, Heard())
-    assert caught.value.execution is call.execution
+        await link.exchange(tool_call(link, "echo", {"text": "hi"}), asked, Heard())
+    assert caught.value.execution is asked.execution
     return caught.value
 
 
@@ -188,6 +188,20 @@ async def test_a_stream_reaches_through_both(era: str):
         assert b"tools/list_changed" in (await stream.read()).notification_json
         stream.cancel()
         await up.until(lambda s: not s.streams)
+
+
+@pytest.mark.covers("B-130")
+async def test_a_call_that_the_other_sidecar_holds_for_an_answer_goes_on_with_it():
+    async with two_sidecars("legacy") as (up, _, here):
+        able: Any = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}
+        await tool(here, "echo", {"text": "known"})
+        asked = await call(here, "tools/call", {"name": "ask_elicitation", "arguments": {}}, **able)
+        (key,) = asked["result"]["inputRequests"]
+        answers = {key: {"action": "accept", "content": {"name": "Bo"}}}
+        more = {"inputResponses": answers, "requestState": asked["result"]["requestState"]}
+        answer = await call(here, "tools/call", {"name": "ask_elicitation", "arguments": {}, **more}, **able)
+        assert answer["result"]["content"][0]["text"] == "accept: Bo"
+        assert len(up.executions) == 2
 
 
 async def test_a_client_of_http_is_served_through_both():
@@ -270,14 +284,12 @@ async def test_the_credential_of_the_upstream_is_shown_to_the_other_sidecar(tmp_
 async def test_what_a_call_carries_and_nothing_else():
     async with linked(echo, Credential("f", b"t")) as (far, link):
         assert (link.era, link.stateful) == (Era.MODERN, False)
-        call = Call(
-            "test", "r-1", deadline=Deadline.after(5), trace=trace("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "", "")
-        )
-        assert text_of(await link.exchange(tool_call(link, "echo", {"text": "hi"}), call, Heard())) == "hi"
-        assert call.execution is Execution.DONE
+        asked = Call("test", "r-1", deadline=Deadline.after(5), trace=trace(PARENT, "", ""))
+        assert text_of(await link.exchange(tool_call(link, "echo", {"text": "hi"}), asked, Heard())) == "hi"
+        assert asked.execution is Execution.DONE
         assert far.requests[0].server == "far"
         ours = {key: value for key, value in far.metadata[0].items() if key != "user-agent"}
-        assert ours == {"x-request-id": "r-1", "traceparent": call.trace.traceparent, "authorization": "Bearer t"}
+        assert ours == {"x-request-id": "r-1", "traceparent": PARENT, "authorization": "Bearer t"}
         assert 4 < (far.left[0] or 0) <= 5.1
         await ask(link, "echo", {"text": "hi"})
         assert (far.left[1] or 1e9) > 1e6  # none

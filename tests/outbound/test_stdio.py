@@ -329,6 +329,13 @@ async def test_a_modern_server_that_does_what_only_others_do_fails_the_call(line
         assert await ask(link, "echo", {"text": "same process"}) == "same process"
 
 
+async def test_no_caller_can_turn_a_shared_process_into_a_server_of_the_other_era():
+    async with linked(fake("modern")) as (_, link):
+        answer = await link.exchange(Request("initialize", b"1", meta=modern_meta()), call := a_call(), Heard())
+        assert json.loads(answer.error or b"")["code"] == -32601
+        assert call.execution is Execution.NONE
+
+
 # ---- health ----
 
 

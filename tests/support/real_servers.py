@@ -164,7 +164,7 @@ def sdk1() -> Iterator[RealServer]:
 def sdk1_sse() -> Iterator[RealServer]:
     """The official Python SDK 1.x over the HTTP+SSE of 2024-11-05; the path is where its stream is."""
     command = [str(sdk1_python()), "-m", "tests.support.servers.sdk1_server"]
-    with _running("sdk1-sse", lambda port: [*command, str(port), "sse"]) as server:
+    with running("sdk1-sse", lambda port: [*command, str(port), "sse"]) as server:
         yield dataclasses.replace(server, path="/sse")
 
 
