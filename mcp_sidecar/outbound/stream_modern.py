@@ -61,11 +61,12 @@ class ModernStreamLink:
             await self._flights.join("open", self._open)
 
     async def _open(self) -> None:
-        wire = await self._open_wire()
         if self._closed:
-            await wire.close()
-        else:
-            self._stream = Stream(wire, self._upstream, self._tasks, _named, _drop)
+            raise UpstreamUnavailable(f"the connection to the MCP server {self._upstream!r} was closed")
+        wire = await self._open_wire()
+        self._stream = Stream(wire, self._upstream, self._tasks, _named, _drop)
+        if self._closed:
+            await self.close()
 
     async def exchange(self, request: Request, call: Call, sink: Sink) -> Response:
         """See `Link.exchange`."""
@@ -83,7 +84,8 @@ class ModernStreamLink:
         answered = False
         try:
             receive = partial(self._receive, token, sink)
-            response = await stream.exchange(request_id, request.encode(request_id), call, receive)
+            ours = isinstance(sink, Ignore)
+            response = await stream.exchange(request_id, request.encode(request_id), call, receive, ours=ours)
             answered = True
             return response
         except _Cancelled:
