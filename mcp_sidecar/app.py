@@ -111,6 +111,8 @@ async def serve(
         log.info("listening", **bound)
         lifecycle.release(_LISTENERS)
         started(bound)
+        if settings.start.warm:
+            running.append(tasks.create_task(parts.engine.offers.warm(), name="warm-up"))
         await stop.wait()
         log.info("draining", lame_duck=steps.lame_duck, grace=steps.grace, in_flight=lifecycle.in_flight)
         await parts.drain.begin()
@@ -127,8 +129,13 @@ def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, task
     pool = Pool(settings.pool, tasks)
     pool.watch(lambda row: _note(log, row))
     dialer = Dialer(pool, Prober(tasks), Credentials(), Ways(tasks, log))
+    hold = Hold(settings.hold, tasks)
+    engine = Engine(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
+    engine.offers.mirrors.watch(
+        lambda server, tool, why: log.warning("dropped", server=server, tool=tool[:128], why=why)
+    )
     return Parts(
-        engine=Engine(directory, dialer, lifecycle, settings.admission, settings.retry, Hold(settings.hold, tasks)),
+        engine=engine,
         dialer=dialer,
         directory=directory,
         lifecycle=lifecycle,
@@ -145,6 +152,7 @@ async def _close(parts: Parts, faces: Faces, steps: Plan) -> None:
     parts.log.info("stopping", in_flight=parts.lifecycle.in_flight)
     await _end_calls(parts.engine, parts.lifecycle, steps.closing / 4)
     await faces.stop(steps.closing / 2)
+    parts.engine.offers.close()
     await parts.dialer.shut()
     parts.lifecycle.advance(Phase.STOPPED)
 

@@ -109,7 +109,10 @@ class Call(msgspec.Struct, eq=False):
 
     `client` is None for those of 2026-07-28, whose requests say everything themselves. `method`, `server`, `name`,
     `execution` and what follows `started` are filled in as they become known. `mirrored` are the `Mcp-Param-*` headers
-    (name, value) that an intermediary has to pass on. `authorization` is there until authentication has looked at it.
+    (name, value) that an intermediary has to pass on, None where the caller speaks no HTTP and the sidecar has to make
+    them: those are `added`. `authorization` is there until authentication has looked at it.
+    A `part` is what an admitted call needs of one server: never refused for want of room, and without a log line.
+    One that asks `anew` wants nothing that was kept.
     """
 
     rpc: str
@@ -122,13 +125,35 @@ class Call(msgspec.Struct, eq=False):
     server: str = ""
     name: str = ""
     execution: Execution = Execution.NONE
-    mirrored: tuple[tuple[bytes, bytes], ...] = ()
+    mirrored: tuple[tuple[bytes, bytes], ...] | None = None
+    added: tuple[tuple[bytes, bytes], ...] = ()
     started: float = msgspec.field(default_factory=time.monotonic)
     authorization: str | None = None
     connection_id: str = ""
     protocol_version: str = ""
     from_cache: bool = False
     client: Client | None = None
+    part: bool = False
+    anew: bool = False
+
+    def ask(self) -> Call:
+        """A part of this call, with facts of its own."""
+        return Call(
+            rpc=self.rpc,
+            request_id=self.request_id,
+            peer=self.peer,
+            deadline=self.deadline,
+            trace=self.trace,
+            principal=self.principal,
+            mirrored=self.mirrored,
+            client=self.client,
+            part=True,
+        )
+
+    def adopt(self, part: Call) -> None:
+        """What became of its part is what became of the call."""
+        self.server, self.execution, self.from_cache = part.server, part.execution, part.from_cache
+        self.connection_id, self.protocol_version = part.connection_id, part.protocol_version
 
     def __repr__(self) -> str:
         # Not every field: one of them is a secret.

@@ -115,6 +115,14 @@ class UnknownTool(NotFound):
     reason = "UNKNOWN_TOOL"
 
 
+class UnknownPrompt(NotFound):
+    reason = "UNKNOWN_PROMPT"
+
+
+class UnknownResource(NotFound):
+    reason = "UNKNOWN_RESOURCE"
+
+
 class UnknownConnection(NotFound):
     reason = "UNKNOWN_CONNECTION"
 

@@ -24,7 +24,7 @@ class Limits:
     low: float = 0
     high: float = LARGEST
     choices: tuple[str, ...] = ()
-    form: Literal["", "name", "url", "jwks", "file", "folder", "listen", "tcp"] = ""
+    form: Literal["", "name", "url", "jwks", "file", "folder", "listen", "tcp", "separator"] = ""
     """The grammar of a text."""
     required: bool = False
     later: tuple[str, ...] = ()
@@ -204,10 +204,9 @@ class MergeSettings:
         Doc(
             "When a tool's name gets its upstream's in front.",
             choices=("always", "on-conflict", "never"),
-            only_default=True,
         ),
     ] = "on-conflict"
-    separator: Annotated[str, Doc("What stands between the two names.", only_default=True)] = "__"
+    separator: Annotated[str, Doc("What stands between the two names.", form="separator")] = "__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +276,7 @@ class StartSettings:
         Doc("Upstreams that must have listed their tools before startup is SERVING.", only_default=True),
     ] = ()
     timeout: Annotated[float, Seconds("How long to wait for them.", only_default=True)] = 60.0
+    warm: Annotated[bool, Doc("List the tools of every upstream once, so that the first client need not wait.")] = True
 
 
 @dataclass(frozen=True, slots=True)

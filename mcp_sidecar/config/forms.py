@@ -118,6 +118,12 @@ def check_tcp(text: str) -> None:
         _check_host(host)
 
 
+def check_separator(text: str) -> None:
+    """A part of tools' names, which models and clients take from a small alphabet (MCP 2026-07-28, server/tools)."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,8}", text):
+        raise ValueError("a separator is 1 to 8 of A-Z, a-z, 0-9, _, - and .")
+
+
 def check_file(text: str) -> None:
     """A regular file that can be opened; an empty text is no file."""
     if not text:
@@ -156,4 +162,5 @@ FORMS: Mapping[str, Callable[[str], None]] = {
     "tcp": check_tcp,
     "file": check_file,
     "folder": check_folder,
+    "separator": check_separator,
 }

@@ -6,11 +6,11 @@ asks). Legacy face, modern link: `upgrade` and `unfold`. Tables: MCP reference, 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import cast
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, cast
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.engine import downgrade, unfold
+from mcp_sidecar.engine import downgrade, unfold, upgrade
 from mcp_sidecar.engine.listen import listen_legacy
 from mcp_sidecar.outbound.link import LegacyLink, Link, Sink
 from mcp_sidecar.protocol import eras
@@ -19,6 +19,9 @@ from mcp_sidecar.protocol.jsonrpc import Request, Response
 _LEGACY = eras.Era.LEGACY  # looking a member up in its class costs as much as a call
 # What a face of either era asks in the modern shape: the legacy era has no request for it.
 _MODERN_SHAPE = frozenset((eras.DISCOVER, eras.LISTEN))
+# Requests whose results never ask for input.
+_PLAIN = eras.CACHEABLE - {"resources/read"}
+Ask = Callable[[Call, Request, Sink], Coroutine[Any, Any, Response]]
 
 
 def exchange(link: Link, request: Request, call: Call, sink: Sink) -> Awaitable[Response]:
@@ -31,6 +34,28 @@ def exchange(link: Link, request: Request, call: Call, sink: Sink) -> Awaitable[
     if client is not None and request.method not in _MODERN_SHAPE:
         return unfold.exchange(link, request, call, client, sink)
     return link.exchange(request, call, sink)
+
+
+def in_modern_shape(request: Request, call: Call, era: eras.Era | None) -> bool:
+    """The request can be asked as a modern one although a client of the 2025 era asks: nothing can come of it but a
+    result. `era` is the server's, as far as it is known.
+    """
+    return (
+        call.client is None or request.method == eras.DISCOVER or (era is eras.Era.MODERN and request.method in _PLAIN)
+    )
+
+
+async def as_modern(request: Request, call: Call, sink: Sink, ask: Ask) -> Response:
+    """What `ask` says to a request in modern shape, in the shape of the caller's era."""
+    client = call.client
+    if client is None or request.method == eras.DISCOVER:
+        return await ask(call, request, sink)
+    part = call.ask()
+    part.client, part.server, part.part = None, call.server, call.part
+    try:
+        return upgrade.response(request, await ask(part, upgrade.request(request, client), sink))
+    finally:
+        call.adopt(part)
 
 
 async def _legacy(link: LegacyLink, request: Request, call: Call, sink: Sink) -> Response:

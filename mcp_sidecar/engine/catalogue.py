@@ -2,41 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
 import msgspec
 
-from mcp_sidecar.call import Call
-from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.call import Call, Deadline
 from mcp_sidecar.errors import Execution, InvalidCall, UnknownTool, UpstreamProtocolError, UpstreamRefused
-from mcp_sidecar.outbound.link import Ignore
+from mcp_sidecar.outbound.link import Ignore, Sink
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.handshake import modern_meta
-from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.protocol.jsonrpc import Members, Request, Response
 
 _MAX_PAGES = 64
-_tools = msgspec.json.Decoder(list[msgspec.Raw])
+_MAX_BYTES = 32 * 1024 * 1024
+_items = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-async def list_tools(engine: Engine, call: Call, server: str) -> list[bytes]:
+class Kind(NamedTuple):
+    """A list: how it is asked for, the member of the result that holds it, and what tells its items apart."""
+
+    method: str
+    member: str
+    key: str
+
+    @property
+    def title(self) -> str:
+        """The list in words."""
+        return "resource templates" if self.member == "resourceTemplates" else self.member
+
+
+TOOLS = Kind(eras.LIST_TOOLS, "tools", "name")
+PROMPTS = Kind("prompts/list", "prompts", "name")
+RESOURCES = Kind("resources/list", "resources", "uri")
+TEMPLATES = Kind("resources/templates/list", "resourceTemplates", "uriTemplate")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One result: its members, and the items in it as JSON text."""
+
+    found: Members
+    items: list[bytes]
+
+    @property
+    def cursor(self) -> bytes | None:
+        """Of the next page, as JSON text."""
+        cursor = self.found.get("nextCursor")
+        return None if cursor in (None, b"null") else cursor
+
+
+class Runs(Protocol):
+    """What lists are read with: the engine."""
+
+    def run(self, call: Call, request: Request, server: str, sink: Sink) -> Coroutine[None, None, Response]: ...
+
+    def deadline(self, call: Call, server: str) -> Deadline: ...
+
+
+async def list_tools(engine: Runs, call: Call, server: str) -> list[bytes]:
     """Every tool of a server as JSON text, in the server's order.
 
     Raises `UpstreamRefused` for the server's own error, `UpstreamProtocolError` for a list that cannot be read
     or has no end.
     """
     call.deadline = engine.deadline(call, server)  # one for all pages
-    tools: list[bytes] = []
+    return [tool for page in await read_pages(engine, call, server, TOOLS) for tool in page.items]
+
+
+async def read_pages(engine: Runs, call: Call, server: str, kind: Kind) -> list[Page]:
+    """Every page of a list; raises as `list_tools` does."""
+    pages: list[Page] = []
+    cursors: set[bytes] = set()
     cursor: bytes | None = None
-    seen: set[bytes] = set()
-    for _ in range(_MAX_PAGES):
+    size = 0
+    while len(pages) < _MAX_PAGES and size < _MAX_BYTES:
         params = {} if cursor is None else {"cursor": cursor}
-        request = Request(eras.LIST_TOOLS, b"1", params, modern_meta())
-        page, cursor = _read_page(result_of(await engine.run(call, request, server, Ignore())))
-        tools += page
+        request = Request(kind.method, b"1", params, modern_meta() if call.client is None else {})
+        result = result_of(await engine.run(call, request, server, Ignore()))
+        size += len(result)
+        pages.append(_read_page(result, kind))
+        cursor = pages[-1].cursor
         if cursor is None:
-            return tools
-        if cursor in seen:
+            return pages
+        if cursor in cursors:
             break
-        seen.add(cursor)
-    raise UpstreamProtocolError("the MCP server's list of tools has no end", execution=Execution.DONE)
+        cursors.add(cursor)
+    raise UpstreamProtocolError(f"the MCP server's list of {kind.title} has no end", execution=Execution.DONE)
 
 
 def result_of(response: Response, *, server: str = "", tool: str = "") -> bytes:
@@ -55,13 +108,11 @@ def result_of(response: Response, *, server: str = "", tool: str = "") -> bytes:
     raise UpstreamRefused(code, message)
 
 
-def _read_page(result: bytes) -> tuple[list[bytes], bytes | None]:
+def _read_page(result: bytes, kind: Kind) -> Page:
     try:
         found = jsonrpc.members(result, "result")
-        tools = [bytes(tool) for tool in _tools.decode(found.get("tools", b"[]"))]
+        return Page(found, [bytes(item) for item in _items.decode(found.get(kind.member, b"[]"))])
     except (InvalidCall, msgspec.DecodeError) as error:
         raise UpstreamProtocolError(
-            "the MCP server's list of tools cannot be read", execution=Execution.DONE
+            f"the MCP server's list of {kind.title} cannot be read", execution=Execution.DONE
         ) from error
-    cursor = found.get("nextCursor")
-    return tools, None if cursor in (None, b"null") else cursor

@@ -14,9 +14,10 @@ import msgspec
 from mcp_sidecar.alarm import RESOLUTION, Alarm, Limit
 from mcp_sidecar.call import NO_TRACE, Call, Client, Deadline, Trace, trace
 from mcp_sidecar.directory import Directory, Upstream
-from mcp_sidecar.engine import bridge, downgrade, inputs, policy
+from mcp_sidecar.engine import bridge, downgrade, inputs, news, policy
 from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.engine.listen import Restamped
+from mcp_sidecar.engine.offers import Offers
 from mcp_sidecar.engine.retry import may_repeat
 from mcp_sidecar.errors import (
     Cancelled,
@@ -32,15 +33,16 @@ from mcp_sidecar.lifecycle import Lifecycle, Phase
 from mcp_sidecar.outbound.backoff import Backoff
 from mcp_sidecar.outbound.connection import Connection
 from mcp_sidecar.outbound.dialer import Dialer
-from mcp_sidecar.outbound.http import EraChanged
+from mcp_sidecar.outbound.http import EraChanged, HeadersRefused
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, headers, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.subscriptions import graceful_end
-from mcp_sidecar.settings import AdmissionSettings, RetrySettings
+from mcp_sidecar.settings import AdmissionSettings, MergeSettings, RetrySettings
 
 # The answer must be on its way before the caller's own deadline cuts the line.
 _HEADROOM_SECONDS = 0.01 + RESOLUTION
+_MERGED = MergeSettings()
 # All rounds of a call together; each has the limits of a call, and each pause that of `hold.expire`.
 _LONGEST_HOLD_SECONDS = 3600.0
 _PAUSE = Backoff(first=0.05, longest=1.0)
@@ -60,6 +62,8 @@ class Engine:
         admission: AdmissionSettings,
         retry: RetrySettings,
         hold: Hold,
+        tasks: asyncio.TaskGroup,
+        merge: MergeSettings = _MERGED,
     ) -> None:
         self._directory = directory
         self._dialer = dialer
@@ -70,6 +74,7 @@ class Engine:
         self._alarm = Alarm()
         self._listening = 0
         self._stopping = False
+        self.offers = Offers(self, directory, dialer, tasks, merge)
 
     def cut(self) -> None:
         """End every call that still runs: it gets a status, and is cancelled at the server."""
@@ -80,20 +85,35 @@ class Engine:
         """One request to its response, whose id is the request's.
 
         Both are of the caller's era: legacy when `call.client` is set, but for `server/discover` and
-        `subscriptions/listen`, which have one shape for all. `server` empty means the only upstream. Notifications go
-        to `sink`. Cancelling the task cancels the call upstream. What can be refused at once is raised at once.
+        `subscriptions/listen`, which have one shape for all. `server` empty means the only upstream, or all of them.
+        Notifications go to `sink`. Cancelling the task cancels the call upstream. What can be refused at once is raised
+        at once.
         """
+        if not server and len(self._directory.snapshot) > 1:
+            return self._all(call, _annotate(call, request), sink)
         upstream = self._directory.find(server)
         call.server = upstream.name
         request = _annotate(call, request)
         if upstream.restricted:
             policy.check(upstream.settings.tools, request, upstream.name)
+        if request.method in eras.CACHEABLE:
+            if not self.lifecycle.admitting and not call.part:
+                raise self._refusal(0)
+            return self._in_time(call, self.offers.answer(call, request, upstream, sink, _sooner(call, upstream)))
         if request.method == eras.LISTEN:
-            return self._listen(call, request, upstream, sink)
+            until = _Unbounded(time.monotonic() + upstream.settings.timeout.call)
+            so_far = _SoFar(Restamped(sink, request), self.offers, upstream.name)
+            return self._listen(call, request, self._attempts(call, request, upstream, so_far, until))
+        if self.offers.mirrors.known and request.method == eras.CALL_TOOL:
+            self.offers.mirrors.prepare(call, request, upstream.name)
+        return self.send(call, request, upstream, sink)
+
+    def send(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Coroutine[None, None, Response]:
+        """One request to one server, whatever is kept of what it said before."""
         if inputs.STATE in request.params and call.client is None and self._was_held_here(request, upstream):
             return self._in_time(call, self._hold.resume(call, request, sink, _sooner(call, upstream)))
         busy = self.lifecycle.in_flight
-        if not self.lifecycle.admitting or busy >= self._admission.in_flight:
+        if (not self.lifecycle.admitting or busy >= self._admission.in_flight) and not call.part:
             raise self._refusal(busy)
         until = _sooner(call, upstream)
         if (
@@ -103,7 +123,7 @@ class Engine:
         ):
             return self._held(call, request, upstream, sink, until)
         stay = _Stay(self._alarm, until, engine=self, call=call)
-        return self._attempts(call, request, upstream, _SoFar(sink), stay)
+        return self._attempts(call, request, upstream, _SoFar(sink, self.offers, upstream.name), stay)
 
     def _was_held_here(self, request: Request, upstream: Upstream) -> bool:
         """The request goes on with a call of ours: a modern server may be a sidecar itself, and hold calls too."""
@@ -124,7 +144,7 @@ class Engine:
         stay = _Stay(self._alarm, until + _LONGEST_HOLD_SECONDS, engine=self, call=own)
 
         def exchange(sink: Sink) -> Coroutine[None, None, Response]:
-            return self._attempts(own, request, upstream, _SoFar(sink), stay)
+            return self._attempts(own, request, upstream, _SoFar(sink, self.offers, upstream.name), stay)
 
         return self._in_time(call, self._hold.begin(call, request, exchange, sink, own, until))
 
@@ -169,7 +189,13 @@ class Engine:
         self, failure: SidecarError, call: Call, request: Request, upstream: Upstream, so_far: _SoFar, stay: Stay
     ) -> Response | None:
         """What follows a failed attempt: another (None), or the server's answer, or the failure is raised."""
-        if isinstance(failure, EraChanged):
+        if isinstance(failure, HeadersRefused):
+            if call.mirrored is not None:  # the caller's own headers
+                call.execution = Execution.DONE
+                return Response(request.id, error=failure.answer.error)
+            if so_far.attempts > 1 or not await self.offers.learned(call, request, upstream.name, Deadline(stay.at)):
+                raise failure
+        elif isinstance(failure, EraChanged):
             if so_far.attempts > 1 or not await self._speaks_other_era(upstream, failure.era, Deadline(stay.at)):
                 call.execution = Execution.DONE
                 return Response(request.id, error=failure.answer.error)
@@ -185,6 +211,23 @@ class Engine:
         so_far.attempts += 1
         return None
 
+    def _all(self, call: Call, request: Request, sink: Sink) -> Coroutine[None, None, Response]:
+        """One request to all upstreams, or to the one that it turns out to be for."""
+        if request.method == eras.LISTEN:
+            return self._listen(call, request, self.offers.merge.listen(call, request, sink))
+        busy = self.lifecycle.in_flight
+        if not self.lifecycle.admitting or busy >= self._admission.in_flight:
+            raise self._refusal(busy)
+        return self._counted(self.offers.merge.run(call, request, sink))
+
+    async def _counted(self, work: Coroutine[None, None, Response]) -> Response:
+        """In flight also between its parts."""
+        self.lifecycle.in_flight += 1
+        try:
+            return await work
+        finally:
+            self.lifecycle.leave()
+
     def _refusal(self, busy: int) -> SidecarError:
         """Why a call is not admitted."""
         if not self.lifecycle.admitting:
@@ -198,6 +241,8 @@ class Engine:
 
     def deadline(self, call: Call, server: str) -> Deadline:
         """When a call to `server` that begins now has to end. Raises `UnknownUpstream`."""
+        if not server and len(self._directory.snapshot) > 1:
+            return max(_sooner(call, upstream) for upstream in self._directory.snapshot.values())
         return _sooner(call, self._directory.find(server))
 
     def too_late(self, call: Call) -> SidecarError:
@@ -215,9 +260,11 @@ class Engine:
         self._dialer.give_back(upstream, connection)
         return connection.link.era is not era
 
-    async def _listen(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Response:
+    async def _listen(self, call: Call, request: Request, hearing: Coroutine[None, None, Response]) -> Response:
         """A subscription lasts until its caller or the server ends it, or the sidecar drains."""
-        if not self.lifecycle.admitting or self._listening >= self._admission.in_flight:
+        full = self._listening >= self._admission.in_flight and not call.part
+        if not self.lifecycle.admitting or full:
+            hearing.close()
             raise self._refusal(self._listening)
         self._listening += 1
         end = None if call.deadline is None else call.deadline.remaining()
@@ -225,8 +272,7 @@ class Engine:
             async with asyncio.timeout(end) as scope:
                 unsubscribe = self.lifecycle.subscribe(lambda phase: _end_when_draining(scope, phase))
                 try:
-                    stay = _Unbounded(time.monotonic() + upstream.settings.timeout.call)
-                    return await self._attempts(call, request, upstream, _SoFar(Restamped(sink, request)), stay)
+                    return await hearing
                 finally:
                     unsubscribe()
         except TimeoutError:
@@ -338,12 +384,16 @@ class _SoFar(msgspec.Struct, eq=False, gc=False):
     """What a call has come to: a call that has spoken cannot be repeated unheard."""
 
     sink: Sink
+    offers: Offers
+    server: str
     attempts: int = 1
     may_have_run: bool = False
     used: bool = False
 
     async def notify(self, method: str, message: bytes) -> None:
         self.used = True
+        if method in news.NEWS:
+            self.offers.heed(self.server, method, message)
         await self.sink.notify(method, message)
 
     async def ask(self, request: Request) -> Response:

@@ -30,7 +30,7 @@ class Filter(msgspec.Struct):
 
 
 _filter = msgspec.json.Decoder(Filter)
-_LISTS = {"tools": "toolsListChanged", "prompts": "promptsListChanged", "resources": "resourcesListChanged"}
+LISTS = {"tools": "toolsListChanged", "prompts": "promptsListChanged", "resources": "resourcesListChanged"}
 
 
 class Restamped:
@@ -50,11 +50,11 @@ class Restamped:
 
 async def listen_legacy(link: LegacyLink, request: Request, call: Call, sink: Sink) -> Response:
     """Acknowledge what the session can tell of, then tell it, until the stream is lost."""
-    wanted = _honoured(_read(request), link)
+    wanted = _honoured(read_filter(request), link)
 
     async def acknowledge() -> None:
         call.execution = Execution.DONE
-        acknowledgement = Request(ACKNOWLEDGED, params={"notifications": _encode(wanted)})
+        acknowledgement = Request(ACKNOWLEDGED, params={"notifications": shown(wanted)})
         await sink.notify(ACKNOWLEDGED, acknowledgement.encode(b""))
 
     subscribed: list[bytes] = []  # what this listener counts for: others may have subscribed to the rest
@@ -71,7 +71,8 @@ async def listen_legacy(link: LegacyLink, request: Request, call: Call, sink: Si
     return graceful_end(request.id)
 
 
-def _read(request: Request) -> Filter:
+def read_filter(request: Request) -> Filter:
+    """What a subscription, or the acknowledgement of one, names. Raises `InvalidParams`."""
     try:
         wanted = _filter.decode(request.params.get("notifications", b"{}"))
     except msgspec.DecodeError as error:
@@ -85,19 +86,18 @@ def _read(request: Request) -> Filter:
 def _honoured(wanted: Filter, link: LegacyLink) -> Filter:
     """The part of a filter that the server can serve."""
     lists = {
-        key: getattr(wanted, key) and downgrade.offers(link.profile, name, "listChanged")
-        for name, key in _LISTS.items()
+        key: getattr(wanted, key) and downgrade.offers(link.profile, name, "listChanged") for name, key in LISTS.items()
     }
     uris = wanted.resourceSubscriptions if downgrade.offers(link.profile, "resources", "subscribe") else []
     level = wanted.log_level if downgrade.offers(link.profile, "logging") else ""
     return Filter(**lists, resourceSubscriptions=uris, log_level=level)
 
 
-def _encode(wanted: Filter) -> bytes:
-    shown: dict[str, object] = {key: True for key in _LISTS.values() if getattr(wanted, key)}
+def shown(wanted: Filter) -> bytes:
+    named: dict[str, object] = {key: True for key in LISTS.values() if getattr(wanted, key)}
     if wanted.resourceSubscriptions:
-        shown["resourceSubscriptions"] = wanted.resourceSubscriptions
-    return msgspec.json.encode(shown)
+        named["resourceSubscriptions"] = wanted.resourceSubscriptions
+    return msgspec.json.encode(named)
 
 
 class _Wanted:
@@ -115,7 +115,7 @@ class _Wanted:
     def _wants(self, method: str, message: bytes) -> bool:
         kind = method.removeprefix("notifications/")
         if kind.endswith("/list_changed"):
-            return bool(getattr(self._wanted, _LISTS.get(kind.split("/")[0], ""), False))
+            return bool(getattr(self._wanted, LISTS.get(kind.split("/")[0], ""), False))
         notification = jsonrpc.parse_request(message)
         if kind == "resources/updated":
             return (notification.text("uri") or "") in self._wanted.resourceSubscriptions

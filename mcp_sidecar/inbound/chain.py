@@ -7,6 +7,7 @@ so that log line, sample and answer agree (docs/decisions/0003).
 
 from __future__ import annotations
 
+import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
@@ -29,6 +30,16 @@ Conclude = Callable[[Any, Any, Any], Awaitable[None] | None]
 async def pass_on(_call: Call, _request: Any, _failure: SidecarError, error: BaseException) -> Any:
     """The recovery of those who answer failures themselves."""
     raise error
+
+
+def let_through(error: BaseException) -> None:
+    """Raise what ends a task and not its work alone: a cancellation of the task itself, or what is no `Exception`."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise error
+    elif not isinstance(error, Exception):
+        raise error
 
 
 class Chain:

@@ -47,6 +47,13 @@ class Dialer:
         except SidecarError:
             return None
 
+    def credential(self, upstream: Upstream) -> str:
+        """What tells the credential shown to the upstream apart from others; empty for none."""
+        try:
+            return self._credentials.of(upstream.settings).fingerprint
+        except SidecarError:
+            return ""
+
     def title(self, upstream: Upstream) -> tuple[str, str]:
         """The server's own name and version; empty until it was asked."""
         profiles = [one.link.profile for one in self.pool.connections() if one.key.upstream == upstream.name]

@@ -38,6 +38,20 @@ class EraChanged(UpstreamUnavailable):
         self.answer = answer
 
 
+class HeadersRefused(UpstreamProtocolError):
+    """The server refused the request, unseen by any tool, for headers that do not say what its body says.
+
+    `answer` is what it said, for callers whose headers they are.
+    """
+
+    reason = "UPSTREAM_HEADERS"
+
+    def __init__(self, server: str, answer: jsonrpc.Response) -> None:
+        message = f"the sidecar and the MCP server {server!r} do not agree on the headers of a request"
+        super().__init__(message, metadata={"server": server})
+        self.answer = answer
+
+
 def call_headers(call: Call) -> bytes:
     """What of a caller's request may travel upstream as headers, and nothing else."""
     return b"x-request-id: %b\r\n%b" % (call.request_id.encode(), trace_headers(call.trace))

@@ -12,7 +12,7 @@ from mcp_sidecar.outbound import http
 from mcp_sidecar.outbound.credentials import Credential
 from mcp_sidecar.outbound.link import Ignore, Sink
 from mcp_sidecar.protocol import headers, jsonrpc
-from mcp_sidecar.protocol.eras import INVALID_REQUEST, LATEST_MODERN, UNSUPPORTED_VERSION, Era
+from mcp_sidecar.protocol.eras import HEADER_MISMATCH, INVALID_REQUEST, LATEST_MODERN, UNSUPPORTED_VERSION, Era
 from mcp_sidecar.protocol.handshake import ServerProfile, discover_request
 from mcp_sidecar.wire.faults import WireFault
 from mcp_sidecar.wire.http_client import HttpClient, Response
@@ -86,8 +86,8 @@ class ModernLink:
         block = b"%bx-request-id: %b\r\n" % (named, call.request_id.encode())
         if call.trace is not NO_TRACE:
             block += http.trace_headers(call.trace)
-        if call.mirrored:
-            block += b"".join([b"%b: %b\r\n" % pair for pair in call.mirrored])
+        if pairs := call.mirrored or call.added:
+            block += b"".join([b"%b: %b\r\n" % pair for pair in pairs])
         return block
 
     def _name(self, request: jsonrpc.Request, call: Call) -> bytes:
@@ -132,6 +132,9 @@ class ModernLink:
         if response.status == 400 and facts and facts[0] in _OTHER_ERA:
             call.execution = Execution.NONE
             raise http.EraChanged(self._endpoint.upstream, self.era, error)
+        if response.status == 400 and facts and facts[0] == HEADER_MISMATCH:
+            call.execution = Execution.NONE
+            raise http.HeadersRefused(self._endpoint.upstream, error)
         call.execution = Execution.DONE
         return error
 

@@ -171,9 +171,14 @@ def _parse_carefully(data: bytes) -> Message:
     return _request(as_string(envelope["method"]), envelope.get("id", b""), envelope.get("params", b""))
 
 
+def parse_of_client(data: bytes) -> Message:
+    """As `parse`; quickest for what clients mostly send."""
+    return _usual_request(data) or parse(data)
+
+
 def parse_request(data: bytes) -> Request:
     """One request or notification; anything else is refused."""
-    message = _usual_request(data) or parse(data)
+    message = parse_of_client(data)
     if isinstance(message, Response):
         raise InvalidCall("a request is expected, this is a response", violations=(("method", "is missing"),))
     return message

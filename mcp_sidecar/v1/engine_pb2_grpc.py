@@ -98,7 +98,8 @@ class MCPEngineServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BiDiStream(self, request_iterator, context):
-        """A whole MCP conversation: many calls in flight, answers in completion order.
+        """A whole MCP conversation: many calls in flight, answers in completion order. One that begins with `initialize` is of
+        the 2025 era: there the server's requests (sampling, elicitation, roots) come as messages, and so go their answers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

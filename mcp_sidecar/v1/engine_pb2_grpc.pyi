@@ -47,7 +47,9 @@ class MCPEngineStub:
     `notifications/subscriptions/acknowledged` that names what will be delivered.
     """
     BiDiStream: _grpc.StreamStreamMultiCallable[_engine_pb2.ClientFrame, _engine_pb2.ServerFrame]
-    """A whole MCP conversation: many calls in flight, answers in completion order."""
+    """A whole MCP conversation: many calls in flight, answers in completion order. One that begins with `initialize` is of
+    the 2025 era: there the server's requests (sampling, elicitation, roots) come as messages, and so go their answers.
+    """
     ListTools: _grpc.UnaryUnaryMultiCallable[_engine_pb2.ListToolsRequest, _engine_pb2.ListToolsResponse]
     """Every tool of a server, all pages."""
     CallTool: _grpc.UnaryUnaryMultiCallable[_engine_pb2.CallToolRequest, _engine_pb2.CallToolResponse]
@@ -70,7 +72,9 @@ class MCPEngineAsyncStub(MCPEngineStub):
     `notifications/subscriptions/acknowledged` that names what will be delivered.
     """
     BiDiStream: _aio.StreamStreamMultiCallable[_engine_pb2.ClientFrame, _engine_pb2.ServerFrame]  # type: ignore[assignment]
-    """A whole MCP conversation: many calls in flight, answers in completion order."""
+    """A whole MCP conversation: many calls in flight, answers in completion order. One that begins with `initialize` is of
+    the 2025 era: there the server's requests (sampling, elicitation, roots) come as messages, and so go their answers.
+    """
     ListTools: _aio.UnaryUnaryMultiCallable[_engine_pb2.ListToolsRequest, _engine_pb2.ListToolsResponse]  # type: ignore[assignment]
     """Every tool of a server, all pages."""
     CallTool: _aio.UnaryUnaryMultiCallable[_engine_pb2.CallToolRequest, _engine_pb2.CallToolResponse]  # type: ignore[assignment]
@@ -114,7 +118,9 @@ class MCPEngineServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_engine_pb2.ClientFrame],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_engine_pb2.ServerFrame], _abc.AsyncIterator[_engine_pb2.ServerFrame]]:
-        """A whole MCP conversation: many calls in flight, answers in completion order."""
+        """A whole MCP conversation: many calls in flight, answers in completion order. One that begins with `initialize` is of
+        the 2025 era: there the server's requests (sampling, elicitation, roots) come as messages, and so go their answers.
+        """
 
     @_abc_1.abstractmethod
     def ListTools(

@@ -93,6 +93,8 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path, value):
         (UPSTREAM % "tools: {allow: [[a]]}", "upstreams[0].tools.allow[0]: expected text, got a list"),
         ("auth: {algorithms: [HS256]}", 'auth.algorithms[0]: "HS256" is not a choice'),
         ("auth: {algorithms: none}", 'auth.algorithms: "none" is not a choice'),
+        ("merge: {separator: ''}", "merge.separator: a separator is 1 to 8"),
+        ("merge: {separator: ' / '}", "merge.separator: a separator is 1 to 8"),
     ],
 )
 def test_values_that_do_not_fit_are_explained(tmp_path, text, complaint):
@@ -102,8 +104,6 @@ def test_values_that_do_not_fit_are_explained(tmp_path, text, complaint):
 @pytest.mark.parametrize(
     "text",
     [
-        "merge: {prefix: always}",
-        "merge: {separator: _}",
         "discovery: {mode: dns}",
         "discovery: {namespace: tools}",
         "discovery: {selectors: []}",

@@ -46,17 +46,15 @@ SERVER_SIDE = (
     Combination(
         "HTTP face, 2026-07-28, legacy-only", ways.http_face, "2026-07-28", "legacy-only", "http-2026-legacy.yml"
     ),
+    Combination("HTTP face, 2025-06-18, dual", ways.http_face, "2025-06-18", "dual"),
+    Combination("HTTP face, 2025-11-25, dual", ways.http_face, "2025-11-25", "dual"),
+    Combination("HTTP face, 2025-11-25, legacy-only", ways.http_face, "2025-11-25", "legacy-only"),
+    Combination("HTTP face, 2025-11-25, modern-only", ways.http_face, "2025-11-25", "modern-only"),
     Combination("CallStream, 2026-07-28, dual", ways.call_stream, "2026-07-28", "dual", "call-stream-2026.yml"),
     Combination("BiDiStream, 2026-07-28, dual", ways.conversation, "2026-07-28", "dual", "bidi-2026.yml"),
 )
 
 SERVER_SIDE_WAITING = (
-    (Combination("HTTP face, 2025-06-18, dual", ways.http_face, "2025-06-18", "dual"), "the 2025-era HTTP face"),
-    (Combination("HTTP face, 2025-11-25, dual", ways.http_face, "2025-11-25", "dual"), "the 2025-era HTTP face"),
-    (
-        Combination("HTTP face, 2025-11-25, modern-only", ways.http_face, "2025-11-25", "modern-only"),
-        "the 2025-era HTTP face and the bridge from it to 2026-07-28",
-    ),
     (Combination("BiDiStream, 2025-11-25, dual", ways.conversation, "2025-11-25", "dual"), "2025-era conversations"),
     (Combination("two sidecars, 2026-07-28, dual", ways.two_sidecars, "2026-07-28", "dual"), "the gRPC link"),
 )

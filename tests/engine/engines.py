@@ -23,8 +23,16 @@ from mcp_sidecar.outbound.probe import Prober
 from mcp_sidecar.outbound.ways import Ways
 from mcp_sidecar.protocol.handshake import modern_meta
 from mcp_sidecar.protocol.jsonrpc import Request, Response
-from mcp_sidecar.settings import AdmissionSettings, HoldSettings, PoolSettings, RetrySettings, UpstreamSettings
+from mcp_sidecar.settings import (
+    AdmissionSettings,
+    HoldSettings,
+    MergeSettings,
+    PoolSettings,
+    RetrySettings,
+    UpstreamSettings,
+)
 
+_MERGED = MergeSettings()
 ERAS = ("modern", "legacy")
 
 
@@ -86,6 +94,7 @@ async def bench(
     attempts: int = 2,
     in_flight: int = 512,
     hold: HoldSettings = HoldSettings(),  # noqa: B008  # frozen
+    merge: MergeSettings = _MERGED,
 ) -> AsyncIterator[Bench]:
     """A started engine in front of these upstreams, by name."""
     chosen = [one if isinstance(one, UpstreamSettings) else settings(name, one) for name, one in upstreams.items()]
@@ -102,10 +111,13 @@ async def bench(
             AdmissionSettings(in_flight=in_flight),
             RetrySettings(attempts=attempts),
             Hold(hold, tasks),
+            tasks,
+            merge,
         )
         try:
             yield Bench(engine, dialer, lifecycle)
         finally:
+            engine.offers.close()
             await dialer.shut()
 
 

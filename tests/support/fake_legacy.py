@@ -17,7 +17,7 @@ from tests.support.fake_exchange import (
     Tasks,
 )
 from tests.support.fake_ledger import Ledger, Message, Received
-from tests.support.fake_methods import CAPABILITIES, SERVER_INFO, Catalogue, Method
+from tests.support.fake_methods import SERVER_INFO, Catalogue, Method
 from tests.support.fake_sessions import Session
 from tests.support.fake_wire import Wire
 
@@ -45,6 +45,7 @@ class LegacyEra:
             # A server without sessions serves anybody, with or without `initialize` (measured with mcp 1.x).
             self.sessions[""] = Session("", "", {})
         self._gates = gates
+        self._catalogue = catalogue
         self._methods: dict[str, Method] = {
             **catalogue.methods,
             "ping": self._ping,
@@ -207,8 +208,8 @@ class LegacyEra:
     async def _initialize(self, exchange: Exchange) -> Message:
         session = exchange.session
         assert isinstance(session, Session)
-        negotiated: Message = {"protocolVersion": session.version, "capabilities": CAPABILITIES}
-        return {**negotiated, "serverInfo": SERVER_INFO, "instructions": "A fake."}
+        negotiated: Message = {"protocolVersion": session.version, "capabilities": self._catalogue.capabilities}
+        return {**negotiated, "serverInfo": SERVER_INFO, "instructions": self._catalogue.instructions}
 
     async def _unknown(self, exchange: Exchange) -> Message:
         raise Refusal(METHOD_NOT_FOUND, "Method not found", exchange.request.rpc)

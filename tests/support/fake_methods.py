@@ -36,6 +36,11 @@ class Catalogue:
     def __init__(self, page: int | None = None) -> None:
         self.page = page
         self.tools: list[Message] = list(fake_tools.ALL)
+        self.resources: dict[str, Message] = dict(_RESOURCES)
+        self.templates: list[Message] = [_TEMPLATE]
+        self.prompts: list[Message] = [_PROMPT]
+        self.capabilities: Message = dict(CAPABILITIES)
+        self.instructions = "A fake."
         self.methods: dict[str, Method] = {
             "tools/list": self.list_tools,
             "tools/call": self.call_tool,
@@ -64,15 +69,15 @@ class Catalogue:
         return await fake_tools.call(exchange, params["name"], arguments)
 
     async def list_resources(self, _: Exchange) -> Message:
-        listed = [{"uri": uri, "name": uri, "mimeType": body["mimeType"]} for uri, body in _RESOURCES.items()]
+        listed = [{"uri": uri, "name": uri, "mimeType": body["mimeType"]} for uri, body in self.resources.items()]
         return {"resources": listed}
 
     async def list_templates(self, _: Exchange) -> Message:
-        return {"resourceTemplates": [_TEMPLATE]}
+        return {"resourceTemplates": self.templates}
 
     async def read_resource(self, exchange: Exchange) -> Message:
         uri = str(exchange.request.params.get("uri"))
-        body = _RESOURCES.get(uri)
+        body = self.resources.get(uri)
         if body is None and uri.startswith("fake://item/"):
             body = {"mimeType": "text/plain", "text": uri.removeprefix("fake://item/")}
         if body is None:
@@ -81,7 +86,7 @@ class Catalogue:
         return {"contents": [{"uri": uri, **body}]}
 
     async def list_prompts(self, _: Exchange) -> Message:
-        return {"prompts": [_PROMPT]}
+        return {"prompts": self.prompts}
 
     async def get_prompt(self, exchange: Exchange) -> Message:
         params = exchange.request.params

@@ -21,7 +21,7 @@ from tests.support.fake_exchange import (
     Tasks,
 )
 from tests.support.fake_ledger import Ledger, Message, Received
-from tests.support.fake_methods import CAPABILITIES, SERVER_INFO, Catalogue, Method
+from tests.support.fake_methods import SERVER_INFO, Catalogue, Method
 from tests.support.fake_wire import Wire
 
 _STATUS = {-32700: 400, INVALID_REQUEST: 400, INVALID_PARAMS: 400, -32020: 400, -32021: 400, -32022: 400, -32601: 404}
@@ -63,6 +63,8 @@ class ModernEra:
         self.ledger = ledger
         self.stream = stream
         self.ttl_ms = ttl_ms
+        self.scope = "private"
+        self._catalogue = catalogue
         self.listens: list[Listen] = []
         self._gates = gates
         self._methods: dict[str, Method] = {**catalogue.methods, "server/discover": self._discover}
@@ -134,7 +136,7 @@ class ModernEra:
             exchange.channel.finish(final, status)
 
     def _stamped(self, method: str, result: Message) -> Message:
-        hints: Message = {"ttlMs": self.ttl_ms, "cacheScope": "private"} if method in _CACHEABLE else {}
+        hints: Message = {"ttlMs": self.ttl_ms, "cacheScope": self.scope} if method in _CACHEABLE else {}
         return {
             "resultType": "complete",
             **hints,
@@ -143,7 +145,8 @@ class ModernEra:
         }
 
     async def _discover(self, _: Exchange) -> Message:
-        return {"supportedVersions": [rules.MODERN], "capabilities": CAPABILITIES, "instructions": "A fake."}
+        said = {"capabilities": self._catalogue.capabilities, "instructions": self._catalogue.instructions}
+        return {"supportedVersions": [rules.MODERN], **said}
 
     async def _listen(self, wire: Wire, received: Received) -> None:
         wants = received.params.get("notifications", {})

@@ -224,6 +224,10 @@ class FakeServer:
         except TimeoutError:
             raise TimeoutError(f"not within {seconds} s; {self!r}") from None
 
+    def hint(self, ttl_ms: int, scope: str) -> None:
+        """The caching hints of modern results from here on."""
+        self._modern.ttl_ms, self._modern.scope = ttl_ms, scope
+
     # What tests read.
 
     @property

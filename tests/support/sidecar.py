@@ -12,10 +12,11 @@ import grpc.aio
 
 from mcp_sidecar.app import Bound, serve
 from mcp_sidecar.logs import Log
-from mcp_sidecar.settings import DrainSettings, ListenSettings, Settings, UpstreamSettings
+from mcp_sidecar.settings import DrainSettings, ListenSettings, Settings, StartSettings, UpstreamSettings
 from mcp_sidecar.v1 import connections_pb2_grpc, engine_pb2_grpc
 
 ON_ANY_PORT = ListenSettings(grpc=("127.0.0.1:0",), http="127.0.0.1:0", health="127.0.0.1:0", metrics="127.0.0.1:0")
+COLD = StartSettings(warm=False)  # tests count requests
 AT_ONCE = DrainSettings(lame_duck=0.0, grace=2.0)
 
 
@@ -33,7 +34,12 @@ class Sidecar:
             url if isinstance(url, UpstreamSettings) else UpstreamSettings(name=name, url=url)
             for name, url in upstreams.items()
         )
-        sections: dict[str, Any] = {"listen": ON_ANY_PORT, "drain": AT_ONCE, "upstreams": chosen} | settings
+        sections: dict[str, Any] = {
+            "listen": ON_ANY_PORT,
+            "drain": AT_ONCE,
+            "upstreams": chosen,
+            "start": COLD,
+        } | settings
         self.settings = dataclasses.replace(Settings(), **sections)
         self.lines: list[dict[str, Any]] = []
         self.bound: Bound = {}

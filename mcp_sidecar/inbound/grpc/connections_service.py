@@ -102,6 +102,7 @@ class ConnectionService:
         for endpoint in upstream.endpoints:
             self._dialer.prober.forget(endpoint)
         self._pool.close_upstream(upstream.name)
+        self._engine.offers.forget(upstream.name)
         tools = await list_tools(self._engine, call, upstream.name)
         return pb.RefreshServerResponse(server=self._server(upstream), tools=len(tools))
 

@@ -1,5 +1,6 @@
-"""`BiDiStream`: one MCP conversation on one gRPC stream, many calls in flight. Knows no upstream.
+"""`BiDiStream`: one MCP conversation on one gRPC stream, many calls in flight, of either era. Knows no upstream.
 
+A conversation that begins with `initialize` is one of the 2025 era: `inbound/session` says what its messages mean.
 Three parties: a reader, one task a call, one writer. gRPC breaks when two tasks write to one stream, so every frame
 goes through the send queue.
 """
@@ -9,44 +10,55 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from functools import partial
 
-from mcp_sidecar.call import Call
-from mcp_sidecar.errors import InvalidCall, Overloaded, SendQueueFull, SidecarError, UnsupportedVersion
-from mcp_sidecar.inbound.grpc.messages import check_size, execution_number, info
+from mcp_sidecar.call import Call, Client
+from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.errors import Cancelled, InvalidCall, Overloaded, SendQueueFull, SidecarError, UnsupportedVersion
+from mcp_sidecar.inbound.grpc.messages import check_size, complete, execution_number, info
 from mcp_sidecar.inbound.grpc.metadata import RpcCall
 from mcp_sidecar.inbound.grpc.send_queue import SendQueue
+from mcp_sidecar.inbound.session import conversation as legacy
+from mcp_sidecar.inbound.session.greeting import greet
+from mcp_sidecar.inbound.session.session import Outlet, Session
 from mcp_sidecar.inbound.status import error_data, named, status_of
-from mcp_sidecar.lifecycle import Lifecycle, Phase
-from mcp_sidecar.outbound.link import Ignore
+from mcp_sidecar.lifecycle import Phase
+from mcp_sidecar.outbound.link import Ignore, refusal
 from mcp_sidecar.protocol import eras, jsonrpc
-from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
 from mcp_sidecar.settings import GrpcSettings
 from mcp_sidecar.tasks import Job, end, first_of
 from mcp_sidecar.v1 import engine_pb2 as pb
 
+Work = Callable[[Call], Awaitable[Response]]
+
+_INITIALIZED = "notifications/initialized"
 _MAX_IN_FLIGHT = 256
 _LAST_FRAMES_SECONDS = 1.0
 _UNFIT = re.compile(r'[^!-~]|"')
 
 
 class Conversation:
-    """One BiDiStream. `run_call` is the chain (log line, sample) around each request in it; `tasks` owns the tasks."""
+    """One BiDiStream. `run_call` is the chain (log line, sample) around the work for each request in it."""
 
     def __init__(
         self,
         call: RpcCall,
         settings: GrpcSettings,
-        lifecycle: Lifecycle,
-        run_call: Callable[[Any, Call], Awaitable[Response]],
+        engine: Engine,
+        run_call: Callable[[Work, Call], Awaitable[Response]],
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._call = call
         self._settings = settings
-        self._lifecycle = lifecycle
+        self._engine = engine
+        self._lifecycle = engine.lifecycle
         self._run_call = run_call
         self._tasks = tasks
         self._server = ""
+        self._modern = False  # the client said so
+        self._session: StreamSession | None = None
+        self._sessions = legacy.Conversation(engine, tasks)
         self._queue: SendQueue[pb.ServerFrame] = SendQueue(settings.send_queue, settings.send_queue_bytes)
         self._running: dict[bytes, Job[None]] = {}
         self._leaving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -70,6 +82,9 @@ class Conversation:
             unsubscribe()
             # A write that nobody reads may not end with its task; gRPC ends it with the stream.
             await end([writer, reader, *self._running.values()], _LAST_FRAMES_SECONDS)
+            if self._session is not None:
+                self._session.close()
+                self._engine.forget(self._session.client)
 
     async def _finish(self, writer: Job[None]) -> None:
         """Answer what is in flight, write what waits, unless the client no longer reads."""
@@ -96,19 +111,23 @@ class Conversation:
     def _open(self, message: pb.Open) -> None:
         if self._began:
             raise InvalidCall("`open` must be the first frame", violations=(("open", "must be the first frame"),))
-        if message.protocol_version and message.protocol_version not in eras.MODERN_VERSIONS:
-            raise UnsupportedVersion(message.protocol_version, eras.MODERN_VERSIONS)
+        version = message.protocol_version or eras.LATEST_MODERN
+        if eras.era_of(version) is None:
+            raise UnsupportedVersion(version, eras.MODERN_VERSIONS + eras.LEGACY_VERSIONS)
+        self._modern = message.protocol_version in eras.MODERN_VERSIONS
         self._server = message.server
-        opened = pb.Opened(server=message.server, protocol_version=eras.LATEST_MODERN)
+        opened = pb.Opened(server=message.server, protocol_version=version)
         self._queue.put(pb.ServerFrame(opened=opened))
 
     def _message(self, data: bytes) -> None:
         """Begin or cancel a call. A message that cannot be read is answered, and the conversation goes on."""
         known = b""
         try:
-            message = jsonrpc.parse_request(check_size(data, self._settings.max_message))
-            if not message.id:
-                self._notification(message)
+            # Only a client that can be asked has something to answer.
+            parse = jsonrpc.parse_request if self._session is None else jsonrpc.parse
+            message = parse(check_size(data, self._settings.max_message))
+            if isinstance(message, Response) or not message.id:
+                self._hear(message)
                 return
             if message.id in self._running:
                 raise InvalidCall("the id is in use by a request in flight", violations=(("id", "is in use"),))
@@ -122,8 +141,14 @@ class Conversation:
         job = self._running[message.id] = Job(self._tasks, self._answer(message), f"bidi {message.method}")
         job.task.add_done_callback(lambda _: self._running.pop(message.id, None))
 
-    def _notification(self, message: Request) -> None:
-        if message.method == "notifications/cancelled":
+    def _hear(self, message: Message) -> None:
+        """What has no answer."""
+        session = self._session
+        if session is not None:
+            legacy.hear(message, session)
+            if isinstance(message, Request) and message.method == _INITIALIZED and session.offered:
+                Job(self._tasks, self._sessions.news(session).attend(), "bidi news")
+        elif isinstance(message, Request) and message.method == "notifications/cancelled":
             job = self._running.get(message.params.get("requestId", b""))
             if job is not None:
                 job.cancel()
@@ -139,10 +164,12 @@ class Conversation:
             principal=self._call.principal,
         )
         try:
-            response: Response = await self._run_call((request, self._server, _Frames(self._queue)), call)
+            response = await self._run_call(partial(self._work, request), call)
             self._queue.put(pb.ServerFrame(message_json=response.encode(request.id), info=info(call)))
         except SendQueueFull:
             return  # `run` has seen it
+        except Cancelled:
+            return  # by the client itself
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -151,6 +178,28 @@ class Conversation:
             self._try_put(_failed(request.id, named(asyncio.CancelledError(), call), call))
         except Exception as error:  # noqa: BLE001  # the RPC boundary of this request
             self._try_put(_failed(request.id, named(error, call), call))
+
+    async def _work(self, request: Request, call: Call) -> Response:
+        """The response, of the era that the conversation is of."""
+        session = self._session
+        if session is not None:
+            call.method, call.client, call.server = request.method, session.client, session.server
+            response = await self._sessions.take(call, request, session, _Frames(self._queue, session))
+            assert response is not None  # noqa: S101  # it is a request
+            return response
+        if request.method == "initialize" and not self._modern:
+            return await self._initialize(call, request)
+        return await self._engine.run(call, complete(request), self._server, _Frames(self._queue))
+
+    async def _initialize(self, call: Call, request: Request) -> Response:
+        call.method = request.method
+        welcome = await greet(self._engine, call, request, self._server)
+        if isinstance(welcome, Response):
+            return welcome
+        if self._session is not None:
+            raise InvalidCall("the conversation has been initialized")
+        self._session = StreamSession(welcome.client, self._server, welcome.news, self._queue)
+        return welcome.answer
 
     def _try_put(self, frame: pb.ServerFrame) -> None:
         try:
@@ -169,12 +218,38 @@ class Conversation:
 
 
 class _Frames(Ignore):
-    """Notifications of one call, into the queue that all calls share."""
+    """What comes before the response of one call, into the queue that all calls share."""
 
-    def __init__(self, queue: SendQueue[pb.ServerFrame]) -> None:
+    def __init__(self, queue: SendQueue[pb.ServerFrame], session: StreamSession | None = None) -> None:
         self._queue = queue
+        self._session = session
 
     async def notify(self, method: str, message: bytes) -> None:  # noqa: ARG002 - every sink is told the method
+        self._queue.put(pb.ServerFrame(message_json=message))
+
+    async def ask(self, request: Request) -> Response:
+        if self._session is None:
+            return refusal(request)
+        with self._session.asking() as (question_id, answer):
+            self._queue.put(pb.ServerFrame(message_json=request.encode(question_id)))
+            return await answer
+
+
+class StreamSession(Session):
+    """A conversation of the 2025 era, which is told everything on its one stream."""
+
+    __slots__ = ("_queue",)
+    carried = True
+
+    def __init__(self, client: Client, server: str, offered: tuple[str, ...], queue: SendQueue[pb.ServerFrame]) -> None:
+        super().__init__(client, server, offered)
+        self._queue = queue
+
+    @property
+    def outlet(self) -> Outlet:
+        return self
+
+    async def send(self, message: bytes) -> None:
         self._queue.put(pb.ServerFrame(message_json=message))
 
 

@@ -13,11 +13,10 @@ from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.engine.listen import LOG_LEVEL
 from mcp_sidecar.errors import Execution, InvalidCall, InvalidParams, UpstreamProtocolError
 from mcp_sidecar.inbound.chain import Chain
-from mcp_sidecar.inbound.grpc.conversation import Conversation
+from mcp_sidecar.inbound.grpc.conversation import Conversation, Work
 from mcp_sidecar.inbound.grpc.messages import complete, info, read_request, tool_request
 from mcp_sidecar.inbound.grpc.metadata import REQUEST_ID, RpcCall
-from mcp_sidecar.lifecycle import Lifecycle
-from mcp_sidecar.outbound.link import Ignore, Sink
+from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.jsonrpc import Request, Response
@@ -66,15 +65,13 @@ class EngineService:
         engine: Engine,
         pool: Pool,
         settings: GrpcSettings,
-        lifecycle: Lifecycle,
         chain: Chain,
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._engine = engine
         self._pool = pool
         self._settings = settings
-        self._lifecycle = lifecycle
-        self._run_inner = chain.around(self._inner)
+        self._run_inner = chain.around(_do)
         self._tasks = tasks
 
     async def Call(self, message: pb.CallRequest, call: RpcCall) -> pb.CallResponse:  # noqa: N802  # the RPC's name
@@ -110,11 +107,7 @@ class EngineService:
     async def BiDiStream(self, frames: AsyncIterator[pb.ClientFrame], call: RpcCall) -> None:  # noqa: N802
         """A conversation; each request inside it has its own log line and sample."""
         await _begin(call)
-        await Conversation(call, self._settings, self._lifecycle, self._run_inner, self._tasks).run(frames)
-
-    async def _inner(self, call: calls.Call, asked: tuple[Request, str, Sink]) -> Response:
-        request, server, sink = asked
-        return await self._engine.run(call, complete(request), server, sink)
+        await Conversation(call, self._settings, self._engine, self._run_inner, self._tasks).run(frames)
 
     async def ListTools(self, message: pb.ListToolsRequest, call: RpcCall) -> pb.ListToolsResponse:  # noqa: N802
         """Every page of `tools/list`."""
@@ -133,6 +126,10 @@ class EngineService:
                 "the MCP server's tool result cannot be read", execution=Execution.DONE
             ) from error
         return pb.CallToolResponse(is_error=failed, result_json=result, info=info(call))
+
+
+async def _do(call: calls.Call, work: Work) -> Response:
+    return await work(call)
 
 
 async def _begin(call: RpcCall) -> None:

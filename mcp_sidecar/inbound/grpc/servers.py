@@ -55,9 +55,7 @@ class GrpcFaces:
         server = self._server(local=local)
         parts = self._parts
         ours = rpc.Registrar([server], self._chain, rpc.the_call)
-        engine = EngineService(
-            parts.engine, parts.dialer.pool, self._settings, parts.lifecycle, self._inner, parts.tasks
-        )
+        engine = EngineService(parts.engine, parts.dialer.pool, self._settings, self._inner, parts.tasks)
         connections = ConnectionService(parts.directory, parts.dialer, parts.engine, parts.lifecycle)
         # Their handlers get our call where generated code expects a context.
         engine_pb2_grpc.add_MCPEngineServicer_to_server(engine, ours)  # type: ignore[arg-type]

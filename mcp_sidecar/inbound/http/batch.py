@@ -8,10 +8,10 @@ import msgspec
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import Cancelled, InvalidCall, MalformedMessage, SidecarError
-from mcp_sidecar.inbound.chain import Chain
-from mcp_sidecar.inbound.http.conversation import Conversation
+from mcp_sidecar.inbound.chain import Chain, let_through
 from mcp_sidecar.inbound.http.post import Post
-from mcp_sidecar.inbound.http.sessions import Session
+from mcp_sidecar.inbound.http.sessions import HttpSession
+from mcp_sidecar.inbound.session.conversation import Conversation
 from mcp_sidecar.inbound.status import error_data, status_of
 from mcp_sidecar.protocol import jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
@@ -42,7 +42,7 @@ def _split(body: bytes) -> list[Message]:
 class _Member:
     """One request of a batch."""
 
-    def __init__(self, request: Request, post: Post, session: Session) -> None:
+    def __init__(self, request: Request, post: Post, session: HttpSession) -> None:
         self.request = request
         self.session = session
         self._post = post
@@ -62,7 +62,7 @@ class Batches:
         self._tasks = tasks
         self._run = chain.around(self._handle, _recover)
 
-    async def run(self, call: Call, post: Post, session: Session) -> None:
+    async def run(self, call: Call, post: Post, session: HttpSession) -> None:
         """Answer a whole batch. Raises `InvalidCall` and its kin for one that cannot be taken."""
         if session.client.version != _VERSION:
             raise InvalidCall("a JSON-RPC batch is accepted in sessions of 2025-03-26 only")
@@ -78,7 +78,7 @@ class Batches:
             await _all(jobs)
             await post.end_batch()
 
-    async def _one(self, call: Call, request: Request, post: Post, session: Session) -> None:
+    async def _one(self, call: Call, request: Request, post: Post, session: HttpSession) -> None:
         own = Call("", call.request_id, call.peer, call.deadline, call.trace, call.principal, client=session.client)
         own.method = request.method
         response = await self._run(_Member(request, post, session), own)
@@ -103,12 +103,7 @@ async def _all(jobs: list[Job[None]]) -> None:
 
 async def _recover(call: Call, member: _Member, failure: SidecarError, error: BaseException) -> Response | None:
     """A failure as the response of one request, None for one that was cancelled; the others go on."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise error
-    elif not isinstance(error, Exception):
-        raise error
+    let_through(error)
     if isinstance(failure, Cancelled):
         return None
     code = status_of(failure).jsonrpc

@@ -13,22 +13,22 @@ from typing import Any
 from mcp_sidecar.call import Call, new_request_id
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import HeaderMismatch, InvalidCall, SidecarError
-from mcp_sidecar.inbound.chain import Chain
+from mcp_sidecar.inbound.chain import Chain, let_through
 from mcp_sidecar.inbound.http import batch
-from mcp_sidecar.inbound.http.conversation import Conversation
-from mcp_sidecar.inbound.http.greeting import greet
 from mcp_sidecar.inbound.http.guard import Guard, Refused, named_server
 from mcp_sidecar.inbound.http.opening import Opening
 from mcp_sidecar.inbound.http.post import Post
-from mcp_sidecar.inbound.http.sessions import Bond, Session, Sessions
+from mcp_sidecar.inbound.http.sessions import Bond, HttpSession, Sessions
 from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.inbound.http.streams import Room
+from mcp_sidecar.inbound.session.conversation import Conversation
+from mcp_sidecar.inbound.session.greeting import greet
 from mcp_sidecar.protocol import eras, headers, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
 from mcp_sidecar.settings import HttpSettings
 from mcp_sidecar.tasks import Job, end
 from mcp_sidecar.wire.faults import Disconnected
-from mcp_sidecar.wire.http_server import Head, Reply, fields
+from mcp_sidecar.wire.http_server import Head, Headers, Reply, fields
 from mcp_sidecar.wire.http_server import Request as HttpRequest
 
 _VERSIONS = frozenset(version.encode() for version in eras.LEGACY_VERSIONS)
@@ -74,7 +74,7 @@ class LegacyFace:
         """Answer one request."""
         call = Call("", opening.request_id or new_request_id(), request.peer, trace=opening.trace)
         call.authorization = opening.authorization
-        post = Post(request, reply, call.request_id, self._silence)
+        post = Post(request, opening, reply, call.request_id, self._silence)
         if request.head.method == "GET":
             return self._carry(post, call)
         reply.outlasting = True
@@ -97,28 +97,40 @@ class LegacyFace:
         job.task.add_done_callback(lambda _: self._jobs.discard(job))
         return job
 
-    async def _handle(self, call: Call, post: Post) -> Response | None:
-        """The response, None when the answer is complete or has no body."""
-        head = post.request.head
-        self._guard.check_source(head.headers)
-        bond = Bond(call.principal.subject, named_server(head.path))
-        if head.method == "POST":
-            return await self._post(call, post, bond)
-        if head.method == "GET":
-            await self._get(call, post, bond)
-        elif head.method == "DELETE":
-            self._end(self._session(call, post, bond))
-            post.accept(204)
-        else:
-            raise Refused(405, "only GET, POST and DELETE", _ALLOW)
-        return None
+    def _handle(self, call: Call, post: Post) -> Awaitable[Response | None]:
+        """The response to come, None when the answer is complete or has no body."""
+        if post.opening.server is None:
+            self._check(post.request.head, post.opening)
+        match post.request.head.method:
+            case "POST":
+                return self._post(call, post)
+            case "GET":
+                return self._get(call, post)
+        return self._delete(call, post)
 
-    async def _post(self, call: Call, post: Post, bond: Bond) -> Response | None:
-        self._guard.check_types(post.request.head)
+    def _check(self, head: Head, opening: Opening) -> None:
+        """May this head come in at all? Raises `Refused`, or `InvalidCall` for what has to be unique and is not."""
+        self._guard.check_source(head.headers)
+        server = named_server(head.path)
+        if head.method == "POST":
+            self._guard.check_types(head)
+        elif head.method == "GET":
+            self._guard.check_listener(head)
+        elif head.method != "DELETE":
+            raise Refused(405, "only GET, POST and DELETE", _ALLOW)
+        opening.session = _unique(head.headers, headers.SESSION)
+        opening.version = _unique(head.headers, headers.PROTOCOL_VERSION)
+        opening.server = server
+
+    async def _delete(self, call: Call, post: Post) -> None:
+        self._end(self._session(call, post))
+        post.accept(204)
+
+    async def _post(self, call: Call, post: Post) -> Response | None:
         message = None if batch.is_batch(post.request.body) else _read(call, post)
-        if isinstance(message, Request) and message.method == "initialize" and message.id and not _named(post):
-            return await self._begin(call, post, message, bond)
-        session = self._session(call, post, bond)
+        if isinstance(message, Request) and _begins(message) and post.opening.session is None:
+            return await self._begin(call, post, message)
+        session = self._session(call, post)
         try:
             if message is None:
                 await self._batches.run(call, post, session)
@@ -127,14 +139,15 @@ class LegacyFace:
                 self._silence.add(post)  # it can be answered from here on
             return await self._conversation.take(call, message, session, post)
         finally:
-            self._sessions.touch(session, time.monotonic())
+            self._sessions.used(session, time.monotonic())
 
-    async def _begin(self, call: Call, post: Post, request: Request, bond: Bond) -> Response:
+    async def _begin(self, call: Call, post: Post, request: Request) -> Response:
+        bond = Bond(call.principal.subject, post.opening.server or "")
         welcome = await greet(self._engine, call, request, bond.server)
         if isinstance(welcome, Response):
             return welcome
         if not post.reply.lost:  # nobody else would ever know its id
-            session = Session(welcome.client, bond, welcome.news, self._room)
+            session = HttpSession(welcome.client, bond, welcome.news, self._room)
             loser = self._sessions.open(session, time.monotonic())
             if loser is not None:
                 self._end(loser)
@@ -142,27 +155,23 @@ class LegacyFace:
             post.lines += fields((headers.SESSION, session.id.encode()))
         return welcome.answer
 
-    def _session(self, call: Call, post: Post, bond: Bond) -> Session:
+    def _session(self, call: Call, post: Post) -> HttpSession:
         """The session that the head names. Raises `InvalidCall`, or `UnknownSession`, which is 404."""
-        given = post.request.head.headers
-        named = _named(post)
-        if named is None:
+        opening = post.opening
+        if opening.session is None:
             raise InvalidCall("the header Mcp-Session-Id is missing; a session begins with initialize")
-        if given.repeated and (len(given.all(headers.SESSION)) > 1 or len(given.all(headers.PROTOCOL_VERSION)) > 1):
-            raise InvalidCall("a header that has to be unique is there twice")
-        session = self._sessions.find(named.decode("latin-1"), bond, time.monotonic())
-        version = given.get(headers.PROTOCOL_VERSION)
-        if version is not None and version.decode() != session.client.version:
+        bond = call.principal.subject, opening.server or ""
+        session = self._sessions.find(opening.session, bond, time.monotonic())
+        if opening.version is not None and opening.version != session.client.version:
             raise InvalidCall(f"MCP-Protocol-Version has to be {session.client.version} in this session")
         post.session = session
-        call.client, call.server = session.client, bond.server
+        call.client, call.server = session.client, session.server
         return session
 
-    async def _get(self, call: Call, post: Post, bond: Bond) -> None:
+    async def _get(self, call: Call, post: Post) -> None:
         """Carry a stream: the session's own one, or the rest of another."""
         head = post.request.head
-        self._guard.check_listener(head)
-        session = self._session(call, post, bond)
+        session = self._session(call, post)
         last = head.headers.get(headers.LAST_EVENT)
         if last is not None:
             stream, after = session.log.find(last)
@@ -189,11 +198,12 @@ class LegacyFace:
         finally:
             post.stop()
             stream.leave(post.reply)
-            self._sessions.touch(session, time.monotonic())
+            post.stream = None  # it is not this request's to end
+            self._sessions.used(session, time.monotonic())
             if session.news is not None:
                 await session.news.neglect()
 
-    def _end(self, session: Session) -> None:
+    def _end(self, session: HttpSession) -> None:
         """Nothing of a session goes on; its calls are cancelled before its sessions at servers are closed."""
         self._sessions.remove(session)
         session.close()
@@ -202,7 +212,7 @@ class LegacyFace:
         else:
             self._engine.forget(session.client)
 
-    async def _forget(self, session: Session) -> None:
+    async def _forget(self, session: HttpSession) -> None:
         await session.quiet()
         self._engine.forget(session.client)
 
@@ -234,14 +244,21 @@ class LegacyFace:
         await end(self._jobs, _CLOSING_SECONDS)
 
 
-def _named(post: Post) -> bytes | None:
-    """The session that a request names."""
-    return post.request.head.headers.get(headers.SESSION)
+def _begins(request: Request) -> bool:
+    return request.method == "initialize" and request.id != b""
+
+
+def _unique(given: Headers, name: bytes) -> str | None:
+    """The value of a header that may be there once. Raises `InvalidCall`."""
+    value = given.get(name)
+    if value is not None and given.repeated and len(given.all(name)) > 1:
+        raise InvalidCall(f"the header {name.decode()} is there twice")
+    return None if value is None else value.decode("latin-1")
 
 
 def _read(call: Call, post: Post) -> Message:
     """The one message in the body. Raises `InvalidCall` and its kin."""
-    message = jsonrpc.parse(post.request.body)
+    message = jsonrpc.parse_of_client(post.request.body)
     if isinstance(message, Request):
         call.method = message.method
         post.message_id = message.id
@@ -261,12 +278,7 @@ def conclude(_call: Call, post: Post, response: Response | None) -> Awaitable[No
 
 async def recover(call: Call, post: Post, failure: SidecarError, error: BaseException) -> None:
     """Turn whatever came out of a handler into an answer. Nothing but our own words reaches the client."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise error
-    elif not isinstance(error, Exception):
-        raise error
+    let_through(error)
     try:
         await post.fail(failure, call)
     except Disconnected:

@@ -34,6 +34,10 @@ class Opening:
     """Whom the path names, empty for all; None until the head has passed every check."""
     mirrored: Pairs = ()
     agreed: Agreed | None = None
+    legacy: bool = False
+    """Of the 2025 era, whose heads name these two; None where they do not."""
+    session: str | None = None
+    version: str | None = None
 
 
 def read_opening(head: Head) -> Opening:

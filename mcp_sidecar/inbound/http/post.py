@@ -8,7 +8,8 @@ from mcp_sidecar.call import Call
 from mcp_sidecar.errors import Cancelled, InvalidCall, InvalidParams, SidecarError, Unauthenticated
 from mcp_sidecar.inbound.http.guard import Refused
 from mcp_sidecar.inbound.http.modern import DONE, JSON_LINES, STREAM_LINES, TEXT, id_of
-from mcp_sidecar.inbound.http.sessions import Session
+from mcp_sidecar.inbound.http.opening import Opening
+from mcp_sidecar.inbound.http.sessions import HttpSession
 from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.inbound.http.streams import Stream
 from mcp_sidecar.inbound.status import error_data, status_of
@@ -27,11 +28,12 @@ class Post(Ignore):
 
     message_id = b""
     """The id of the request in the body, once that is read."""
-    session: Session | None = None
+    session: HttpSession | None = None
     stream: Stream | None = None
 
-    def __init__(self, request: Request, reply: Reply, request_id: str, silence: Silence) -> None:
+    def __init__(self, request: Request, opening: Opening, reply: Reply, request_id: str, silence: Silence) -> None:
         self.request = request
+        self.opening = opening
         self.reply = reply
         self.silence = silence
         self.lines = b"x-request-id: %b\r\n" % request_id.encode()  # nothing in it can break a line

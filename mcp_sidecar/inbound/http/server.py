@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from mcp_sidecar.call import Call, new_request_id
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import SidecarError
-from mcp_sidecar.inbound.chain import Chain
+from mcp_sidecar.inbound.chain import Chain, let_through
 from mcp_sidecar.inbound.http import modern
 from mcp_sidecar.inbound.http.guard import Guard, Refused, named_server
 from mcp_sidecar.inbound.http.legacy import LegacyFace, is_legacy
@@ -55,10 +55,10 @@ class HttpFace:
         if not isinstance(opening, Opening):
             if (page := self._pages.get(request.head.path)) is not None:
                 return self._show(page, request, reply)
-            opening = read_opening(request.head)
-            if is_legacy(request.head):
-                return self._legacy(request, reply, opening)
-            request.head.conclusion = opening
+            opening = request.head.conclusion = read_opening(request.head)
+            opening.legacy = is_legacy(request.head)
+        if opening.legacy:
+            return self._legacy(request, reply, opening)
         call = Call(
             rpc="",
             request_id=opening.request_id or new_request_id(),
@@ -117,12 +117,7 @@ async def recover(call: Call, post: Post, failure: SidecarError, error: BaseExce
     post.stop()
     if isinstance(error, Disconnected):
         return  # nobody is left to be told
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise error
-    elif not isinstance(error, Exception):
-        raise error
+    let_through(error)
     try:
         await post.fail(failure, call)
     except Disconnected:

@@ -104,8 +104,8 @@ async def test_an_opened_stream_names_its_server_and_every_call_goes_there():
             await stream.done_writing()
             assert await stream.read() is grpc.aio.EOF
             nameless: Any = sidecar.engine.BiDiStream(iter([frame(tool("echo", id=5, text="hi"))]))
-            error = await said(nameless)
-            assert (error["id"], error["error"]["data"]["reason"]) == (5, "UNKNOWN_SERVER")
+            error = await said(nameless)  # both have it
+            assert (error["id"], error["error"]["data"]["reason"]) == (5, "UNKNOWN_TOOL")
             assert await nameless.read() is grpc.aio.EOF
             assert await nameless.code() is grpc.StatusCode.OK
 
@@ -113,7 +113,7 @@ async def test_an_opened_stream_names_its_server_and_every_call_goes_there():
 @pytest.mark.parametrize(
     "frames",
     [
-        [pb.ClientFrame(open=pb.Open(protocol_version="2025-11-25"))],
+        [pb.ClientFrame(open=pb.Open(protocol_version="2031-01-01"))],
         [pb.ClientFrame(open=pb.Open()), pb.ClientFrame(open=pb.Open())],
         [frame(tool("echo", text="hi")), pb.ClientFrame(open=pb.Open())],
     ],

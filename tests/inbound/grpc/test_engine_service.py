@@ -16,6 +16,7 @@ from mcp_sidecar.v1 import engine_pb2_grpc
 from tests.inbound.grpc.asking import asked, details, failed, request, text_of, tool, trailers
 from tests.inbound.grpc.kinds import SMALL_WINDOW, ended
 from tests.inbound.waiting import eventually
+from tests.support import fake_tools
 from tests.support.fake_server import FakeServer
 from tests.support.sidecar import Sidecar
 
@@ -199,17 +200,32 @@ async def test_a_mirror_that_differs_from_its_message_is_refused(rpc: str, field
 
 
 @pytest.mark.covers("B-09")
-async def test_the_servers_name_may_be_left_out_only_when_there_is_one():
+async def test_a_wrong_servers_name_is_refused_with_those_there_are():
     async with FakeServer() as one, FakeServer() as two, Sidecar({"one": one.url, "two": two.url}) as sidecar:
-        refused = await failed(sidecar.engine.Call(asked(tool("echo", text="hi")), timeout=5))
-        assert refused.code() is grpc.StatusCode.NOT_FOUND
-        assert "one, two" in str(refused.details())
         unknown = await failed(sidecar.engine.ListTools(pb.ListToolsRequest(server="three"), timeout=5))
         assert (unknown.code().name, "one, two" in str(unknown.details())) == ("NOT_FOUND", True)
         assert details(unknown)[ErrorInfo].reason == "UNKNOWN_SERVER"
         assert details(unknown)[ErrorInfo].metadata["server"] == "three"
         await sidecar.engine.Call(asked(tool("echo", text="hi"), server="two"), timeout=5)
-        assert (one.requests, len(two.executions)) == ([], 1)
+        assert (len(one.executions), len(two.executions)) == (0, 1)
+
+
+@pytest.mark.covers("B-170", "B-172")
+async def test_without_a_servers_name_all_of_them_are_meant():
+    async with FakeServer() as one, FakeServer("legacy") as two, Sidecar({"one": one.url, "two": two.url}) as sidecar:
+        answer = await sidecar.engine.ListTools(pb.ListToolsRequest(), timeout=5)
+        names = [json.loads(listed)["name"] for listed in answer.tools_json]
+        assert names[0] == "one__echo" and len(names) == 2 * len(fake_tools.ALL)
+        called = await sidecar.engine.CallTool(
+            pb.CallToolRequest(tool="two__echo", arguments_json=b'{"text":"hi"}'), timeout=5
+        )
+        assert (called.info.server, called.info.protocol_version) == ("two", "2025-11-25")
+        refused = await failed(sidecar.engine.CallTool(pb.CallToolRequest(tool="two__ecko"), timeout=5))
+        assert (refused.code().name, "'two__echo'" in str(refused.details())) == ("NOT_FOUND", True)
+        await sidecar.engine.Call(asked(tool("one__echo", text="hi")), timeout=5)
+        await eventually(lambda: sidecar.calls(name="one__echo"))
+        assert sidecar.calls(name="one__echo")[0]["server"] == "one"
+        assert one.violations == two.violations == []
 
 
 @pytest.mark.covers("B-03")

@@ -131,3 +131,14 @@ async def test_a_level_changes_what_a_listener_hears():
             up.push("notifications/message", {"level": "info", "data": "heard"})
             _, event = await first(stream)
             assert event.message["params"]["data"] == "heard"
+
+
+@pytest.mark.covers("B-87")
+async def test_a_server_that_takes_back_its_own_question_confuses_nobody():
+    async with served("legacy") as (up, _, client):
+        async with client.listening() as stream:
+            await up.until(lambda up: up.streams == 1)
+            up.push("notifications/cancelled", {"requestId": 1})
+            up.push("notifications/tasks/status", {"taskId": "t"})
+            _, event = await first(stream)
+            assert event.message["method"] == "notifications/tasks/status"

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from mcp_sidecar.call import Client
 from mcp_sidecar.errors import InvalidCall, Overloaded, UnknownSession
-from mcp_sidecar.inbound.http.sessions import Bond, Session, Sessions
+from mcp_sidecar.inbound.http.sessions import Bond, HttpSession, Sessions
 from mcp_sidecar.inbound.http.streams import MOST_BYTES, MOST_EVENTS, EventLog, Room, Stream
 from mcp_sidecar.protocol.jsonrpc import Response
 
@@ -23,8 +23,8 @@ MOST = 4
 BONDS = [Bond("ann", "up"), Bond("bob", "up"), Bond("ann", "other")]
 
 
-def session(bond: Bond = BONDS[0], room: Room | None = None) -> Session:
-    return Session(Client("c", "2025-06-18"), bond, (), room or Room())
+def session(bond: Bond = BONDS[0], room: Room | None = None) -> HttpSession:
+    return HttpSession(Client("c", "2025-06-18"), bond, (), room or Room())
 
 
 def at_once(work: Coroutine[Any, Any, None]) -> None:
@@ -41,10 +41,10 @@ class Table(RuleBasedStateMachine):
         super().__init__()
         self.now = 1000.0
         self.table = Sessions(MOST, IDLE)
-        self.alive: list[Session] = []  # the one used longest ago first
-        self.gone: list[Session] = []
+        self.alive: list[HttpSession] = []  # the one used longest ago first
+        self.gone: list[HttpSession] = []
 
-    def _over(self, one: Session) -> bool:
+    def _over(self, one: HttpSession) -> bool:
         return not one.calls and self.now - one.used >= IDLE
 
     @rule(bond=st.sampled_from(BONDS))

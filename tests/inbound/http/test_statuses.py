@@ -210,15 +210,21 @@ async def test_a_call_beyond_its_time_is_a_gateway_timeout():
 
 
 @pytest.mark.covers("B-09", "B-42")
-async def test_a_server_nobody_configured_is_404_and_the_path_of_all_needs_one_server():
+async def test_a_server_nobody_configured_is_404_with_those_there_are():
     async with FakeServer() as up, Sidecar({"up": up.url, "other": up.url}) as sidecar:
         answer = await _told(sidecar, CALL, "nobody")
         assert answer.facts == (404, -32602)
+        assert "up, other" in answer.message["error"]["message"]
+        assert up.connections == 0
+
+
+@pytest.mark.covers("B-172", "B-42")
+async def test_a_name_of_several_servers_is_404_on_the_path_of_all():
+    async with FakeServer() as up, Sidecar({"up": up.url, "other": up.url}) as sidecar:
         answer = await _told(sidecar, CALL, "")
         assert answer.facts == (404, -32602)
-        assert "up" in answer.message["error"]["message"]
-        assert "other" in answer.message["error"]["message"]
-        assert up.connections == 0
+        assert "'up__echo' or 'other__echo'" in answer.message["error"]["message"]
+        assert up.executions == []
 
 
 @pytest.mark.covers("B-22")

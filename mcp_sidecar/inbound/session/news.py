@@ -24,7 +24,7 @@ from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.tasks import Job
 
 if TYPE_CHECKING:
-    from mcp_sidecar.inbound.http.sessions import Session
+    from mcp_sidecar.inbound.session.session import Session
 
 _MOST_RESOURCES = 1000
 _CANCELLED = "notifications/cancelled"
@@ -52,7 +52,7 @@ class News:
     async def neglect(self) -> None:
         """The client listens no more."""
         async with self._turn:
-            if not self._uris and not self._session.log.news.carried:
+            if not self._uris and not self._session.outlet.carried:
                 self.stop()
 
     async def subscribe(self, uri: str, call: Call) -> None:
@@ -90,13 +90,13 @@ class News:
 
     async def _replace(self, uris: frozenset[str], call: Call) -> Collection[str]:
         """Listen to these resources; returns those that the server will tell of."""
-        if not uris and not self._session.log.news.carried:
+        if not uris and not self._session.outlet.carried:
             self._uris = uris
             self.stop()
             return ()
         successor = self._listen(uris)
         try:
-            async with asyncio.timeout(self._engine.deadline(call, self._session.bond.server).remaining()):
+            async with asyncio.timeout(self._engine.deadline(call, self._session.server).remaining()):
                 heard = await successor.acknowledged
             if isinstance(heard, SidecarError):
                 raise heard
@@ -147,7 +147,7 @@ class _Listening(Ignore):
             return  # of a question, by the server's own id: the client knows it under another one, or not at all
         meta = {key: value for key, value in notification.meta.items() if key != eras.META_SUBSCRIPTION}
         plain = Request(method, params=notification.params, meta=meta)
-        await self._session.log.news.send(plain.encode(b""))
+        await self._session.outlet.send(plain.encode(b""))
 
     async def _keep_up(self) -> None:
         while True:
@@ -165,7 +165,7 @@ class _Listening(Ignore):
         session = self._session
         call = Call("", new_request_id(), client=session.client)
         try:
-            response = await self._engine.run(call, _request(session, self._uris), session.bond.server, self)
+            response = await self._engine.run(call, _request(session, self._uris), session.server, self)
         except SidecarError as error:
             self._settle(error)
             return None

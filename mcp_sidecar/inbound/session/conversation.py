@@ -7,9 +7,9 @@ import asyncio
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import Cancelled, InvalidCall, InvalidParams
-from mcp_sidecar.inbound.http.greeting import SUBSCRIBE
-from mcp_sidecar.inbound.http.news import News
-from mcp_sidecar.inbound.http.sessions import Session
+from mcp_sidecar.inbound.session.greeting import SUBSCRIBE
+from mcp_sidecar.inbound.session.news import News
+from mcp_sidecar.inbound.session.session import Session
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
@@ -29,11 +29,8 @@ class Conversation:
 
     async def take(self, call: Call, message: Message, session: Session, sink: Sink) -> Response | None:
         """The response, None for what has none. Raises `SidecarError`s."""
-        if isinstance(message, Response):
-            session.answer(message)
-            return None
-        if not message.id:
-            _hear(message, session)
+        if isinstance(message, Response) or not message.id:
+            hear(message, session)
             return None
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # only tasks wait
@@ -56,7 +53,7 @@ class Conversation:
             return _unknown(request)
         if method in (_SUBSCRIBE, _UNSUBSCRIBE):
             return await self._subscribe(call, request, session)
-        response = await self._engine.run(call, request, session.bond.server, sink)
+        response = await self._engine.run(call, request, session.server, sink)
         if method == "logging/setLevel" and response.error is None:
             await self._listen_at_level(call, request, session)
         return response
@@ -87,10 +84,15 @@ class Conversation:
         return session.news
 
 
-def _hear(notification: Request, session: Session) -> None:
-    """A client's notification. Only one changes anything here: what others tell of has no place in 2026-07-28."""
-    if notification.method == "notifications/cancelled":
-        session.cancel(notification.params.get("requestId", b""))
+def hear(message: Message, session: Session) -> None:
+    """A client's answer or notification.
+
+    Only one notification changes anything here: what others tell of has no place in 2026-07-28.
+    """
+    if isinstance(message, Response):
+        session.answer(message)
+    elif message.method == "notifications/cancelled":
+        session.cancel(message.params.get("requestId", b""))
 
 
 def _unknown(request: Request) -> Response:

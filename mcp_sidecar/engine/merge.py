@@ -1,0 +1,178 @@
+"""Several servers as one: lists are joined, calls go to whose name or URI it is. Knows no connection and no wire."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+import msgspec
+
+from mcp_sidecar.call import Call
+from mcp_sidecar.engine import union
+from mcp_sidecar.engine.cache import Cache
+from mcp_sidecar.engine.catalogue import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Runs
+from mcp_sidecar.engine.fan_in import FanIn
+from mcp_sidecar.engine.inventory import DISCOVERED, Gathered, Inventory
+from mcp_sidecar.engine.listen import Filter, read_filter
+from mcp_sidecar.engine.owners import Owners
+from mcp_sidecar.errors import Execution, InvalidParams, UnknownResource, UpstreamUnavailable
+from mcp_sidecar.outbound.link import Sink
+from mcp_sidecar.protocol import eras, jsonrpc
+from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.settings import MergeSettings
+
+_LISTS = {kind.method: kind for kind in (TOOLS, PROMPTS, RESOURCES, TEMPLATES)}
+_NAMED = {eras.CALL_TOOL: TOOLS, "prompts/get": PROMPTS}
+_LOCATED = frozenset(("resources/read", "resources/subscribe", "resources/unsubscribe"))
+_COMPLETE = "completion/complete"
+_SET_LEVEL = "logging/setLevel"
+# What servers say to a URI that is not theirs.
+_NOT_MINE = frozenset((eras.INVALID_PARAMS, eras.RESOURCE_NOT_FOUND))
+_LOOK_SECONDS = 0.25  # subscriptions are acknowledged within a second
+_MOST_BODIES = 64
+_MOST_BODY_BYTES = 64 * 1024 * 1024
+
+
+class Merge:
+    """`servers` tells who there is, in order. Requests and responses are of the caller's era, as the engine's are."""
+
+    def __init__(
+        self, engine: Runs, inventory: Inventory, servers: Callable[[], Sequence[str]], settings: MergeSettings
+    ) -> None:
+        self._engine = engine
+        self._inventory = inventory
+        self._servers = servers
+        self._owners = Owners(inventory, servers, settings)
+        self._bodies: Cache[Hashable, bytes] = Cache(_MOST_BODIES, _MOST_BODY_BYTES, len)
+
+    async def run(self, call: Call, request: Request, sink: Sink) -> Response:
+        """One request to the response of all servers, or of the one that it is for."""
+        method = request.method
+        if method in _LISTS:
+            return await self._list(call, request, _LISTS[method])
+        if method in _NAMED:
+            return await self._named(call, request, sink)
+        if method in _LOCATED:
+            return await self._located(call, request, sink)
+        if method == _COMPLETE:
+            return await self._complete(call, request, sink)
+        if method == eras.DISCOVER:
+            return await self._discover(call, request)
+        if method == _SET_LEVEL:
+            return await self._all(call, request, sink)
+        words = f"{method[:64]} goes to one server, and several are merged here: name the server"
+        return Response(request.id, error=jsonrpc.encode_error(eras.METHOD_NOT_FOUND, words))
+
+    async def listen(self, call: Call, request: Request, sink: Sink) -> Response:
+        """What all servers say by themselves, until the caller leaves or the sidecar drains."""
+        wanted = await self._wanted(call, read_filter(request))
+        return await FanIn(self._engine, call, request, sink).run(wanted)
+
+    async def _wanted(self, call: Call, whole: Filter) -> Mapping[str, Filter]:
+        """What of a filter goes to whom: lists to everybody, resources to those that may have them."""
+        parts = {server: msgspec.structs.replace(whole, resourceSubscriptions=[]) for server in self._servers()}
+        for uri in whole.resourceSubscriptions:
+            for server in await self._hosts(call, uri):
+                parts[server].resourceSubscriptions.append(uri)
+        return parts
+
+    async def _hosts(self, call: Call, uri: str) -> Sequence[str]:
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                return await self._owners.of_uri(call, uri)
+        except (TimeoutError, UnknownResource):
+            return self._servers()  # who does not have it has nothing to tell of it
+
+    async def _list(self, call: Call, request: Request, kind: Kind) -> Response:
+        if "cursor" in request.params:
+            what = "is of no list here: the lists of several servers come whole"
+            raise InvalidParams(f'"params.cursor" {what}', violations=(("params.cursor", what),))
+        gathered = await self._gather(call, kind)
+        return self._answer(call, request, {kind.member: self._body(kind, gathered)}, gathered)
+
+    async def _discover(self, call: Call, request: Request) -> Response:
+        gathered = await self._gather(call, DISCOVERED)
+        return self._answer(call, request, union.discovered(gathered.parts), gathered)
+
+    async def _gather(self, call: Call, kind: Kind) -> Gathered:
+        call.execution = Execution.UNKNOWN  # for who leaves meanwhile
+        gathered = await self._inventory.gather(call, self._servers(), kind)
+        if not gathered.parts:
+            call.execution = Execution.NONE
+            facts = {"missing": ", ".join(gathered.missing)}
+            raise UpstreamUnavailable("none of the MCP servers answers", metadata=facts) from gathered.failure
+        return gathered
+
+    def _answer(self, call: Call, request: Request, found: jsonrpc.Members, gathered: Gathered) -> Response:
+        modern = call.client is None or request.method == eras.DISCOVER
+        call.execution = Execution.DONE
+        call.from_cache = gathered.fresh
+        call.protocol_version = eras.LATEST_MODERN if call.client is None else call.client.version
+        return Response(request.id, result=union.result(found, gathered, time.monotonic(), modern=modern))
+
+    def _body(self, kind: Kind, gathered: Gathered) -> bytes:
+        """The list as JSON text, made once for as long as its parts are the same."""
+        key = (kind, tuple((part.server, part.stock) for part in gathered.parts))
+        body = self._bodies.get(key)
+        if body is None:
+            names = self._owners.names(gathered.parts) if kind.key == "name" else None
+            body = union.joined(kind, gathered.parts, names)
+            self._bodies.put(key, body)
+        return body
+
+    async def _named(self, call: Call, request: Request, sink: Sink) -> Response:
+        kind = _NAMED[request.method]
+        said = request.text("name") or ""
+        server, name = await self._owners.of_name(call, kind, said)
+        if name != said:
+            request = request.with_params({"name": msgspec.json.encode(name)})
+        return await self._at(call, request, server, sink)
+
+    async def _located(self, call: Call, request: Request, sink: Sink) -> Response:
+        servers = await self._owners.of_uri(call, request.text("uri") or "")
+        return await self._first(call, request, servers, sink)
+
+    async def _complete(self, call: Call, request: Request, sink: Sink) -> Response:
+        """The server of the prompt or resource that arguments are completed for."""
+        raw = request.params.get("ref", b"")
+        ref = jsonrpc.members(raw, "params.ref") if raw[:1] == b"{" else {}
+        name, uri = jsonrpc.as_string(ref.get("name")), jsonrpc.as_string(ref.get("uri"))
+        if ref.get("type") == b'"ref/prompt"' and name is not None:
+            server, own = await self._owners.of_name(call, PROMPTS, name)
+            if own != name:
+                ref["name"] = msgspec.json.encode(own)
+                request = request.with_params({"ref": jsonrpc.encode_object(ref)})
+            return await self._at(call, request, server, sink)
+        if uri is not None:
+            return await self._first(call, request, await self._owners.of_template(call, uri), sink)
+        what = "must name a prompt or the URI of a resource"
+        raise InvalidParams(f'"params.ref" {what}', violations=(("params.ref", what),))
+
+    async def _first(self, call: Call, request: Request, servers: Sequence[str], sink: Sink) -> Response:
+        """The answer of the first that knows what it is asked for; else that of the last."""
+        for server in servers[:-1]:
+            response = await self._at(call, request, server, sink)
+            said = None if response.error is None else jsonrpc.read_error(response)
+            if said is None or said[0] not in _NOT_MINE | {eras.METHOD_NOT_FOUND}:
+                return response
+        return await self._at(call, request, servers[-1], sink)
+
+    async def _all(self, call: Call, request: Request, sink: Sink) -> Response:
+        """Tell every server; one that understands it suffices."""
+        async with asyncio.TaskGroup() as group:
+            told = [
+                group.create_task(self._at(call.ask(), request, server, sink), name=f"{request.method} at {server}")
+                for server in self._servers()
+            ]
+        responses = [task.result() for task in told]
+        call.execution = Execution.DONE
+        return next((response for response in responses if response.error is None), responses[0])
+
+    async def _at(self, call: Call, request: Request, server: str, sink: Sink) -> Response:
+        """One server's answer; what became of the part is what became of the call."""
+        part = call.ask()
+        try:
+            return await self._engine.run(part, request, server, sink)
+        finally:
+            call.adopt(part)

@@ -1,0 +1,111 @@
+"""Whose is it? The server behind a name or a URI, by what the servers list; knows no request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+
+from mcp_sidecar.call import Call
+from mcp_sidecar.engine.cache import Cache
+from mcp_sidecar.engine.catalogue import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind
+from mcp_sidecar.engine.inventory import Gathered, Inventory, Part
+from mcp_sidecar.errors import NotFound, UnknownPrompt, UnknownResource, UnknownTool, UpstreamUnavailable
+from mcp_sidecar.protocol.names import NEVER, Names, Owned
+from mcp_sidecar.protocol.uri_templates import matches
+from mcp_sidecar.settings import MergeSettings
+
+_UNKNOWN: dict[Kind, type[NotFound]] = {TOOLS: UnknownTool, PROMPTS: UnknownPrompt}
+_MOST_TABLES = 64
+
+
+class Owners:
+    """`servers` tells who there is, in order."""
+
+    def __init__(self, inventory: Inventory, servers: Callable[[], Sequence[str]], settings: MergeSettings) -> None:
+        self._inventory = inventory
+        self._servers = servers
+        self._settings = settings
+        self._tables: Cache[Hashable, Names] = Cache(_MOST_TABLES, _MOST_TABLES, lambda _: 1)
+        self._recent: Cache[Hashable, tuple[int, Names]] = Cache(_MOST_TABLES, _MOST_TABLES, lambda _: 1)
+
+    def names(self, parts: tuple[Part, ...]) -> Names:
+        """The names of these lists; the same object for the same lists."""
+        key = tuple((part.server, part.stock) for part in parts)
+        table = self._tables.get(key)
+        if table is None:
+            offered = {part.server: part.stock.keys for part in parts}
+            table = Names(offered, self._settings.prefix, self._settings.separator)
+            self._tables.put(key, table)
+        return table
+
+    async def of_name(self, call: Call, kind: Kind, said: str) -> Owned:
+        """Who has the tool or prompt, and what it is called there.
+
+        A name is looked up in what is known, and the servers are asked only when it is not found there. Raises
+        `NotFound`, or `UpstreamUnavailable` when it may be that of a server whose list is not to be had.
+        """
+        known = self._known(call, kind)
+        if known is not None and (found := known.find(said)) is not None:
+            return found
+        gathered = await self._inventory.gather(call, self._servers(), kind)
+        table = self.names(gathered.parts)
+        found = table.find(said)
+        if found is None:
+            raise self._unknown(kind, said, table, gathered)
+        return found
+
+    def _known(self, call: Call, kind: Kind) -> Names | None:
+        """The names that are known to this caller; looked up in ten servers' lists only when one has changed."""
+        caller = (kind, call.principal.subject, call.principal.claims.get("iss"), call.client and call.client.id)
+        recent = self._recent.get(caller)
+        if recent is not None and recent[0] == self._inventory.version:
+            return recent[1]
+        parts = self._inventory.known(call, self._servers(), kind)
+        if parts is None:
+            return None
+        names = self.names(parts)
+        self._recent.put(caller, (self._inventory.version, names))
+        return names
+
+    def _unknown(self, kind: Kind, said: str, table: Names, gathered: Gathered) -> NotFound | UpstreamUnavailable:
+        what, name = kind.title.removesuffix("s"), said[:128]
+        owners = table.servers_of(said)
+        if len(owners) > 1:
+            ways = [f"the servers {', '.join(owners)}"]
+            if self._settings.prefix != NEVER:
+                ways = [repr(table.prefixed(server, name)) for server in owners]
+            return _UNKNOWN[kind](f"several MCP servers have a {what} {name!r}; name one of {' or '.join(ways)}")
+        for server in gathered.missing:
+            if said.startswith(table.prefixed(server, "")):
+                words = f"the MCP server {server!r} does not answer, and its {kind.title} are not known"
+                return UpstreamUnavailable(words, metadata={"server": server})
+        nearest = table.nearest(said)
+        hint = f"; did you mean {nearest!r}?" if nearest else ""
+        if gathered.missing:
+            hint += f" (not answering: {', '.join(gathered.missing)})"
+        return _UNKNOWN[kind](f"no MCP server here has a {what} {name!r}{hint}")
+
+    async def of_uri(self, call: Call, uri: str) -> Sequence[str]:
+        """Who may have the resource, to be asked in this order: the one that lists it, or everybody that has any.
+
+        Raises `UnknownResource` when several have it: the URI alone does not tell whose is meant.
+        """
+        servers = self._servers()
+        listed: set[str] = set()
+        for kind, fits in ((RESOURCES, str.__eq__), (TEMPLATES, matches)):
+            known = self._inventory.known(call, servers, kind)
+            parts = known if known is not None else (await self._inventory.gather(call, servers, kind)).parts
+            owners = [part.server for part in parts if any(fits(key, uri) for key in part.stock.keys)]
+            listed |= {part.server for part in parts if part.stock.keys}
+            if len(owners) == 1:
+                return owners
+            if owners:
+                raise UnknownResource(
+                    f"several MCP servers have the resource {uri[:256]!r} ({', '.join(owners)}): name the server"
+                )
+        return [server for server in servers if server in listed] or servers
+
+    async def of_template(self, call: Call, template: str) -> Sequence[str]:
+        """Who lists a template, spelt like this; else as for a URI."""
+        gathered = await self._inventory.gather(call, self._servers(), TEMPLATES)
+        owners = [part.server for part in gathered.parts if template in part.stock.keys]
+        return owners if len(owners) == 1 else await self.of_uri(call, template)
