@@ -111,7 +111,7 @@ class Engine:
 
     def send(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Coroutine[None, None, Response]:
         """One request to one server, whatever is kept of what it said before."""
-        if inputs.STATE in request.params and call.client is None and self._hold.knows(request):
+        if inputs.STATE in request.params and call.client is None and self._was_held_here(request, upstream):
             return self._in_time(call, self._hold.resume(call, request, sink, _sooner(call, upstream)))
         busy = self.lifecycle.in_flight
         if (not self.lifecycle.admitting or busy >= self._admission.in_flight) and not call.part:
@@ -125,6 +125,13 @@ class Engine:
             return self._held(call, request, upstream, sink, until)
         stay = _Stay(self._alarm, until, engine=self, call=call)
         return self._attempts(call, request, upstream, _SoFar(sink, self.offers, upstream.name), stay)
+
+    def _was_held_here(self, request: Request, upstream: Upstream) -> bool:
+        """The request goes on with a call of ours: a modern server may be a sidecar itself, and hold calls too."""
+        if not self._hold.knows(request):
+            return False
+        verdict = self._dialer.verdict(upstream)
+        return self._hold.parks(request) or verdict is None or verdict.era is eras.Era.LEGACY
 
     def _may_ask(self, request: Request, upstream: Upstream) -> bool:
         """The server may want to hear something from the client, in a request of its own."""

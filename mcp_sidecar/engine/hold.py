@@ -44,6 +44,10 @@ class Hold:
         """The request goes on with something that was held, here or by another sidecar."""
         return inputs.STATE in request.params and looks_sealed(request.text(inputs.STATE))
 
+    def parks(self, request: Request) -> bool:
+        """The request goes on with something that is held here."""
+        return request.text(inputs.STATE) in self._parked
+
     async def begin(
         self, call: Call, request: Request, exchange: Begin, sink: Sink, own: Call, until: Deadline
     ) -> Response:

@@ -7,6 +7,7 @@ checkouts: `$MCP_SIDECAR_TEST_CACHE`, or `mcp-sidecar-tests` in the user's cache
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import shutil
@@ -47,10 +48,11 @@ class RealServer:
     port: int
     log: Path
     process: subprocess.Popen[bytes]
+    path: str = "/mcp"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/mcp"
+        return f"http://127.0.0.1:{self.port}{self.path}"
 
 
 # ---- what is installed ----
@@ -182,6 +184,14 @@ def sdk1_stateless() -> Iterator[RealServer]:
         "sdk1-stateless", lambda port: [python, "-m", "tests.support.servers.sdk1_server", str(port), "stateless"]
     ) as server:
         yield server
+
+
+@contextlib.contextmanager
+def sdk1_sse() -> Iterator[RealServer]:
+    """The official Python SDK 1.x over the HTTP+SSE of 2024-11-05; the path is where its stream is."""
+    command = [str(sdk1_python()), "-m", "tests.support.servers.sdk1_server"]
+    with running("sdk1-sse", lambda port: [*command, str(port), "sse"]) as server:
+        yield dataclasses.replace(server, path="/sse")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
-"""An MCP server on the official Python SDK 1.x, which speaks 2025 only: `python -m … PORT [stateless]` or `… stdio`.
+"""An MCP server on the official Python SDK 1.x, 2025 only: `python -m … PORT [stateless|sse]`, or `… stdio`.
 
-With event ids and `retry`, unless it keeps no sessions.
+Over Streamable HTTP with event ids and `retry`, unless it keeps no sessions.
 
 Runs in an environment of its own, in which that version is installed; type checkers see the other one.
 """
@@ -31,7 +31,8 @@ def main() -> None:
     if sys.argv[1] == "stdio":
         server.run("stdio")
         return
-    uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    app = server.sse_app() if sys.argv[2:] == ["sse"] else server.streamable_http_app()
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
 
 
 if __name__ == "__main__":
