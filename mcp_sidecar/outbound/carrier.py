@@ -24,6 +24,7 @@ class Carrier(Protocol):
 
     transport: str
     handshake_seconds: float
+    has_own_stream: bool  # what belongs to no call comes on a stream that has to be opened
     stray: Stray  # set by the conversation before anything is sent
 
     async def begin(

@@ -12,6 +12,7 @@ from mcp_sidecar.protocol.jsonrpc import Request
 
 _BACKLOG = 100  # messages a listener may be behind before it is dropped
 _OPEN_SECONDS = 2.0  # for servers that send no headers before the first message
+_ATTEND_SECONDS = 0.25  # questions on it are rare: a call does not wait longer for it
 _REOPEN_SECONDS = 1.0
 
 
@@ -37,6 +38,7 @@ class Hearing:
         self._source = source
         self._tasks = tasks
         self._listeners: set[_Listener] = set()
+        self._attended = False
         self._pump: asyncio.Task[None] | None = None
         self._open: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -47,9 +49,7 @@ class Hearing:
         """
         listener = _Listener()
         self._listeners.add(listener)
-        if self._pump is None:
-            self._open = asyncio.get_running_loop().create_future()
-            self._pump = self._tasks.create_task(self._run(), name="hear a session")
+        self._begin()
         try:
             await asyncio.wait({self._open}, timeout=_OPEN_SECONDS)
             if not listener.lost:
@@ -59,9 +59,21 @@ class Hearing:
                 await sink.notify(message.method, message.encode(b""))
         finally:
             self._listeners.discard(listener)
-            if not self._listeners and self._pump is not None:
+            if not self._listeners and self._pump is not None and not self._attended:
                 self._pump.cancel()
                 self._pump = None
+
+    async def attend(self) -> None:
+        """Keep the stream open although nobody listens: questions may come on it. Waits for it a moment."""
+        self._attended = True
+        if self._pump is None:
+            self._begin()
+            await asyncio.wait({self._open}, timeout=_ATTEND_SECONDS)
+
+    def _begin(self) -> None:
+        if self._pump is None:
+            self._open = asyncio.get_running_loop().create_future()
+            self._pump = self._tasks.create_task(self._run(), name="hear a session")
 
     def deliver(self, message: Request) -> None:
         """Hand a message to every listener; never waits."""
@@ -87,7 +99,7 @@ class Hearing:
 
     def lose(self, error: SidecarError | None = None) -> None:
         """The session is gone, or its stream cannot be had: tell every listener. `error` is the cause."""
-        pump, self._pump = self._pump, None
+        pump, self._pump, self._attended = self._pump, None, False
         if pump is not None and pump is not asyncio.current_task():
             pump.cancel()
         lost = UpstreamLost("what the MCP server says by itself can no longer be heard", execution=Execution.DONE)

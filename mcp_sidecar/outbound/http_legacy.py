@@ -33,6 +33,7 @@ class HttpCarrier:
 
     transport = "http"
     handshake_seconds = 10.0
+    has_own_stream = True
     stray: Stray
 
     def __init__(self, endpoint: Endpoint, credential: Credential, client: HttpClient) -> None:

@@ -23,6 +23,7 @@ from mcp_sidecar.protocol.handshake import CLIENT_INFO, ServerProfile, initializ
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.session import Session
 
+_ASKABLE = (b'"elicitation"', b'"sampling"', b'"roots"')
 _COURTESY_SECONDS = 1.0  # for messages nobody waits for: cancellations and answers
 
 
@@ -55,6 +56,9 @@ class LegacyConversation:
         self._profile = ServerProfile(version)
         self._session: Session | None = None
         self._hearing = Hearing(self, tasks)
+        self._asked: list[Questions] = []
+        """The calls in flight whose client can be asked, where questions may come on a stream of the session's own."""
+        self._askable = carrier.has_own_stream and any(word in capabilities for word in _ASKABLE)
         self.transport = carrier.transport
         carrier.stray = self._stray
 
@@ -125,6 +129,9 @@ class LegacyConversation:
     async def _attempt(self, session: Session, request: Request, call: Call, sink: Sink | None = None) -> Response:
         request_id, request = session.register(request)
         questions = self._questions(session, sink or Ignore())
+        if sink is not None and self._askable:
+            await self._hearing.attend()
+            self._asked.append(questions)
         receive = partial(self._receive, session, request_id, questions)
         answered = False
         try:
@@ -133,6 +140,8 @@ class LegacyConversation:
             answered = True
             return answer
         finally:
+            if questions in self._asked:
+                self._asked.remove(questions)
             questions.end()
             session.release(request_id)
             if not answered and call.execution is Execution.UNKNOWN:
@@ -157,7 +166,10 @@ class LegacyConversation:
         await questions.sink.notify(message.method, message.encode(b""))
 
     def _stray(self, session: Session, message: Request) -> None:
-        if message.id:
+        """What names no call. A question can only be that of the only call in flight (servers before SEP-2260)."""
+        if message.id and len(self._asked) == 1:
+            self._asked[0].put(message)
+        elif message.id:
             self._answer(session, message, reply_of_nobody(message))
         else:
             self._hearing.deliver(message)

@@ -32,6 +32,7 @@ class StreamCarrier:
     ) -> None:
         self.transport = transport
         self.handshake_seconds = handshake_seconds
+        self.has_own_stream = False
         self._upstream = upstream
         self._open_wire = open_wire
         self._tasks = tasks

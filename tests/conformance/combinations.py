@@ -59,8 +59,8 @@ SERVER_SIDE = (
 CLIENT_SIDE = (
     ClientCombination("2026-07-28 server, HTTP client", "http", "2026-07-28", "client-2026-http.yml"),
     ClientCombination("2026-07-28 server, gRPC client", "grpc", "2026-07-28"),
-    ClientCombination("2025-11-25 server, HTTP client", "http", "2025-11-25", "client-2025-http.yml"),
-    ClientCombination("2025-11-25 server, gRPC client", "grpc", "2025-11-25", "client-2025-grpc.yml"),
+    ClientCombination("2025-11-25 server, HTTP client", "http", "2025-11-25"),
+    ClientCombination("2025-11-25 server, gRPC client", "grpc", "2025-11-25"),
     ClientCombination("2026-07-28 server, 2025 HTTP client", "http-2025", "2026-07-28"),
     ClientCombination("2025-11-25 server, 2025 HTTP client", "http-2025", "2025-11-25"),
 )

@@ -234,6 +234,34 @@ async def test_a_client_that_cannot_show_pages_is_told_what_it_lacks():
         assert error["data"] == {"requiredCapabilities": {"elicitation": {"url": {}}}}
 
 
+@pytest.mark.covers("B-70")
+async def test_a_question_on_the_sessions_own_stream_is_that_of_the_only_call_in_flight():
+    async with FakeServer("legacy", "sse") as up, bench({"up": up.url}) as over, asyncio.timeout(10):
+        asked = asking("hold", gate="g", text="done")
+        waiting = asyncio.create_task(over.result(asked))
+        await up.until(lambda _: bool(up.executions) and up.streams > 0)
+        answer = asyncio.create_task(up.ask("elicitation/create", {"message": "Who?", "requestedSchema": {}}))
+        result = await waiting
+        assert [one["params"]["message"] for one in result["inputRequests"].values()] == ["Who?"]
+        second = asyncio.create_task(answered(over, asked, result, BO))
+        assert (await answer)["content"] == {"name": "Bo"}
+        up.release("g")
+        assert text_of(await second) == "done"
+
+
+@pytest.mark.covers("B-70")
+async def test_a_question_on_the_sessions_own_stream_that_could_be_anybodys_is_refused():
+    async with FakeServer("legacy", "sse") as up, bench({"up": up.url}) as over, asyncio.timeout(10):
+        calls = [asyncio.create_task(over.result(asking("hold", gate="g", text=name))) for name in "ab"]
+        await up.until(lambda _: len(up.executions) == 2 and up.streams > 0)
+        asking_nobody = asyncio.create_task(up.ask("roots/list"))
+        await up.until(lambda _: bool(up.answers))
+        assert up.answers[-1]["error"]["code"] == -32601
+        asking_nobody.cancel()
+        up.release("g")
+        assert sorted([text_of(await call) for call in calls]) == ["a", "b"]
+
+
 async def test_the_state_of_a_modern_server_is_its_own_affair():
     async with FakeServer() as up, bench({"up": up.url}) as over:
         asked = asking("ask_elicitation")
