@@ -17,7 +17,7 @@ export PYTHON
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup format lint types test test-conformance test-kube test-all bench protos chart image check docs static servers
+.PHONY: help demo setup format lint types test test-conformance test-matrix test-kube test-all bench protos chart image check docs static servers
 
 say = @printf '==> %s\n' '$(1)'
 
@@ -88,7 +88,11 @@ test-kube:  ## the suite against a Kubernetes API server
 	$(call say,testing against Kubernetes: not there yet)
 	@exit 1
 
-test-all: test test-conformance test-kube  ## the tests and the slow suites
+test-matrix: $(VENV)/.dev servers  ## official clients and servers through a sidecar (ARGS=--write renews docs/protocol.md)
+	$(call say,testing every client with every server)
+	@$(PY) -m pytest -n $(JOBS) --dist loadgroup tests/matrix $(ARGS)
+
+test-all: test test-conformance test-matrix test-kube  ## the tests and the slow suites
 
 bench: $(VENV)/.dev  ## measure speed and memory beside other proxies (ARGS="--quick" for a short look)
 	$(call say,measuring)

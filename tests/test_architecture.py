@@ -198,6 +198,7 @@ def test_grpc_is_seen_only_by_the_grpc_face_the_grpc_link_and_the_client(package
     allowed = {
         "client/": "speaks our API",
         "inbound/grpc/": "serves our API",
+        "outbound/grpc.py": "calls another sidecar's API",
     }
     _assert_only(found, allowed, "grpc stays at the edge")
 

@@ -54,7 +54,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
-async def _answer(client: Client, question: Question) -> Any:
+async def answer_of(client: Client, question: Question) -> Any:
     try:
         result = await question(client)
     except MCPError as error:
@@ -109,7 +109,7 @@ async def test_every_answer_is_the_one_the_server_itself_would_give(sidecar, url
         modern(sidecar.url(server)) as ours,
     ):
         for number, question in enumerate(QUESTIONS["everything" if server == "everything" else "sdk"]):
-            expected, found = await _answer(direct, question), await _answer(ours, question)
+            expected, found = await answer_of(direct, question), await answer_of(ours, question)
             assert found == expected, f"question {number}"
 
 

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = [
-    *("demo", "setup", "format", "lint", "types", "test", "test-conformance", "test-kube", "test-all"),
+    *("demo", "setup", "format", "lint", "types", "test", "test-conformance", "test-matrix", "test-kube", "test-all"),
     *("bench", "protos", "chart", "image", "check", "docs"),
 ]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -111,7 +111,8 @@ class Engine:
 
     def send(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Coroutine[None, None, Response]:
         """One request to one server, whatever is kept of what it said before."""
-        if inputs.STATE in request.params and call.client is None and self._hold.knows(request):
+        goes_on = inputs.STATE in request.params and call.client is None
+        if goes_on and self._hold.knows(request, modern=self._is_modern(upstream)):
             return self._in_time(call, self._hold.resume(call, request, sink, _sooner(call, upstream)))
         busy = self.lifecycle.in_flight
         if (not self.lifecycle.admitting or busy >= self._admission.in_flight) and not call.part:
@@ -128,8 +129,11 @@ class Engine:
 
     def _may_ask(self, request: Request, upstream: Upstream) -> bool:
         """The server may want to hear something from the client, in a request of its own."""
+        return request.method in inputs.ASKING and not self._is_modern(upstream)
+
+    def _is_modern(self, upstream: Upstream) -> bool:
         verdict = self._dialer.verdict(upstream)
-        return request.method in inputs.ASKING and (verdict is None or verdict.era is eras.Era.LEGACY)
+        return verdict is not None and verdict.era is eras.Era.MODERN
 
     def _held(
         self, call: Call, request: Request, upstream: Upstream, sink: Sink, until: Deadline
@@ -250,8 +254,7 @@ class Engine:
 
     async def _speaks_other_era(self, upstream: Upstream, era: eras.Era, deadline: Deadline) -> bool:
         """Ask the server anew what it speaks; True when that is another era."""
-        endpoint = upstream.endpoints[0]
-        self._dialer.prober.forget(endpoint)
+        self._dialer.prober.forget(upstream.endpoints[0])
         connection = await self._dialer.lease(upstream, b"{}", deadline)
         self._dialer.give_back(upstream, connection)
         return connection.link.era is not era

@@ -32,9 +32,12 @@ class Carrier(Protocol):
         """Send `initialize`, on a wire that knows of no earlier session; the server's answer."""
 
     async def request(
-        self, session: Session, request_id: bytes, message: bytes, call: Call, receive: Receive
+        self, session: Session, request_id: bytes, message: bytes, call: Call, receive: Receive, *, ours: bool
     ) -> Response:
-        """Send a request; the server's answer. What comes before it goes to `receive`, in order."""
+        """Send a request; the server's answer. What comes before it goes to `receive`, in order.
+
+        `ours`: it is the sidecar's own, such as a ping, and cannot be what a question is about that names no request.
+        """
 
     async def tell(self, session: Session, message: bytes, call: Call) -> None:
         """Send what has no answer: a notification, or an answer of ours."""

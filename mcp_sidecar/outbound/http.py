@@ -135,9 +135,9 @@ class Replies:
                 event = self._waiting.pop()
                 if event.data and event.name == "message":
                     return parse(event.data, self._endpoint)
-            if not (chunk := await _chunk(self._response, self._endpoint)):
+            if not (piece := await chunk(self._response, self._endpoint)):
                 return None
-            self._waiting = _events(self.parser, chunk, self._endpoint)[::-1]
+            self._waiting = events(self.parser, piece, self._endpoint)[::-1]
 
 
 class Reply:
@@ -171,7 +171,8 @@ async def body(response: Response, endpoint: Endpoint) -> bytes:
         raise _broken_body(error, endpoint) from error
 
 
-async def _chunk(response: Response, endpoint: Endpoint) -> bytes:
+async def chunk(response: Response, endpoint: Endpoint) -> bytes:
+    """The next piece of a body, empty at its end."""
     try:
         return await response.next_chunk()
     except (ConnectionLost, BadReply, ReplyTooLarge) as error:
@@ -185,7 +186,8 @@ def _broken_body(error: Exception, endpoint: Endpoint) -> SidecarError:
     return nonsense(endpoint, str(error))
 
 
-def _events(parser: sse.Parser, chunk: bytes, endpoint: Endpoint) -> list[sse.Event]:
+def events(parser: sse.Parser, chunk: bytes, endpoint: Endpoint) -> list[sse.Event]:
+    """The events that end in a piece of a stream."""
     try:
         return parser.feed(chunk)
     except InvalidCall as error:

@@ -56,7 +56,14 @@ class HttpCarrier:
             response.close()
 
     async def request(
-        self, session: Session, request_id: bytes, message: bytes, call: Call, receive: Receive
+        self,
+        session: Session,
+        request_id: bytes,
+        message: bytes,
+        call: Call,
+        receive: Receive,
+        *,
+        ours: bool,  # noqa: ARG002  # what comes on the stream of a POST is about that request
     ) -> jsonrpc.Response:
         response = await self._send(session, b"POST", message, call)
         try:

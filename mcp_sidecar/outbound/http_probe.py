@@ -9,12 +9,14 @@ from mcp_sidecar.directory import Endpoint
 from mcp_sidecar.errors import Execution, SidecarError, UpstreamProtocolError, UpstreamUnavailable
 from mcp_sidecar.outbound import http
 from mcp_sidecar.outbound.credentials import Credential
+from mcp_sidecar.outbound.http_sse import SseWire
 from mcp_sidecar.outbound.probe import PROBE_ID, Verdict, judge_answer, legacy
 from mcp_sidecar.protocol import eras, headers
 from mcp_sidecar.protocol.handshake import discover_request
 from mcp_sidecar.wire.http_client import HttpClient, Response
 
 PROBE_SECONDS = 5.0
+_STREAM_SECONDS = 1.0
 
 
 async def ask(client: HttpClient, endpoint: Endpoint, credential: Credential) -> Verdict:
@@ -50,12 +52,16 @@ async def _ask(client: HttpClient, endpoint: Endpoint, credential: Credential) -
     )
     response = await http.send(client, b"POST", endpoint, block, discover_request().encode(PROBE_ID), call)
     try:
-        return await _read(response, endpoint)
+        verdict = await _read(response, endpoint)
     finally:
         response.close()
+    if verdict is not None:
+        return verdict
+    return legacy("sse" if await _streams(client, endpoint, credential) else "")
 
 
-async def _read(response: Response, endpoint: Endpoint) -> Verdict:
+async def _read(response: Response, endpoint: Endpoint) -> Verdict | None:
+    """The verdict; None for a refusal to take a POST at all."""
     if response.status == 200:
         try:
             answer = await http.replies(response, endpoint).next()
@@ -65,4 +71,18 @@ async def _read(response: Response, endpoint: Endpoint) -> Verdict:
     if response.status in (401, 403, 429) or response.status >= 500:
         raise http.status_error(response, endpoint)  # no evidence of an era
     refusal = await http.error_reply(response, endpoint, PROBE_ID)
+    if refusal is None and response.status in (400, 404, 405):
+        return None
     return judge_answer(refusal, endpoint.upstream, unknown_method=response.status == 404)
+
+
+async def _streams(client: HttpClient, endpoint: Endpoint, credential: Credential) -> bool:
+    """Whether a server that takes no POST is one of 2024-11-05, whose stream begins with an event that says where to
+    post. To look does no harm: nothing begins before `initialize`.
+    """
+    try:
+        async with asyncio.timeout(_STREAM_SECONDS):
+            await SseWire(client, endpoint, credential).open()
+    except (SidecarError, TimeoutError):
+        return False
+    return True

@@ -68,6 +68,10 @@ class LegacyConversation:
 
     async def exchange(self, request: Request, call: Call, sink: Sink) -> Response:
         """See `Link.exchange`."""
+        return await self._exchange(request, call, sink)
+
+    async def _exchange(self, request: Request, call: Call, sink: Sink | None = None) -> Response:
+        """`sink` is None for requests of our own, which no client waits for."""
         session = await self._current()
         try:
             return await self._attempt(session, request, call, sink)
@@ -118,13 +122,14 @@ class LegacyConversation:
         await self._carrier.tell(session, Request("notifications/initialized").encode(b""), call)
         return session
 
-    async def _attempt(self, session: Session, request: Request, call: Call, sink: Sink) -> Response:
+    async def _attempt(self, session: Session, request: Request, call: Call, sink: Sink | None = None) -> Response:
         request_id, request = session.register(request)
-        questions = self._questions(session, sink)
+        questions = self._questions(session, sink or Ignore())
         receive = partial(self._receive, session, request_id, questions)
         answered = False
         try:
-            answer = await self._carrier.request(session, request_id, request.encode(request_id), call, receive)
+            message = request.encode(request_id)
+            answer = await self._carrier.request(session, request_id, message, call, receive, ours=sink is None)
             answered = True
             return answer
         finally:
@@ -176,7 +181,7 @@ class LegacyConversation:
         session = await self._current()
         session.subscribers[uri] += 1
         if session.subscribers[uri] == 1:
-            await self.exchange(Request("resources/subscribe", params={"uri": uri}), call, Ignore())
+            await self._exchange(Request("resources/subscribe", params={"uri": uri}), call)
 
     def unsubscribe(self, uri: bytes) -> None:
         """See `LegacyLink.unsubscribe`. The last of several subscribers tells the server, which nobody waits for."""
@@ -196,7 +201,7 @@ class LegacyConversation:
         before, session.log_level = session.log_level, level
         request = Request("logging/setLevel", params={"level": b'"%b"' % level.encode()})
         try:
-            await self.exchange(request, Call(rpc="logs", request_id=call.request_id, trace=call.trace), Ignore())
+            await self._exchange(request, Call(rpc="logs", request_id=call.request_id, trace=call.trace))
         except BaseException as error:
             session.log_level = before
             if isinstance(error, SidecarError):
@@ -209,7 +214,7 @@ class LegacyConversation:
         if session is None:
             raise SessionLost(f"the MCP server {self._upstream!r} lost its session")
         try:
-            await self._attempt(session, Request("ping"), Call(rpc="monitor", request_id="monitor"), Ignore())
+            await self._attempt(session, Request("ping"), Call(rpc="monitor", request_id="monitor"))
         except SessionLost:
             self._forget(session)
             raise

@@ -87,15 +87,15 @@ def configured(protocol: str) -> Verdict | None:
     return None if era is None else judge(era, ServerProfile(protocol))
 
 
-def judge(era: eras.Era, profile: ServerProfile) -> Verdict:
+def judge(era: eras.Era, profile: ServerProfile, transport: str = "") -> Verdict:
     """A verdict of this moment."""
     lasts = float("inf") if era is eras.Era.MODERN else LEGACY_VERDICT_SECONDS
-    return Verdict(era, profile, at=time.time(), until=time.monotonic() + lasts)
+    return Verdict(era, profile, at=time.time(), until=time.monotonic() + lasts, transport=transport)
 
 
-def legacy() -> Verdict:
+def legacy(transport: str = "") -> Verdict:
     """The verdict on whatever is not modern: `initialize` will tell more."""
-    return judge(eras.Era.LEGACY, ServerProfile(eras.LATEST_LEGACY))
+    return judge(eras.Era.LEGACY, ServerProfile(eras.LATEST_LEGACY), transport)
 
 
 def judge_answer(answer: jsonrpc.Message | None, upstream: str, *, unknown_method: bool = False) -> Verdict:

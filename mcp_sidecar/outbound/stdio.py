@@ -27,7 +27,7 @@ _CHUNK = 64 * 1024
 _MOST_NOISE = 100  # lines in a row that are no messages: some servers greet on stdout, none does that for ever
 # Together less than the second that closing a link may take.
 _ENDING = ((0.5, signal.SIGTERM), (0.25, signal.SIGKILL), (0.15, signal.SIGKILL))
-_LAST_WORDS_SECONDS = 0.1
+_LAST_WORDS_SECONDS = 0.5  # for what a program that has ended wrote before
 _NO_LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")  # outside of strings, where JSON allows none, they are white space
 
 
@@ -93,7 +93,7 @@ class Child:
     async def send(self, message: bytes, call: Call) -> None:
         async with self._writing:  # a child that does not read holds up the callers and not our memory
             if not self.running:
-                raise UpstreamLost(f"{self._name} went away")
+                raise UpstreamUnavailable(f"{self._name} went away")
             assert self._process.stdin is not None  # noqa: S101
             try:
                 await self._process.stdin.drain()  # nothing of it is kept here while an earlier message is
@@ -143,6 +143,8 @@ class Child:
         await self._process.wait()
         self._kill(signal.SIGKILL)  # what it has started and left behind
         self._guardian.forget(self._group)
+        # Who left the group may still hold the pipes: their end is not to be waited for.
+        asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, self._transport.close)
         if self._ending is None:
             self._on_exit()
 
@@ -154,6 +156,9 @@ class Child:
                 self._chatter.say("stderr", line)
         self._chatter.say("stderr", lines.rest())
         self._chatter.settle("stderr")
+
+    def close_idle(self, unused_for: float) -> None:
+        """It is one program, which is kept."""
 
     async def close(self) -> None:
         if self._ending is None:
@@ -169,7 +174,7 @@ class Child:
                 if self._exit.done:
                     break
                 self._kill(number)
-            await asyncio.wait({self._stderr.task}, timeout=_LAST_WORDS_SECONDS)
+            await asyncio.wait({self._stderr.task}, timeout=_ENDING[-1][0])
         finally:
             self._transport.close()
             self._stderr.cancel()

@@ -38,6 +38,9 @@ class Wire(Protocol):
     async def receive(self) -> bytes:
         """The next message. Raises `UpstreamLost` or `UpstreamProtocolError` when there can be no more."""
 
+    def close_idle(self, unused_for: float) -> None:
+        """Close what only carries messages now and then and was not used for so many seconds."""
+
     async def close(self) -> None:
         """End it; takes a second at most. A second time it only waits."""
 
@@ -65,15 +68,25 @@ class Stream:
         self._stray = stray
         self._shared = shared
         self._exchanges: dict[bytes, _Mailbox] = {}
+        self._clients: dict[bytes, _Mailbox] = {}  # those of them that are a client's
         self.lost: asyncio.Future[SidecarError] = asyncio.get_running_loop().create_future()
         """Why there are no more messages, once that is so."""
         self._reader = Job(tasks, self._read(), f"read {upstream}")
 
     async def exchange(
-        self, request_id: bytes, message: bytes, call: Call, receive: Callable[[Request], Awaitable[None]]
+        self,
+        request_id: bytes,
+        message: bytes,
+        call: Call,
+        receive: Callable[[Request], Awaitable[None]],
+        *,
+        ours: bool = False,
     ) -> Response:
-        """Send a request; its response. What comes before goes to `receive`, in order."""
-        with self._joined(request_id) as mailbox:
+        """Send a request; its response. What comes before goes to `receive`, in order.
+
+        `ours`: of no client, so that nothing can be about it but what names it.
+        """
+        with self._joined(request_id, ours=ours) as mailbox:
             await self.send(message, call)
             while isinstance(said := await mailbox.next(), Request):
                 await receive(said)
@@ -88,6 +101,9 @@ class Stream:
             raise self._failure(self.lost.result(), call)
         await self._wire.send(message, call)
 
+    def close_idle(self, unused_for: float) -> None:
+        self._wire.close_idle(unused_for)
+
     async def close(self) -> None:
         """End the wire; exchanges end as lost."""
         self._lose(UpstreamLost(f"the connection to the MCP server {self._upstream!r} was closed"))
@@ -95,12 +111,15 @@ class Stream:
         await self._wire.close()
 
     @contextmanager
-    def _joined(self, request_id: bytes) -> Iterator[_Mailbox]:
+    def _joined(self, request_id: bytes, *, ours: bool) -> Iterator[_Mailbox]:
         mailbox = self._exchanges[request_id] = _Mailbox()
+        if not ours:
+            self._clients[request_id] = mailbox
         try:
             yield mailbox
         finally:
             del self._exchanges[request_id]
+            self._clients.pop(request_id, None)
 
     async def _read(self) -> None:
         try:
@@ -124,7 +143,8 @@ class Stream:
 
     def _deliver(self, message: Message, size: int) -> None:
         if isinstance(message, Response):
-            mailbox = self._exchanges.get(message.id)  # none: nobody waits for the answer any more
+            # None of them: nobody waits for the answer any more. Without an id it is about something unreadable.
+            mailbox = self._exchanges.get(message.id) if message.id else self._owner()
         elif not message.id and (named := self._names(message)):
             mailbox = self._exchanges.get(named)
         else:
@@ -135,12 +155,12 @@ class Stream:
             mailbox.put(message, size)
 
     def _owner(self) -> _Mailbox | None:
-        """The exchange that a question or a log message is about, which do not say so: the only one, or any of one
-        client's, whose are all.
+        """The exchange that a question or a log message is about, which do not say so: the only one, or any where all
+        are one client's.
         """
-        if self._shared and len(self._exchanges) != 1:
+        if self._shared and len(self._clients) != 1:
             return None
-        return next(reversed(self._exchanges.values()), None)
+        return next(reversed(self._clients.values()), None)
 
     def _lose(self, error: SidecarError) -> None:
         if self.lost.done():

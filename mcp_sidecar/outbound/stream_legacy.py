@@ -44,23 +44,24 @@ class StreamCarrier:
         self, session: Session, request_id: bytes, message: bytes, call: Call, receive: Receive
     ) -> Response:
         await self._end()
-        wire = await self._open_wire()
-        if self._closed:
-            await wire.close()
+        wire = None if self._closed else await self._open_wire()
+        if wire is None or self._closed:
+            if wire is not None:
+                await wire.close()
             raise UpstreamUnavailable(f"the connection to the MCP server {self._upstream!r} was closed")
         stray = partial(self.stray, session)
         stream = Stream(wire, self._upstream, self._tasks, progress_of, stray, shared=self._shared)
         self._stream, self._session = stream, session
         try:
-            return await stream.exchange(request_id, message, call, receive)
+            return await stream.exchange(request_id, message, call, receive, ours=True)
         except BaseException:
             await self._end()
             raise
 
     async def request(
-        self, session: Session, request_id: bytes, message: bytes, call: Call, receive: Receive
+        self, session: Session, request_id: bytes, message: bytes, call: Call, receive: Receive, *, ours: bool
     ) -> Response:
-        return await self._standing(session).exchange(request_id, message, call, receive)
+        return await self._standing(session).exchange(request_id, message, call, receive, ours=ours)
 
     async def tell(self, session: Session, message: bytes, call: Call) -> None:
         await self._standing(session).send(message, call)
@@ -78,7 +79,8 @@ class StreamCarrier:
         return self._stream
 
     def close_idle(self, unused_for: float) -> None:
-        """The wire is the session: there is nothing to close while that is kept."""
+        if self._stream is not None:
+            self._stream.close_idle(unused_for)
 
     async def close(self, session: Session | None) -> None:  # noqa: ARG002  # the wire is the session
         self._closed = True

@@ -19,7 +19,7 @@ from mcp_sidecar.outbound.stream import Stream, Wire
 from mcp_sidecar.outbound.stream_legacy import progress_of
 from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.handshake import ServerProfile, discover_request
-from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.protocol.jsonrpc import Request, Response, encode_error
 from mcp_sidecar.protocol.subscriptions import graceful_end
 
 _PROGRESS = "progressToken"
@@ -61,14 +61,19 @@ class ModernStreamLink:
             await self._flights.join("open", self._open)
 
     async def _open(self) -> None:
-        wire = await self._open_wire()
         if self._closed:
-            await wire.close()
-        else:
-            self._stream = Stream(wire, self._upstream, self._tasks, _named, _drop)
+            raise UpstreamUnavailable(f"the connection to the MCP server {self._upstream!r} was closed")
+        wire = await self._open_wire()
+        self._stream = Stream(wire, self._upstream, self._tasks, _named, _drop)
+        if self._closed:
+            await self.close()
 
     async def exchange(self, request: Request, call: Call, sink: Sink) -> Response:
         """See `Link.exchange`."""
+        if request.method == "initialize":
+            # All share the process: one caller may not turn it into a server of the other era.
+            error = encode_error(eras.METHOD_NOT_FOUND, "the MCP server has no method initialize")
+            return Response(request.id, error=error)
         await self.open()
         if self._stream is None:
             raise UpstreamUnavailable(f"the connection to the MCP server {self._upstream!r} was closed")
@@ -79,7 +84,8 @@ class ModernStreamLink:
         answered = False
         try:
             receive = partial(self._receive, token, sink)
-            response = await stream.exchange(request_id, request.encode(request_id), call, receive)
+            ours = isinstance(sink, Ignore)
+            response = await stream.exchange(request_id, request.encode(request_id), call, receive, ours=ours)
             answered = True
             return response
         except _Cancelled:
@@ -123,7 +129,8 @@ class ModernStreamLink:
         await self.exchange(discover_request(), Call(rpc="monitor", request_id="monitor"), Ignore())
 
     def close_idle(self, unused_for: float) -> None:
-        """There is one wire, which is kept."""
+        if self._stream is not None:
+            self._stream.close_idle(unused_for)
 
     async def close(self) -> None:
         self._closed = True

@@ -15,17 +15,19 @@ from mcp_sidecar.outbound import http_probe, stream_probe
 from mcp_sidecar.outbound.carrier import Carrier
 from mcp_sidecar.outbound.connection import Key
 from mcp_sidecar.outbound.credentials import Credential
+from mcp_sidecar.outbound.grpc import GrpcLink
 from mcp_sidecar.outbound.guardian import Guardian
 from mcp_sidecar.outbound.http_legacy import HttpCarrier
 from mcp_sidecar.outbound.http_modern import ModernLink
+from mcp_sidecar.outbound.http_sse import SseWire
 from mcp_sidecar.outbound.launcher import Launcher
 from mcp_sidecar.outbound.legacy import LegacyConversation
 from mcp_sidecar.outbound.link import Link
-from mcp_sidecar.outbound.probe import Verdict, configured
+from mcp_sidecar.outbound.probe import Verdict, configured, judge, legacy
 from mcp_sidecar.outbound.stream_legacy import StreamCarrier
 from mcp_sidecar.outbound.stream_modern import ModernStreamLink
-from mcp_sidecar.protocol.eras import Era
-from mcp_sidecar.protocol.handshake import CLIENT_INFO
+from mcp_sidecar.protocol.eras import LATEST_MODERN, Era
+from mcp_sidecar.protocol.handshake import CLIENT_INFO, ServerProfile
 from mcp_sidecar.wire.http_client import HttpClient, Origin
 from mcp_sidecar.wire.limits import ClientLimits
 
@@ -52,6 +54,8 @@ class Ways:
     def to(self, upstream: Upstream, endpoint: AnyEndpoint, credential: Credential) -> Way:
         if isinstance(endpoint, Command):
             return StdioWay(upstream, self._launcher(endpoint), self._tasks)
+        if endpoint.transport == "grpc":
+            return GrpcWay(upstream, endpoint, credential)
         return HttpWay(upstream, endpoint, credential, self._tasks)
 
     def _launcher(self, command: Command) -> Launcher:
@@ -67,7 +71,7 @@ class Ways:
 
 @dataclass(frozen=True, slots=True)
 class HttpWay:
-    """Streamable HTTP, in either era."""
+    """Streamable HTTP in either era, and HTTP+SSE."""
 
     upstream: Upstream
     endpoint: Endpoint
@@ -75,20 +79,48 @@ class HttpWay:
     tasks: asyncio.TaskGroup
 
     async def ask(self) -> Verdict:
+        if self.endpoint.transport == "sse":
+            return legacy("sse")
         known = configured(self.upstream.settings.protocol)
         return known or await http_probe.ask(self._client(), self.endpoint, self.credential)
 
     def link(self, verdict: Verdict, key: Key, client: Client | None) -> Link:
         if verdict.era is Era.MODERN:
             return ModernLink(self.endpoint, self.credential, self._client(), verdict.profile)
-        carrier = HttpCarrier(self.endpoint, self.credential, self._client())
+        carrier = self._carrier(verdict, shared=client is None)
         return _conversation(self.upstream, carrier, self.tasks, verdict, key, client)
+
+    def _carrier(self, verdict: Verdict, *, shared: bool) -> Carrier:
+        if verdict.transport != "sse":
+            return HttpCarrier(self.endpoint, self.credential, self._client())
+        name, seconds = self.upstream.name, HttpCarrier.handshake_seconds
+        return StreamCarrier(name, "sse", self._open, self.tasks, handshake_seconds=seconds, shared=shared)
+
+    async def _open(self) -> SseWire:
+        wire = SseWire(self._client(), self.endpoint, self.credential)
+        await wire.open()
+        return wire
 
     def _client(self) -> HttpClient:
         endpoint = self.endpoint
         tls = _tls_context() if endpoint.secure else None
         origin = Origin(endpoint.host, endpoint.port, endpoint.authority.encode(), tls)
         return HttpClient(origin, ClientLimits(connect_seconds=self.upstream.settings.timeout.connect))
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcWay:
+    """Another sidecar, which speaks whatever its servers do not."""
+
+    upstream: Upstream
+    endpoint: Endpoint
+    credential: Credential
+
+    async def ask(self) -> Verdict:
+        return judge(Era.MODERN, ServerProfile(LATEST_MODERN))
+
+    def link(self, verdict: Verdict, key: Key, client: Client | None) -> Link:  # noqa: ARG002  # all are served alike
+        return GrpcLink(self.endpoint, self.credential, self.upstream.settings.timeout.connect)
 
 
 @dataclass(frozen=True, slots=True)

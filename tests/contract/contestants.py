@@ -36,6 +36,7 @@ class Traits:
     prompt: tuple[str, Arguments] = ("greet", {"who": "Bo"})
     completes: bool = True
     logs: bool = True
+    tells_of_tools: bool = True
     event_ids: bool = False
     streams_all: bool = False
     dead_session: int = 404
@@ -84,6 +85,10 @@ CONTESTANTS: dict[str, Traits] = {
         unknown_resource=0,
         **_SDK,
     ),
+    # Sidecars, which look like servers of 2026 whatever is behind them and however they reach it.
+    "sidecar-stdio": Traits("modern", "behind_stdio", **_SDK),
+    "sidecar-sse": Traits("modern", "behind_sse", **_SDK | {"unknown_resource": 0, "tells_of_tools": False}),
+    "sidecar-grpc": Traits("modern", "behind_grpc", **_SDK),
     "everything": Traits(
         "legacy",
         "everything_server",

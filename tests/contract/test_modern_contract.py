@@ -109,7 +109,8 @@ async def test_a_subscription_is_acknowledged_first_under_its_own_id(modern: Con
         async with asyncio.timeout(raw_http.SECONDS):
             acknowledged = await anext(exchange.messages())
         assert acknowledged["method"] == "notifications/subscriptions/acknowledged"
-        assert acknowledged["params"]["notifications"] == {"toolsListChanged": True}
+        expected = {"toolsListChanged": True} if modern.traits.tells_of_tools else {}
+        assert acknowledged["params"]["notifications"] == expected
         assert acknowledged["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] == 1
 
 

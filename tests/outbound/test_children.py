@@ -116,6 +116,18 @@ async def test_a_process_that_does_not_read_holds_up_its_callers_and_no_memory()
             task.cancel()
 
 
+@both_eras
+async def test_a_daemon_that_keeps_the_pipes_of_its_parent_does_not_hide_the_parents_end(era: str):
+    async with linked(fake(era)) as (_, link):
+        daemon = int(await ask(link, "leave"))
+        try:
+            with pytest.raises(UpstreamLost):
+                await ask(link, "die")
+            assert await ask(link, "echo", {"text": "another process"}) == "another process"
+        finally:
+            os.kill(daemon, signal.SIGKILL)
+
+
 @pytest.mark.covers("B-118")
 async def test_a_program_that_keeps_ending_is_started_ever_more_slowly():
     async with programs(fake("modern", "dies")) as its:

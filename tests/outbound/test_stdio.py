@@ -230,6 +230,22 @@ async def test_of_several_callers_none_is_asked_unless_all_are_one_client(own: b
             assert (declared["capabilities"], declared["clientInfo"]["name"]) == ({"elicitation": {}}, "x")
 
 
+async def test_a_ping_of_ours_does_not_stand_between_the_server_and_its_only_caller():
+    async with linked(fake("legacy", "deaf-to-pings")) as (_, link), asyncio.TaskGroup() as tasks:
+        checking = tasks.create_task(link.check())
+        await asyncio.sleep(0)
+        sink = Answering()
+        assert json.loads(text_of(await link.exchange(tool(link, "ask"), a_call(), sink))) == {"action": "accept"}
+        checking.cancel()
+
+
+async def test_an_error_without_an_id_is_the_answer_to_the_only_call():
+    async with linked(fake("modern")) as (_, link):
+        line = '{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"?"}}'
+        answer = await link.exchange(tool(link, "say", {"lines": [line], "answer": False}), a_call(), Heard())
+        assert json.loads(answer.error or b"")["code"] == -32700
+
+
 async def test_a_ping_of_the_server_is_answered_whether_or_not_somebody_calls():
     async with linked(fake("legacy")) as (_, link):
         ping = '{"jsonrpc":"2.0","id":"p","method":"ping"}'
@@ -327,6 +343,13 @@ async def test_a_modern_server_that_does_what_only_others_do_fails_the_call(line
         error = await failure(link, tool(link, "say", {"lines": [line], "answer": False}))
         assert type(error) is UpstreamProtocolError
         assert await ask(link, "echo", {"text": "same process"}) == "same process"
+
+
+async def test_no_caller_can_turn_a_shared_process_into_a_server_of_the_other_era():
+    async with linked(fake("modern")) as (_, link):
+        answer = await link.exchange(Request("initialize", b"1", meta=modern_meta()), call := a_call(), Heard())
+        assert json.loads(answer.error or b"")["code"] == -32601
+        assert call.execution is Execution.NONE
 
 
 # ---- health ----

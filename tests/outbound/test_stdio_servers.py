@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from mcp_sidecar.settings import UpstreamSettings
 from mcp_sidecar.v1 import connections_pb2, engine_pb2
 from tests.inbound.waiting import eventually
 from tests.outbound.calling import SECONDS, call, connections, events, failure, message, tool
-from tests.outbound.programs import BOTH_ERAS, fake, python
+from tests.outbound.programs import BOTH_ERAS, alive, fake, gone, python
 from tests.support.real_servers import everything_program, sdk1_python
 from tests.support.sidecar import Sidecar
 
@@ -93,6 +94,20 @@ async def test_official_clients_of_both_eras_reach_a_program_of_either(era: str)
         async with asyncio.timeout(20), Client(sidecar.url("up")) as client:
             answer: Any = await client.call_tool("echo", {"text": "hello"})
             assert answer.content[0].text == "hello"
+
+
+@pytest.mark.covers("B-113", "B-51")
+async def test_a_client_of_the_legacy_era_has_a_process_of_its_own_for_as_long_as_it_stays():
+    async with Sidecar({"up": fake("legacy")}) as sidecar:
+        pids = [json.loads(await tool(sidecar, "process"))["pid"] for _ in range(2)]
+        for _ in range(2):
+            async with asyncio.timeout(20), Client(sidecar.url("up"), mode="legacy") as client:
+                answer: Any = await client.call_tool("process", {})
+                pids.append(json.loads(answer.content[0].text)["pid"])
+                assert alive(pids[-1])
+            await gone(pids[-1])
+        assert len(set(pids)) == 3
+        assert alive(pids[0])
 
 
 @pytest.mark.covers("B-114")

@@ -35,6 +35,9 @@ class Pipe:
             raise item
         return item
 
+    def close_idle(self, unused_for: float) -> None:
+        """There is nothing to close."""
+
     async def close(self) -> None:
         self.closed += 1
 

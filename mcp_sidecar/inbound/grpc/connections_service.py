@@ -142,7 +142,7 @@ class ConnectionService:
         return pb.Server(
             name=upstream.name,
             url=upstream.settings.url or upstream.endpoints[0].address,
-            transport=upstream.endpoints[0].transport,
+            transport=self._transport(upstream),
             state=_UP[health.up],
             endpoints=[self._endpoint(upstream, index) for index in range(len(upstream.endpoints))],
             connections=len(rows),
@@ -150,6 +150,11 @@ class ConnectionService:
             title=title,
             version=version,
         )
+
+    def _transport(self, upstream: Upstream) -> str:
+        """What its endpoint says, or what it turned out to be."""
+        verdict = self._dialer.verdict(upstream)
+        return (verdict and verdict.transport) or upstream.endpoints[0].transport
 
     def _endpoint(self, upstream: Upstream, index: int) -> pb.Endpoint:
         endpoint = upstream.endpoints[index]

@@ -10,12 +10,14 @@ import sys
 import uvicorn
 from mcp.server import MCPServer
 
+from tests.support.servers.sdk2_dialogue import furnish_dialogue
 from tests.support.servers.sdk_tools import furnish
 
 
 def main() -> None:
     server = MCPServer("sdk2", log_level="WARNING")
     furnish(server)
+    furnish_dialogue(server)
     if sys.argv[1] == "stdio":
         server.run("stdio")
         return

@@ -1,4 +1,7 @@
-"""The same tools, resource and prompt for both major versions of the official Python SDK; starts nothing."""
+"""The same tools, resources and prompt for both major versions of the official Python SDK; starts nothing.
+
+What the two write differently is in `sdk1_dialogue` and `sdk2_dialogue`.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ except ImportError:
     from mcp.server.fastmcp.exceptions import ToolError  # type: ignore[no-redef,import-not-found,unused-ignore]
 
 GIVEN_UP: list[str] = []
+COUNTER = "demo://counter"
 
 
 class Forecast(BaseModel):
@@ -31,6 +35,25 @@ class Name(BaseModel):
     """What `ask_name` wants to know."""
 
     name: str
+
+
+class Count:
+    """What the resource `COUNTER` holds; `count_up` changes it."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def up(self) -> str:
+        self.number += 1
+        return str(self.number)
+
+
+count = Count()
+
+
+def told(answer: Any) -> str:
+    """What `ask_name` says about an elicitation's outcome."""
+    return f"{answer.action}: {getattr(getattr(answer, 'data', None), 'name', None)}"
 
 
 async def echo(text: str) -> str:
@@ -48,10 +71,11 @@ async def forecast(city: str) -> Forecast:
     return Forecast(city=city, degrees=len(city))
 
 
-async def progress(steps: int, ctx: Context) -> str:  # type: ignore[type-arg,unused-ignore]
-    """Report that many steps."""
+async def progress(steps: int, ctx: Context, pause: float = 0.0) -> str:  # type: ignore[type-arg,unused-ignore]
+    """Report that many steps, each followed by so many seconds of rest."""
     for step in range(1, steps + 1):
         await ctx.report_progress(step, steps, f"step {step}")
+        await asyncio.sleep(pause)
     return f"{steps} steps"
 
 
@@ -94,14 +118,12 @@ async def reconnect(ctx: Context) -> str:  # type: ignore[type-arg,unused-ignore
     return "reconnected"
 
 
-async def ask_name(ctx: Context) -> str:  # type: ignore[type-arg,unused-ignore]
-    """Ask the user for a name."""
-    answer: Any = await ctx.elicit("What is your name?", Name)
-    return f"{answer.action}: {getattr(getattr(answer, 'data', None), 'name', None)}"
-
-
 def greeting() -> str:
     return "hello"
+
+
+def counter() -> str:
+    return str(count.number)
 
 
 def item(name: str) -> str:
@@ -124,7 +146,6 @@ TOOLS: tuple[Callable[..., Any], ...] = (
     fail,
     big,
     reconnect,
-    ask_name,
 )
 
 
@@ -133,6 +154,7 @@ def furnish(server: Any) -> None:
     for tool in TOOLS:
         server.tool()(tool)
     server.resource("demo://greeting", mime_type="text/plain")(greeting)
+    server.resource(COUNTER, mime_type="text/plain")(counter)
     server.resource("demo://item/{name}", mime_type="text/plain")(item)
     server.prompt()(greet)
 

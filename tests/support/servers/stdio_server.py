@@ -88,7 +88,8 @@ class Server:
     # Methods.
 
     def ping(self, message: Message) -> None:
-        self.result(message, {})
+        if "deaf-to-pings" not in self.ways:
+            self.result(message, {})
 
     def logging_setLevel(self, message: Message) -> None:  # noqa: N802
         self.levels.append(message["params"]["level"])
@@ -194,6 +195,15 @@ class Server:
         sys.stderr.flush()
         self.text(message, "complained")
 
+    def tool_leave(self, message: Message) -> None:
+        """Have a child in a session of its own, which keeps our pipes; its process id."""
+        child = os.fork()
+        if not child:
+            os.setsid()
+            time.sleep(60)
+            os._exit(0)
+        self.text(message, str(child))
+
     def tool_stop_reading(self, message: Message) -> None:
         self.text(message, "deaf")
         time.sleep(600)
@@ -201,7 +211,7 @@ class Server:
 
 def main(era: str, *ways: str) -> None:
     """Ways: `exits-early` and `silent-early` at what comes before `initialize`, `dies` at once, `stubborn` against
-    SIGTERM and the end of stdin, `banner` on stdout, `slow` to start.
+    SIGTERM and the end of stdin, `banner` on stdout, `slow` to start, `deaf-to-pings`.
     """
     if "dies" in ways:
         sys.exit("it dies")
