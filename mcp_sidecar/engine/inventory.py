@@ -32,6 +32,8 @@ DISCOVERED = Kind(eras.DISCOVER, "", "")
 
 Key = tuple[str, str, Hashable]
 """Server, method, and for whom."""
+_Failure = tuple[float, SidecarError | None]
+"""When it was (monotonic), and why, where that is known."""
 
 
 class Stock:
@@ -80,7 +82,7 @@ class Inventory:
         self._audience = audience
         self._reading: Shared[Part] = Shared(tasks)
         self._last: Cache[Key, Part] = Cache(_MOST, _MOST_BYTES, lambda part: part.stock.size)
-        self._failed: dict[Key, tuple[float, SidecarError | None]] = {}
+        self._failed: Cache[Key, _Failure] = Cache(_MOST, _MOST, lambda _: 1)
         self._changes: Counter[str] = Counter()
         self.version = 0
         """Another number for as long as what is known of any server is another."""
@@ -107,7 +109,7 @@ class Inventory:
             part = self._last.get(key)
             if part is not None:
                 parts.append(part)
-            elif key not in self._failed:
+            elif self._failed.get(key) is None:
                 return None
         return tuple(parts)
 
@@ -140,11 +142,6 @@ class Inventory:
             next((failure for failure in failures.values() if failure is not None), None),
         )
 
-    def start(self, call: Call, server: str, kind: Kind) -> None:
-        """Read a list ahead of the first who asks for it."""
-        key = self._key(call, server, kind)
-        self._reading.start(key, lambda: self._read(key, call, kind))
-
     def cancel(self) -> None:
         """End all reading."""
         self._reading.cancel()
@@ -157,13 +154,14 @@ class Inventory:
         key = self._key(call, server, kind)
         try:
             return await self._reading.join(key, lambda: self._read(key, call, kind), self._patience(key, call))
-        except SidecarError as error:
-            self._failed[key] = time.monotonic(), error
-            return error
+        except SidecarError as failure:
+            self._failed.put(key, (time.monotonic(), failure))
+            return failure
         except TimeoutError:
             last = self._failed.get(key)
-            self._failed[key] = time.monotonic(), None if last is None else last[1]
-            return self._failed[key][1]
+            error = None if last is None else last[1]
+            self._failed.put(key, (time.monotonic(), error))
+            return error
 
     def _patience(self, key: Key, call: Call) -> float:
         """How long to wait: whoever failed a moment ago mostly fails again, and is asked in the background."""
@@ -186,7 +184,7 @@ class Inventory:
             if refusal.code != eras.METHOD_NOT_FOUND:
                 raise
             read = Part(server, _NOTHING, time.monotonic() + _ABSENT_SECONDS, private=False)
-        self._failed.pop(key, None)
+        self._failed.drop(key)
         if self._changes[server] != changes:
             read = replace(read, expires=0.0)  # it changed meanwhile: this may be the old one
         if before is None or before.stock is not read.stock:

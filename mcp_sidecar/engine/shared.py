@@ -57,10 +57,6 @@ class Shared(Generic[T]):
                 self._leave(key, flight)
                 flight.job.cancel()
 
-    def start(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
-        """Begin without waiting, unless it is under way."""
-        (self._flying.get(key) or self._begin(key, work)).kept = True
-
     def part(self, fits: Callable[[Any], bool]) -> None:
         """Whoever asks from here on for a key that fits begins anew: what is under way is out of date."""
         for key in [key for key in self._flying if fits(key)]:

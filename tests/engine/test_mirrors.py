@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from mcp_sidecar import errors
+from mcp_sidecar.call import Deadline
 from mcp_sidecar.errors import Execution
 from mcp_sidecar.protocol import jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request
 from mcp_sidecar.settings import MergeSettings
 from tests.engine.engines import bench, request, text_of, tool
 from tests.engine.several import describe, legacy
+from tests.support.fake_exchange import UNSUPPORTED_VERSION, Refusal
 from tests.support.fake_server import FakeServer
 
 LIST = request("tools/list")
@@ -111,6 +113,21 @@ async def test_a_tool_with_annotations_against_the_rules_is_left_out_and_its_sib
         assert [what[:2] for what in told] == [("up", "bad")]
 
 
+@pytest.mark.covers("B-190")
+async def test_what_the_sidecar_and_a_server_disagree_on_is_told_in_the_sidecars_words():
+    async with FakeServer() as up, bench({"up": up.url}) as over:
+
+        async def refuses(_: Any) -> dict[str, Any]:
+            raise Refusal(UNSUPPORTED_VERSION, "no such version")
+
+        up._modern._methods["tools/call"] = refuses
+        with pytest.raises(errors.UpstreamUnavailable, match="refuses requests of the modern era"):
+            await over.run(tool("echo", text="x"))
+        response = await over.run(tool("echo", text="x"), mirrored=())
+        said = jsonrpc.read_error(response)
+        assert said is not None and said[0] == UNSUPPORTED_VERSION
+
+
 async def test_what_a_tool_wants_is_forgotten_with_it():
     async with FakeServer() as up, bench({"up": up.url}) as over:
         await over.run(LIST)
@@ -139,8 +156,6 @@ async def test_the_list_is_read_within_the_time_of_the_call():
             return {}
 
         up._modern._methods["tools/list"] = never
-        from mcp_sidecar.call import Deadline
-
         with pytest.raises(errors.DeadlineExceeded):
             await over.run(tool("regional", region="eu"), deadline=Deadline.after(0.3))
         assert up.executions == []

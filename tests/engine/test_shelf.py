@@ -14,6 +14,7 @@ from mcp_sidecar.engine.catalogue import list_tools
 from mcp_sidecar.errors import Execution
 from mcp_sidecar.lifecycle import Phase
 from mcp_sidecar.protocol.jsonrpc import Request
+from mcp_sidecar.settings import UpstreamAuthSettings
 from tests.engine.engines import Bench, Heard, bench, request, settings
 from tests.engine.several import STALE, legacy
 from tests.engine.test_listen import listening
@@ -103,8 +104,6 @@ async def test_a_result_is_good_for_one_credential_only(tmp_path: Any):
     token = tmp_path / "token"
     token.write_text("one")
     async with FakeServer(ttl_ms=HOUR, authorization=True) as up:
-        from mcp_sidecar.settings import UpstreamAuthSettings
-
         chosen = settings("up", up.url, auth=UpstreamAuthSettings(bearer_file=str(token)))
         async with bench({"up": chosen}) as over:
             assert await asked(over, up)

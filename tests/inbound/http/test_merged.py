@@ -16,6 +16,7 @@ from mcp_sidecar.v1 import engine_pb2 as pb
 from tests.engine.several import describe
 from tests.inbound.http.test_legacy_clients import official
 from tests.inbound.waiting import eventually
+from tests.support import raw_http
 from tests.support.fake_server import FakeServer
 from tests.support.raw_mcp import Modern
 from tests.support.sidecar import Sidecar
@@ -71,8 +72,6 @@ async def test_arguments_in_headers_work_for_clients_of_the_2025_era():
     ],
 )
 async def test_headers_that_disagree_with_a_known_tool_reach_no_server(header: dict[str, str], status: int):
-    from tests.support import raw_http
-
     async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
         client = Modern(sidecar.url("up"))
         assert (await client.request("tools/list")).status == 200
