@@ -19,7 +19,7 @@ from bench.plan import Plan
 from bench.processes import Placement, Stage
 from bench.report import as_json, as_table
 from bench.results import MeasurementFailed, Section
-from bench.tools import build
+from bench.tools import build, compile_sidecar
 
 FULL = {"rounds": 5, "starts": 9, "seconds": 2.0, "warm": 0.5}
 QUICK = {"rounds": 3, "starts": 3, "seconds": 0.5, "warm": 0.2}
@@ -33,6 +33,7 @@ def main() -> int:
         return 1
     try:
         build()
+        compile_sidecar()
     except MeasurementFailed as error:
         print(error, file=sys.stderr)
         return 1
