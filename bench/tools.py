@@ -39,7 +39,7 @@ def build() -> None:
 
 
 def compile_sidecar() -> None:
-    """Have the sidecar's bytecode there, as every installation has: a checkout may have none, or none may be written."""
+    """Have the sidecar's bytecode there, as every installation has and a checkout need not have."""
     compileall.compile_dir(HERE.parent / "mcp_sidecar", quiet=2)
 
 

@@ -13,8 +13,9 @@ import msgspec
 from mcp_sidecar.errors import MalformedMessage
 
 MAX_DEPTH = 64
-_SHORT = 4096  # up to here reading a value costs less than looking for large numbers in it
-_decode = msgspec.json.Decoder().decode
+# Up to here reading a value costs less than looking for large numbers in it.
+SHORT = 4096
+decode = msgspec.json.Decoder().decode
 _perhaps_too_large = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{309}").search
 _brackets = bytes.maketrans(b"{}", b"[]")
 _steps = bytes.maketrans(b"[]", b"\x01\xff")
@@ -23,10 +24,10 @@ _no_brackets = bytes(set(range(256)) - set(b"[]{}"))
 
 def holds_infinity(value: bytes) -> bool:
     """A number in the value (valid JSON) is larger than any double."""
-    if len(value) > _SHORT and not _perhaps_too_large(value):
+    if len(value) > SHORT and not _perhaps_too_large(value):
         return False
     try:
-        _decode(value)
+        decode(value)
     except (msgspec.MsgspecError, RecursionError, ValueError):
         # Other reasons are half a surrogate pair or an integer of thousands of digits.
         found: list[bool] = []

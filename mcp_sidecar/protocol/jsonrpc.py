@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import msgspec
 
 from mcp_sidecar.errors import InvalidCall, InvalidParams, MalformedMessage
-from mcp_sidecar.protocol.json_text import MAX_DEPTH, check_text, holds_infinity
+from mcp_sidecar.protocol.json_text import MAX_DEPTH, SHORT, check_text, decode, holds_infinity
 
 MAX_ID_BYTES = 256
 _LONGEST_NUMBER = 20
@@ -169,7 +169,7 @@ def parse_of_client(data: bytes) -> Message:
 
 def parse_request(data: bytes) -> Request:
     """One request or notification; anything else is refused."""
-    message = parse_of_client(data)
+    message = _usual_request(data) or parse(data)
     if isinstance(message, Response):
         raise InvalidCall("a request is expected, this is a response", violations=(("method", "is missing"),))
     return message
@@ -186,7 +186,11 @@ def _usual_request(data: bytes) -> Request | None:
         found = _envelope.decode(data)
         method, request_id, raw = found.method, bytes(found.id), bytes(found.params)
         params = {key: bytes(value) for key, value in _members.decode(raw).items()}
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        if len(raw) <= SHORT:
+            decode(raw)  # fails for numbers that are too large, which `_request` has the words for
+        elif holds_infinity(raw):
+            return None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
         return None
     if method is None or found.jsonrpc != "2.0" or not _METHOD.match(method):
         return None
@@ -197,7 +201,6 @@ def _usual_request(data: bytes) -> Request | None:
         return None
     own = params.pop("_meta", b"")
     meta = _metas.get(own) or _known_meta(own)
-    _check_numbers(params, request_id)
     return None if meta is None else Request(method, request_id, params, meta, raw)
 
 
