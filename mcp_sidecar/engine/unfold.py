@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from mcp_sidecar.call import Call, Client
+from mcp_sidecar.call import Call, Client, new_request_id
 from mcp_sidecar.engine import upgrade
 from mcp_sidecar.engine.inputs import InputRequired, able, read_input_required
 from mcp_sidecar.errors import Execution, UpstreamProtocolError
@@ -47,6 +47,13 @@ async def exchange(link: Link, request: Request, call: Call, client: Client, sin
     )
 
 
+def _in_legacy_shape(question: Request) -> Request:
+    """Pages to visit have ids in 2025-11-25; that the page was left is never told, so nobody will need it again."""
+    if question.text("mode") != "url" or "elicitationId" in question.params:
+        return question
+    return question.with_params({"elicitationId": b'"%b"' % new_request_id().encode()})
+
+
 async def _ask_all(wanted: InputRequired, client: Client, sink: Sink) -> dict[str, bytes] | Response:
     """The client's answers, all asked at once; an error of its own when it will not or cannot answer."""
     for question in wanted.requests.values():
@@ -56,7 +63,7 @@ async def _ask_all(wanted: InputRequired, client: Client, sink: Sink) -> dict[st
     try:
         async with asyncio.TaskGroup() as group:
             asked = {
-                key: group.create_task(sink.ask(question), name=f"ask {question.method}")
+                key: group.create_task(sink.ask(_in_legacy_shape(question)), name=f"ask {question.method}")
                 for key, question in wanted.requests.items()
             }
     except BaseExceptionGroup as failures:

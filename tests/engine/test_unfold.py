@@ -117,6 +117,17 @@ async def test_a_client_is_asked_only_what_it_declared():
 
 
 @pytest.mark.covers("B-74")
+async def test_a_page_to_visit_has_an_id_for_clients_of_the_2025_era():
+    async with FakeServer() as up, bench({"up": up.url}) as over:
+        heard = Asked({"action": "accept"})
+        able = client("c", b'{"elicitation":{"form":{},"url":{}}}')
+        assert text_of(await over.result(tool("ask_url", ticket="t"), heard=heard, client=able)) == "visited"
+        (asked,) = heard.asked
+        assert asked.text("url") == "https://example.com/login"
+        assert asked.text("elicitationId")
+
+
+@pytest.mark.covers("B-74")
 async def test_a_modern_server_sees_a_modern_client_and_the_client_a_legacy_server():
     async with FakeServer() as up, bench({"up": up.url}) as over:
         one = client()

@@ -216,7 +216,7 @@ def test_nothing_but_the_recovery_step_aborts_a_call():
 @pytest.mark.parametrize("kind", STREAMS_OUT)
 async def test_two_writes_at_once_break_the_call_but_do_not_hang_its_client(kind: str):
     async def write_twice(call: RpcCall) -> None:
-        await asyncio.gather(*(call.context.write(b"x" * 100_000) for _ in range(2)))
+        await asyncio.gather(*(call.context.write(b"x" * 1_000_000) for _ in range(4)))
 
     async with served(write_twice, client=SMALL_WINDOW) as here:
         async with asyncio.timeout(1):
