@@ -169,6 +169,17 @@ async def test_a_conversation_carries_messages_both_ways_until_it_is_finished():
             await talk.receive()
 
 
+async def test_many_tasks_can_send_in_one_conversation():
+    async with toy_sidecar() as (_, address), SidecarClient(address) as mcp, mcp.conversation("demo") as talk:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(50):
+                tasks.create_task(
+                    talk.send({"jsonrpc": "2.0", "id": number, "method": "echo", "params": {"text": "x" * 100_000}})
+                )
+            heard = {(await talk.receive()).get("id") for _ in range(50)}
+        assert heard == set(range(50))
+
+
 async def test_a_conversation_with_an_unknown_server_fails_where_it_is_used():
     async with toy_sidecar() as (_, address), SidecarClient(address) as mcp, mcp.conversation("nobody") as talk:
         with pytest.raises(errors.UnknownUpstream):

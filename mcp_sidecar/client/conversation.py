@@ -26,6 +26,7 @@ class Conversation:
     ) -> None:
         self._stream: grpc.aio.StreamStreamCall[engine.ClientFrame, engine.ServerFrame] | None = call
         self._request_id = request_id
+        self._turn = asyncio.Lock()  # gRPC breaks when two tasks write to one stream
         self.server = ""
         self.protocol_version = ""
         self.draining: engine.Draining | None = None
@@ -79,7 +80,8 @@ class Conversation:
     async def _write(self, frame: engine.ClientFrame) -> None:
         with translated(self._request_id):
             try:
-                await self._call.write(frame)
+                async with self._turn:
+                    await self._call.write(frame)
             except asyncio.InvalidStateError as ended:
                 raise from_status(
                     await self._call.code(),

@@ -25,6 +25,7 @@ class Session:
         self.id = secrets.token_hex(16)
         self._tasks = tasks
         self._call = engine.BiDiStream()
+        self._turn = asyncio.Lock()  # gRPC breaks when two tasks write to one stream
         self._open = pb.Open(server=server, protocol_version=version)
         self._asked: dict[str, asyncio.Queue[bytes]] = {}
         self._tokens: dict[str, str] = {}
@@ -34,7 +35,8 @@ class Session:
 
     async def say(self, body: bytes) -> None:
         """Send a message that nothing comes back for."""
-        await self._call.write(pb.ClientFrame(message_json=body))
+        async with self._turn:
+            await self._call.write(pb.ClientFrame(message_json=body))
 
     async def ask(self, body: bytes, message: dict[str, Any]) -> AsyncIterator[bytes]:
         """Send a request; what belongs to it, and then its response. Raises `AioRpcError` when the stream has ended."""
