@@ -100,9 +100,14 @@ def _pages_to_visit(asked: jsonrpc.Request, request_id: bytes, data: bytes) -> j
     declared = asked.meta.get(eras.META_CAPABILITIES, b"{}")
     if not questions or not all(inputs.able(declared, question) for question in questions.values()):
         words = "the MCP server wants the user to visit a page, which this client cannot ask for"
-        needed: dict[str, object] = {"requiredCapabilities": {"elicitation": {"url": {}}}}
-        return jsonrpc.Response(request_id, error=jsonrpc.encode_error(eras.MISSING_CAPABILITY, words, needed))
+        return _unable(request_id, words, {"elicitation": {"url": {}}})
     return jsonrpc.Response(request_id, result=inputs.input_required(questions))
+
+
+def _unable(request_id: bytes, words: str, needed: dict[str, object]) -> jsonrpc.Response:
+    """The client did not declare the capabilities that are `needed`."""
+    error = jsonrpc.encode_error(eras.MISSING_CAPABILITY, words, {"requiredCapabilities": needed})
+    return jsonrpc.Response(request_id, error=error)
 
 
 def discover_result(profile: ServerProfile) -> bytes:
@@ -133,7 +138,7 @@ def offers(profile: ServerProfile, capability: str, detail: str = "") -> bool:
 
 
 def unknown_method(asked: jsonrpc.Request) -> jsonrpc.Response:
-    """What a modern server says to a method it does not have."""
+    """What a server says to a method it does not have."""
     error = jsonrpc.encode_error(eras.METHOD_NOT_FOUND, f"the MCP server has no method {asked.method}")
     return jsonrpc.Response(asked.id, error=error)
 
@@ -169,8 +174,7 @@ class Audience:
         if not self.unable or not _failed(response):
             return response
         words = f"the MCP server needs the client capability {self.unable!r}, which the request does not declare"
-        facts: dict[str, object] = {"requiredCapabilities": {self.unable: {}}}
-        return jsonrpc.Response(response.id, error=jsonrpc.encode_error(eras.MISSING_CAPABILITY, words, facts))
+        return _unable(response.id, words, {self.unable: {}})
 
 
 class _Outcome(msgspec.Struct):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from mcp_sidecar.call import Call, Client, new_request_id
-from mcp_sidecar.engine import upgrade
+from mcp_sidecar.engine import downgrade, upgrade
 from mcp_sidecar.engine.inputs import InputRequired, able, read_input_required
 from mcp_sidecar.errors import Execution, UpstreamProtocolError
 from mcp_sidecar.outbound.link import Link, Sink
@@ -27,7 +27,7 @@ async def exchange(link: Link, request: Request, call: Call, client: Client, sin
     if request.method == "logging/setLevel":
         return _set_level(request, client)
     if request.method.startswith("tasks/"):
-        return _unknown(request)  # core tasks of 2025-11-25, which 2026-07-28 has in another shape
+        return downgrade.unknown_method(request)  # core tasks of 2025-11-25, which 2026-07-28 has in another shape
     modern = upgrade.request(request, client)
     for attempt in range(_MOST_ROUNDS + 1):
         response = await link.exchange(modern, call, sink)
@@ -85,8 +85,3 @@ def _set_level(request: Request, client: Client) -> Response:
         return Response(request.id, error=jsonrpc.encode_error(eras.INVALID_PARAMS, words))
     client.log_level = level
     return Response(request.id, result=b"{}")
-
-
-def _unknown(request: Request) -> Response:
-    error = jsonrpc.encode_error(eras.METHOD_NOT_FOUND, f"the MCP server has no method {request.method}")
-    return Response(request.id, error=error)

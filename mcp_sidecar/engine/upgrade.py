@@ -13,6 +13,7 @@ import msgspec
 from mcp_sidecar.call import Client
 from mcp_sidecar.errors import Execution, InvalidCall, UpstreamProtocolError
 from mcp_sidecar.protocol import eras, jsonrpc
+from mcp_sidecar.protocol.handshake import modern_meta
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 
 _MODERN_ONLY = ("resultType", "ttlMs", "cacheScope")
@@ -30,9 +31,7 @@ _schema = msgspec.json.Decoder(_Schema)
 def request(legacy: Request, client: Client) -> Request:
     """The request with the metadata that every modern one carries."""
     meta = {key: value for key, value in legacy.meta.items() if not key.startswith(eras.META_PREFIX)}
-    meta[eras.META_VERSION] = b'"%b"' % eras.LATEST_MODERN.encode()
-    meta[eras.META_CLIENT] = client.info
-    meta[eras.META_CAPABILITIES] = capabilities(client.capabilities)
+    meta |= modern_meta(capabilities(client.capabilities), client.info)
     if client.log_level:
         meta[eras.META_LOG_LEVEL] = b'"%b"' % client.log_level.encode()
     return Request(legacy.method, legacy.id, legacy.params, meta)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mcp_sidecar import errors
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import SidecarError
-from mcp_sidecar.protocol import eras
+from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.wire.faults import Disconnected
 
 OK = "OK"
@@ -84,7 +84,12 @@ def status_of(error: SidecarError) -> Status:
     return row
 
 
-def error_data(failure: SidecarError, request_id: str) -> dict[str, object]:
+def error_of(failure: SidecarError, request_id: str) -> bytes:
+    """The JSON-RPC error that tells of a failure, as JSON text."""
+    return jsonrpc.encode_error(status_of(failure).jsonrpc, failure.message, _data(failure, request_id))
+
+
+def _data(failure: SidecarError, request_id: str) -> dict[str, object]:
     """The `data` of the JSON-RPC error that tells of a failure."""
     if isinstance(failure, errors.UnsupportedVersion):  # as the specification has it (basic/versioning)
         return {"supported": list(failure.supported), "requested": failure.requested}

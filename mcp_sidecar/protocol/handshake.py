@@ -62,11 +62,11 @@ _discovered = msgspec.json.Decoder(_Discovered)
 _unsupported = msgspec.json.Decoder(_Unsupported)
 
 
-def modern_meta(capabilities: bytes = b"{}") -> dict[str, bytes]:
+def modern_meta(capabilities: bytes = b"{}", info: bytes = CLIENT_INFO) -> dict[str, bytes]:
     """The members that every modern request carries in `params._meta`."""
     return {
         eras.META_VERSION: b'"%b"' % eras.LATEST_MODERN.encode(),
-        eras.META_CLIENT: CLIENT_INFO,
+        eras.META_CLIENT: info,
         eras.META_CAPABILITIES: capabilities,
     }
 

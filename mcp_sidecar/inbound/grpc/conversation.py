@@ -21,7 +21,7 @@ from mcp_sidecar.inbound.grpc.send_queue import SendQueue
 from mcp_sidecar.inbound.session import conversation as legacy
 from mcp_sidecar.inbound.session.greeting import greet
 from mcp_sidecar.inbound.session.session import Outlet, Session
-from mcp_sidecar.inbound.status import error_data, named, status_of
+from mcp_sidecar.inbound.status import error_of, named
 from mcp_sidecar.lifecycle import Phase
 from mcp_sidecar.outbound.link import Ignore, refusal
 from mcp_sidecar.protocol import eras, jsonrpc
@@ -260,7 +260,7 @@ def _plain(message_id: bytes) -> str:
 
 def _failed(request_id: bytes, failure: SidecarError, call: Call) -> pb.ServerFrame:
     """A failure of one call as a JSON-RPC error: the status of the stream belongs to all of them."""
-    error = jsonrpc.encode_error(status_of(failure).jsonrpc, failure.message, error_data(failure, call.request_id))
+    error = error_of(failure, call.request_id)
     described = info(call)
     described.execution = execution_number(failure.execution)
     return pb.ServerFrame(message_json=Response(request_id, error=error).encode(request_id), info=described)

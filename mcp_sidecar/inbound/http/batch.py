@@ -12,7 +12,7 @@ from mcp_sidecar.inbound.chain import Chain, let_through
 from mcp_sidecar.inbound.http.post import Post
 from mcp_sidecar.inbound.http.sessions import HttpSession
 from mcp_sidecar.inbound.session.conversation import Conversation
-from mcp_sidecar.inbound.status import error_data, status_of
+from mcp_sidecar.inbound.status import error_of
 from mcp_sidecar.protocol import jsonrpc
 from mcp_sidecar.protocol.json_text import check_text
 from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
@@ -107,6 +107,4 @@ async def _recover(call: Call, member: _Member, failure: SidecarError, error: Ba
     let_through(error)
     if isinstance(failure, Cancelled):
         return None
-    code = status_of(failure).jsonrpc
-    said = jsonrpc.encode_error(code, failure.message, error_data(failure, call.request_id))
-    return Response(member.request.id, error=said)
+    return Response(member.request.id, error=error_of(failure, call.request_id))

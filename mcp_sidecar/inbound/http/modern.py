@@ -10,7 +10,7 @@ from mcp_sidecar.inbound.http import agreement
 from mcp_sidecar.inbound.http.guard import EVENTS, JSON, Refused
 from mcp_sidecar.inbound.http.opening import Agreed, Opening
 from mcp_sidecar.inbound.http.silence import Silence
-from mcp_sidecar.inbound.status import HTTP_STATUS, error_data, status_of
+from mcp_sidecar.inbound.status import HTTP_STATUS, error_of, status_of
 from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.protocol import headers, jsonrpc, sse
 from mcp_sidecar.protocol.jsonrpc import Response
@@ -69,25 +69,33 @@ class Post(Ignore):
         """Send a failure: its own status, or the last event of a stream that has begun."""
         execution = fields((b"mcp-sidecar-execution", failure.execution.value.encode()))
         if isinstance(failure, Refused):
-            lines = TEXT + fields(*failure.headers) + self.request_id + execution
-            self.reply.send(failure.status, lines, f"{failure.message}\n".encode())
+            refuse(self.reply, failure, self.request_id + execution)
             return
-        status = status_of(failure)
-        error = jsonrpc.encode_error(status.jsonrpc, failure.message, error_data(failure, call.request_id))
-        response = Response(self.message_id or id_of(failure), error=error)
+        response = Response(self.message_id or id_of(failure), error=error_of(failure, call.request_id))
         if self.reply.started:
             await self.end_stream(response)
             return
-        lines = JSON_LINES + self.request_id + execution
-        if failure.retry_after is not None:
-            lines += fields((b"retry-after", b"%d" % max(1, round(failure.retry_after))))
-        if status.http == 401:
-            lines += fields((b"www-authenticate", b'Bearer realm="mcp-sidecar"'))
-        self.reply.send(status.http, lines, response.encode(response.id))
+        lines = JSON_LINES + self.request_id + execution + advice(failure)
+        self.reply.send(status_of(failure).http, lines, response.encode(response.id))
 
     def stop(self) -> None:
         """No more keep-alives."""
         self.silence.since.pop(self, None)
+
+
+def refuse(reply: Reply, failure: Refused, lines: bytes) -> None:
+    """Send a refusal of the HTTP around a message, with these field lines besides its own."""
+    reply.send(failure.status, TEXT + fields(*failure.headers) + lines, f"{failure.message}\n".encode())
+
+
+def advice(failure: SidecarError) -> bytes:
+    """Field lines that tell the client of a failure what to do about it."""
+    lines = b""
+    if failure.retry_after is not None:
+        lines += fields((b"retry-after", b"%d" % max(1, round(failure.retry_after))))
+    if status_of(failure).http == 401:
+        lines += fields((b"www-authenticate", b'Bearer realm="mcp-sidecar"'))
+    return lines
 
 
 def id_of(failure: SidecarError) -> bytes:

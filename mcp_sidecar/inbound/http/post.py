@@ -7,12 +7,12 @@ import asyncio
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import Cancelled, InvalidCall, InvalidParams, SidecarError, Unauthenticated
 from mcp_sidecar.inbound.http.guard import Refused
-from mcp_sidecar.inbound.http.modern import DONE, JSON_LINES, STREAM_LINES, TEXT, id_of
+from mcp_sidecar.inbound.http.modern import DONE, JSON_LINES, STREAM_LINES, advice, id_of, refuse
 from mcp_sidecar.inbound.http.opening import Opening
 from mcp_sidecar.inbound.http.sessions import HttpSession
 from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.inbound.http.streams import Stream
-from mcp_sidecar.inbound.status import error_data, status_of
+from mcp_sidecar.inbound.status import error_of, status_of
 from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.protocol import jsonrpc
 from mcp_sidecar.protocol.eras import INTERNAL_ERROR
@@ -117,19 +117,13 @@ class Post(Ignore):
             return
         lines = self.lines + fields((b"mcp-sidecar-execution", failure.execution.value.encode()))
         if isinstance(failure, Refused):
-            self.reply.send(failure.status, TEXT + fields(*failure.headers) + lines, f"{failure.message}\n".encode())
+            refuse(self.reply, failure, lines)
             return
-        status = status_of(failure)
-        error = jsonrpc.encode_error(status.jsonrpc, failure.message, error_data(failure, call.request_id))
-        response = Response(self.message_id or id_of(failure), error=error)
+        response = Response(self.message_id or id_of(failure), error=error_of(failure, call.request_id))
         if self.stream is not None:
             await self.stream.finish(response.encode(response.id))
             return
-        if failure.retry_after is not None:
-            lines += fields((b"retry-after", b"%d" % max(1, round(failure.retry_after))))
-        if status.http == 401:
-            lines += fields((b"www-authenticate", b'Bearer realm="mcp-sidecar"'))
-        self.reply.send(self._http_status(failure), JSON_LINES + lines, response.encode(response.id))
+        self.reply.send(self._http_status(failure), JSON_LINES + lines + advice(failure), response.encode(response.id))
 
     def _http_status(self, failure: SidecarError) -> int:
         """SDKs of this era end the whole session on any status of failure: a call that failed is no reason for that."""

@@ -12,7 +12,7 @@ from mcp_sidecar.inbound.chain import Chain, let_through
 from mcp_sidecar.inbound.http import modern
 from mcp_sidecar.inbound.http.guard import Guard, Refused, named_server
 from mcp_sidecar.inbound.http.legacy import LegacyFace, is_legacy
-from mcp_sidecar.inbound.http.modern import TEXT, Post
+from mcp_sidecar.inbound.http.modern import Post
 from mcp_sidecar.inbound.http.opening import Opening, read_opening
 from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.protocol.jsonrpc import Response
@@ -87,7 +87,7 @@ class HttpFace:
         try:
             self._guard.check_source(request.head.headers)
         except Refused as refusal:
-            reply.send(refusal.status, TEXT, f"{refusal.message}\n".encode())
+            modern.refuse(reply, refusal, b"")
             return
         await page(request, reply)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from mcp_sidecar.call import Call
+from mcp_sidecar.engine.downgrade import unknown_method
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import Cancelled, InvalidCall, InvalidParams
 from mcp_sidecar.inbound.session.greeting import SUBSCRIBE
 from mcp_sidecar.inbound.session.news import News
 from mcp_sidecar.inbound.session.session import Session
 from mcp_sidecar.outbound.link import Sink
-from mcp_sidecar.protocol import eras, jsonrpc
+from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
 from mcp_sidecar.protocol.session import LOG_LEVELS
 
@@ -50,7 +51,7 @@ class Conversation:
         if method == "initialize":
             raise InvalidCall("this session has been initialized; a new one begins without Mcp-Session-Id")
         if method in _MODERN_ONLY:
-            return _unknown(request)
+            return unknown_method(request)
         if method in (_SUBSCRIBE, _UNSUBSCRIBE):
             return await self._subscribe(call, request, session)
         response = await self._engine.run(call, request, session.server, sink)
@@ -60,7 +61,7 @@ class Conversation:
 
     async def _subscribe(self, call: Call, request: Request, session: Session) -> Response:
         if SUBSCRIBE not in session.offered:
-            return _unknown(request)
+            return unknown_method(request)
         uri = request.text("uri")
         if uri is None:
             what = "must be a string"
@@ -93,8 +94,3 @@ def hear(message: Message, session: Session) -> None:
         session.answer(message)
     elif message.method == "notifications/cancelled":
         session.cancel(message.params.get("requestId", b""))
-
-
-def _unknown(request: Request) -> Response:
-    error = jsonrpc.encode_error(eras.METHOD_NOT_FOUND, f"the MCP server has no method {request.method}")
-    return Response(request.id, error=error)
