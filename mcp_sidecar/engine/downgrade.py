@@ -81,7 +81,7 @@ def _refused(asked: jsonrpc.Request, legacy: jsonrpc.Response) -> jsonrpc.Respon
         found = jsonrpc.members(legacy.error or b"", "error")
         if code == eras.URL_ELICITATION_REQUIRED:
             return _pages_to_visit(asked, legacy.id, found.get("data", b"{}"))
-    except InvalidCall as twice:
+    except (InvalidCall, msgspec.DecodeError) as twice:
         raise UpstreamProtocolError("the MCP server's error cannot be read", execution=Execution.DONE) from twice
     error = jsonrpc.encode_object(found | {"code": b"%d" % eras.INVALID_PARAMS})
     return jsonrpc.Response(legacy.id, error=error)

@@ -243,3 +243,11 @@ async def test_a_session_the_server_forgot_is_begun_anew_and_the_call_runs_once(
             assert len(up.executions) == up.count("initialize") == count
             up.forget_sessions()
         assert up.violations == []
+
+
+@pytest.mark.covers("B-73")
+@pytest.mark.parametrize("data", [b"[]", b'{"elicitations":3}', b'{"elicitations":[3]}', b'{"elicitations":{}}'])
+def test_pages_to_visit_that_cannot_be_read_are_the_servers_fault(data: bytes):
+    error = b'{"code":-32042,"message":"m","data":%b}' % data
+    with pytest.raises(UpstreamProtocolError):
+        downgrade.response(Request("tools/call", b"1"), Response(b"1", error=error), PROFILE)
