@@ -22,8 +22,7 @@ class Seal:
 
     def make(self, subject: bytes) -> str:
         """A token nobody can guess, printable ASCII."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return _PREFIX + base64.urlsafe_b64encode(nonce + self._mac(nonce, subject)).decode()
+        return self._text(secrets.token_bytes(_NONCE_BYTES), subject)
 
     def holds(self, token: str, subject: bytes) -> bool:
         """The token was made here, for this subject, and is as it was."""
@@ -31,7 +30,12 @@ class Seal:
             raw = base64.b64decode(token.removeprefix(_PREFIX), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             return False
-        return hmac.compare_digest(raw[_NONCE_BYTES:], self._mac(raw[:_NONCE_BYTES], subject))
+        # Compared as text: base64 leaves bits of the last character unused, so several texts decode to the same bytes.
+        made = self._text(raw[:_NONCE_BYTES], subject)
+        return hmac.compare_digest(token.encode(), made.encode())
+
+    def _text(self, nonce: bytes, subject: bytes) -> str:
+        return _PREFIX + base64.urlsafe_b64encode(nonce + self._mac(nonce, subject)).decode()
 
     def _mac(self, nonce: bytes, subject: bytes) -> bytes:
         return hmac.digest(self._key, nonce + subject, hashlib.sha256)[:_MAC_BYTES]
