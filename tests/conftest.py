@@ -32,8 +32,9 @@ import uvloop
 if Path(__file__).with_name("support").joinpath("fixtures.py").exists():
     pytest_plugins = ["tests.support.fixtures"]
 
-# A slow machine is no failure: time is bounded per test (pytest-timeout), not per example.
-hypothesis.settings.register_profile("here", deadline=None)
+# A slow machine is no failure: time is bounded per test (pytest-timeout), not per example. CI runs the same examples
+# each time, so that it judges the change and not its luck; any other run tries examples that nobody tried before.
+hypothesis.settings.register_profile("here", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("here")
 
 _TURNS = 50  # of the loop, about 2 ms each: what was cancelled or closed needs some of them to be gone
