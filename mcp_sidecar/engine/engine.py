@@ -12,10 +12,11 @@ from typing import Protocol
 import msgspec
 
 from mcp_sidecar.alarm import RESOLUTION, Alarm, Limit
-from mcp_sidecar.call import NO_TRACE, Call, Client, Deadline, Trace, trace
+from mcp_sidecar.call import NO_TRACE, Call, Client, Deadline, trace
 from mcp_sidecar.directory import Directory, Upstream
 from mcp_sidecar.engine import bridge, downgrade, inputs, news, policy
 from mcp_sidecar.engine.hold import Hold
+from mcp_sidecar.engine.legs import TRACE_KEYS, trace_meta
 from mcp_sidecar.engine.listen import Restamped
 from mcp_sidecar.engine.offers import Offers
 from mcp_sidecar.engine.retry import may_repeat
@@ -38,6 +39,7 @@ from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, headers, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.subscriptions import graceful_end
+from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.settings import AdmissionSettings, MergeSettings, RetrySettings
 
 # The answer must be on its way before the caller's own deadline cuts the line.
@@ -46,7 +48,6 @@ _MERGED = MergeSettings()
 # All rounds of a call together; each has the limits of a call, and each pause that of `hold.expire`.
 _LONGEST_HOLD_SECONDS = 3600.0
 _PAUSE = Backoff(first=0.05, longest=1.0)
-_TRACE_KEYS = ("traceparent", "tracestate", "baggage")
 # How an exchange did that ended neither well nor badly: that tells nothing about its connection.
 _CUT_SHORT = Cancelled("the exchange was cut short")
 
@@ -76,6 +77,8 @@ class Engine:
         self._stopping = False
         self.offers = Offers(self, directory, dialer, tasks, merge)
         self._mirrored = self.offers.mirrors.known
+        self.sampler: Sampler | None = None
+        """Who decides which calls are traced; nobody where none are."""
 
     def cut(self) -> None:
         """End every call that still runs: it gets a status, and is cancelled at the server."""
@@ -91,10 +94,10 @@ class Engine:
         at once.
         """
         if not server and len(self._directory.snapshot) > 1:
-            return self._all(call, _annotate(call, request), sink)
+            return self._all(call, self._annotate(call, request), sink)
         upstream = self._directory.find(server)
         call.server = upstream.name
-        request = _annotate(call, request)
+        request = self._annotate(call, request)
         if upstream.restricted:
             policy.check(upstream.settings.tools, request, upstream.name)
         if request.method in eras.CACHEABLE:
@@ -108,6 +111,21 @@ class Engine:
         if self._mirrored and request.method == eras.CALL_TOOL:
             self.offers.mirrors.prepare(call, request, upstream.name)
         return self.send(call, request, upstream, sink)
+
+    def _annotate(self, call: Call, request: Request) -> Request:
+        """Note what log and trace need to know of a request; returns it with the one trace context it is to carry."""
+        call.method = request.method
+        field = headers.NAMED_BY.get(request.method)
+        if field is not None:
+            call.name = call.name or _name(request, field)
+        own = "traceparent" in request.meta
+        if own:
+            _read_trace(call, request)
+        if self.sampler is not None and call.sampled is None:
+            self.sampler.decide(call)
+        if not own and call.trace is not NO_TRACE and call.trace.traceparent:
+            return request.with_meta(trace_meta(call.trace))
+        return request
 
     def send(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Coroutine[None, None, Response]:
         """One request to one server, whatever is kept of what it said before."""
@@ -166,6 +184,8 @@ class Engine:
                         connection = await self._dialer.lease(upstream, capabilities, Deadline(stay.at), call.client)
                     call.connection_id = connection.id
                     call.protocol_version = connection.link.profile.version
+                    if call.span is not None:
+                        call.span.toward = connection.key.endpoint.address
                     response = await bridge.exchange(connection.link, request, call, so_far)
                     # NONE: the bridge answered it, and the server was not asked.
                     failure = None if call.execution is not Execution.NONE else _CUT_SHORT
@@ -306,34 +326,20 @@ def _doubted(error: SidecarError) -> SidecarError:
     )
 
 
-def _annotate(call: Call, request: Request) -> Request:
-    """Note what log and trace need to know of a request; returns it with the one trace context it is to carry."""
-    call.method = request.method
-    field = headers.NAMED_BY.get(request.method)
-    if field is not None:
-        name = call.name or jsonrpc.as_string(request.params.get(field))
-        if name is None:
-            what = "must be a string"
-            raise InvalidCall(f'"params.{field}" {what}', violations=((f"params.{field}", what),))
-        call.name = name
-    if "traceparent" in request.meta:
-        _read_trace(call, request)
-    elif call.trace is not NO_TRACE and call.trace.traceparent:
-        return request.with_meta(_trace_meta(call.trace))
-    return request
+def _name(request: Request, field: str) -> str:
+    name = jsonrpc.as_string(request.params.get(field))
+    if name is None:
+        what = "must be a string"
+        raise InvalidCall(f'"params.{field}" {what}', violations=((f"params.{field}", what),))
+    return name
 
 
 def _read_trace(call: Call, request: Request) -> None:
     """The message's own trace context wins over the transport's (SEP-414)."""
-    text = {key: jsonrpc.as_string(request.meta.get(key)) for key in _TRACE_KEYS}
+    text = {key: jsonrpc.as_string(request.meta.get(key)) for key in TRACE_KEYS}
     own = trace(text["traceparent"], text["tracestate"], text["baggage"])
     if own.traceparent:
-        call.trace = own
-
-
-def _trace_meta(context: Trace) -> dict[str, bytes]:
-    found = {key: getattr(context, key) for key in _TRACE_KEYS}
-    return {key: msgspec.json.encode(value) for key, value in found.items() if value}  # it may hold quotation marks
+        call.ambient, call.trace = call.trace, own
 
 
 class Stay(Protocol):
