@@ -46,6 +46,8 @@ class Received(Span, eq=False, gc=False):
 
     link: str = ""
     """The traceparent of the transport, where the message named another parent."""
+    message_id: str = ""
+    """The id of the request, as JSON text."""
     toward: str = ""
     """Where the next leg goes: an address."""
     legs: list[Span] = []

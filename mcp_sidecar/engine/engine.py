@@ -123,6 +123,8 @@ class Engine:
             _read_trace(call, request)
         if self.sampler is not None and call.sampled is None:
             self.sampler.decide(call)
+            if call.span is not None:
+                call.span.message_id = request.id.decode()
         if not own and call.trace is not NO_TRACE and call.trace.traceparent:
             return request.with_meta(trace_meta(call.trace))
         return request
