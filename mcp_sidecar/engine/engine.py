@@ -12,9 +12,10 @@ from typing import Protocol
 import msgspec
 
 from mcp_sidecar.alarm import RESOLUTION, Alarm, Limit
-from mcp_sidecar.call import NO_TRACE, Call, Client, Deadline, Trace, trace
+from mcp_sidecar.call import Call, Client, Deadline
 from mcp_sidecar.directory import Directory, Upstream
 from mcp_sidecar.engine import bridge, downgrade, inputs, news, policy
+from mcp_sidecar.engine.annotation import annotate
 from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.engine.listen import Restamped
 from mcp_sidecar.engine.offers import Offers
@@ -24,7 +25,6 @@ from mcp_sidecar.errors import (
     DeadlineExceeded,
     Draining,
     Execution,
-    InvalidCall,
     Overloaded,
     SidecarError,
     UpstreamLost,
@@ -35,7 +35,7 @@ from mcp_sidecar.outbound.connection import Connection
 from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.outbound.http import EraChanged, HeadersRefused
 from mcp_sidecar.outbound.link import Sink
-from mcp_sidecar.protocol import eras, headers, jsonrpc
+from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.subscriptions import graceful_end
 from mcp_sidecar.settings import AdmissionSettings, MergeSettings, RetrySettings
@@ -46,7 +46,6 @@ _MERGED = MergeSettings()
 # All rounds of a call together; each has the limits of a call, and each pause that of `hold.expire`.
 _LONGEST_HOLD_SECONDS = 3600.0
 _PAUSE = Backoff(first=0.05, longest=1.0)
-_TRACE_KEYS = ("traceparent", "tracestate", "baggage")
 # How an exchange did that ended neither well nor badly: that tells nothing about its connection.
 _CUT_SHORT = Cancelled("the exchange was cut short")
 
@@ -91,10 +90,10 @@ class Engine:
         at once.
         """
         if not server and len(self._directory.snapshot) > 1:
-            return self._all(call, _annotate(call, request), sink)
+            return self._all(call, annotate(call, request), sink)
         upstream = self._directory.find(server)
         call.server = upstream.name
-        request = _annotate(call, request)
+        request = annotate(call, request)
         if upstream.restricted:
             policy.check(upstream.settings.tools, request, upstream.name)
         if request.method in eras.CACHEABLE:
@@ -235,6 +234,10 @@ class Engine:
             return Draining("the sidecar is shutting down", retry_after=1.0)
         return Overloaded(f"{busy} calls are running, the most allowed (admission.in_flight)", retry_after=1.0)
 
+    async def tell(self, client: Client, notification: Request) -> None:
+        """Pass on what a client of the 2025 era tells, to the servers that know it; never fails, and opens nothing."""
+        await asyncio.gather(*(bridge.tell(own.link, notification) for own in self._dialer.own(client)))
+
     def forget(self, client: Client) -> None:
         """A client of the 2025 era is gone for good: nothing is kept for it at the servers any more."""
         self._dialer.forget(client)
@@ -304,36 +307,6 @@ def _doubted(error: SidecarError) -> SidecarError:
     return UpstreamLost(
         error.message, execution=Execution.UNKNOWN, retry_after=error.retry_after, metadata=error.metadata
     )
-
-
-def _annotate(call: Call, request: Request) -> Request:
-    """Note what log and trace need to know of a request; returns it with the one trace context it is to carry."""
-    call.method = request.method
-    field = headers.NAMED_BY.get(request.method)
-    if field is not None:
-        name = call.name or jsonrpc.as_string(request.params.get(field))
-        if name is None:
-            what = "must be a string"
-            raise InvalidCall(f'"params.{field}" {what}', violations=((f"params.{field}", what),))
-        call.name = name
-    if "traceparent" in request.meta:
-        _read_trace(call, request)
-    elif call.trace is not NO_TRACE and call.trace.traceparent:
-        return request.with_meta(_trace_meta(call.trace))
-    return request
-
-
-def _read_trace(call: Call, request: Request) -> None:
-    """The message's own trace context wins over the transport's (SEP-414)."""
-    text = {key: jsonrpc.as_string(request.meta.get(key)) for key in _TRACE_KEYS}
-    own = trace(text["traceparent"], text["tracestate"], text["baggage"])
-    if own.traceparent:
-        call.trace = own
-
-
-def _trace_meta(context: Trace) -> dict[str, bytes]:
-    found = {key: getattr(context, key) for key in _TRACE_KEYS}
-    return {key: msgspec.json.encode(value) for key, value in found.items() if value}  # it may hold quotation marks
 
 
 class Stay(Protocol):

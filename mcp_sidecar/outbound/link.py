@@ -89,3 +89,9 @@ class LegacyLink(Link, Protocol):
 
     async def want_logs(self, level: str, call: Call) -> None:
         """Have the server log at `level` or below; the session's lowest wish wins."""
+
+    async def tell(self, notification: jsonrpc.Request) -> None:
+        """Pass on what the session's client tells, if the session stands; takes a second at most and never fails.
+
+        Progress is passed on when it is about an open question of the server, with the server's own token.
+        """

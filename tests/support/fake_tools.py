@@ -94,7 +94,9 @@ async def ask_sampling(exchange: Exchange, arguments: Message) -> Message:
 
 async def ask_elicitation(exchange: Exchange, arguments: Message) -> Message:
     schema = {"type": "object", "properties": {"name": TEXT}, "required": ["name"]}
-    params = {"message": arguments.get("text", "What is your name?"), "requestedSchema": schema}
+    params: Message = {"message": arguments.get("text", "What is your name?"), "requestedSchema": schema}
+    if "token" in arguments:
+        params["_meta"] = {"progressToken": arguments["token"]}
     answer = await _input(exchange, "elicitation/create", params)
     return answer if "resultType" in answer else text(f"{answer['action']}: {answer.get('content', {}).get('name')}")
 
@@ -176,7 +178,7 @@ _TOOLS: dict[str, tuple[Tool, Message, tuple[str, ...]]] = {
     "reconnect": (reconnect, {"text": TEXT, "held": {"type": "boolean"}}, ()),
     "ask_ping": (ask_ping, {}, ()),
     "ask_sampling": (ask_sampling, {"text": TEXT}, ()),
-    "ask_elicitation": (ask_elicitation, {"text": TEXT}, ()),
+    "ask_elicitation": (ask_elicitation, {"text": TEXT, "token": {}}, ()),
     "ask_roots": (ask_roots, {}, ()),
     "ask_several": (ask_several, {}, ()),
     "ask_rounds": (ask_rounds, {"rounds": COUNT}, ("rounds",)),

@@ -145,7 +145,7 @@ class Conversation:
         """What has no answer."""
         session = self._session
         if session is not None:
-            legacy.hear(message, session)
+            self._sessions.hear(message, session)
             if isinstance(message, Request) and message.method == _INITIALIZED and session.offered:
                 Job(self._tasks, self._sessions.news(session).attend(), "bidi news")
         elif isinstance(message, Request) and message.method == "notifications/cancelled":
