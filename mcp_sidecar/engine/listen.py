@@ -16,6 +16,8 @@ from mcp_sidecar.protocol.subscriptions import graceful_end
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 # Our own key in `_meta`: log messages are wanted too, which 2026-07-28 sends with requests only.
 LOG_LEVEL = "mcp-sidecar.dev/logLevel"
+# And one in the acknowledgement to a client of the 2025 era: the server's errors by the resources they are about.
+REFUSED = "mcp-sidecar.dev/refused"
 _MAX_RESOURCES = 1000
 
 
@@ -52,16 +54,23 @@ async def listen_legacy(link: LegacyLink, request: Request, call: Call, sink: Si
     """Acknowledge what the session can tell of, then tell it, until the stream is lost."""
     wanted = _honoured(read_filter(request), link)
 
+    refused: dict[str, bytes] = {}
+
     async def acknowledge() -> None:
         call.execution = Execution.DONE
-        acknowledgement = Request(ACKNOWLEDGED, params={"notifications": shown(wanted)})
+        meta = {REFUSED: jsonrpc.encode_object(refused)} if refused and call.client is not None else {}
+        acknowledgement = Request(ACKNOWLEDGED, params={"notifications": shown(wanted)}, meta=meta)
         await sink.notify(ACKNOWLEDGED, acknowledgement.encode(b""))
 
     subscribed: list[bytes] = []  # what this listener counts for: others may have subscribed to the rest
     try:
         for uri in wanted.resourceSubscriptions:
-            subscribed.append(msgspec.json.encode(uri))
-            await link.subscribe(subscribed[-1], call)
+            encoded = msgspec.json.encode(uri)
+            if (error := await link.subscribe(encoded, call)) is None:
+                subscribed.append(encoded)
+            else:
+                refused[uri] = error
+        wanted.resourceSubscriptions = [uri for uri in wanted.resourceSubscriptions if uri not in refused]
         if wanted.log_level:
             await link.want_logs(wanted.log_level, call)
         await link.listen(_Wanted(sink, wanted, everything=call.client is not None), acknowledge)

@@ -189,12 +189,16 @@ class LegacyConversation:
             self._forget(session)
             raise
 
-    async def subscribe(self, uri: bytes, call: Call) -> None:
-        """See `LegacyLink.subscribe`. The first of several subscribers asks."""
+    async def subscribe(self, uri: bytes, call: Call) -> bytes | None:
+        """See `LegacyLink.subscribe`. The first of several subscribers asks, and all who come before its answer."""
         session = await self._current()
+        if not session.subscribers[uri]:
+            answer = await self._exchange(Request("resources/subscribe", params={"uri": uri}), call)
+            if answer.error is not None:
+                return answer.error
+            session = self._session or session  # it may have been begun anew
         session.subscribers[uri] += 1
-        if session.subscribers[uri] == 1:
-            await self._exchange(Request("resources/subscribe", params={"uri": uri}), call)
+        return None
 
     def unsubscribe(self, uri: bytes) -> None:
         """See `LegacyLink.unsubscribe`. The last of several subscribers tells the server, which nobody waits for."""

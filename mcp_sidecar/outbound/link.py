@@ -81,8 +81,11 @@ class LegacyLink(Link, Protocol):
         `begun` is awaited once nothing more can be missed.
         """
 
-    async def subscribe(self, uri: bytes, call: Call) -> None:
-        """Have the server tell of changes to a resource (`uri` is JSON text) until `unsubscribe`."""
+    async def subscribe(self, uri: bytes, call: Call) -> bytes | None:
+        """Have the server tell of changes to a resource (`uri` is JSON text) until `unsubscribe`.
+
+        Returns the server's error, as JSON text, when it refuses: then there is nothing to unsubscribe from.
+        """
 
     def unsubscribe(self, uri: bytes) -> None:
         """One subscriber less; never waits."""

@@ -82,7 +82,10 @@ class Conversation:
             raise InvalidParams(f'"params.uri" {what}', violations=(("params.uri", what),))
         call.name = uri
         news = self.news(session)
-        await (news.subscribe if request.method == _SUBSCRIBE else news.unsubscribe)(uri, call)
+        if request.method == _UNSUBSCRIBE:
+            await news.unsubscribe(uri, call)
+        elif (error := await news.subscribe(uri, call)) is not None:
+            return Response(request.id, error=error)
         return Response(request.id, result=b"{}")
 
     async def _listen_at_level(self, call: Call, request: Request, session: Session) -> None:
