@@ -30,7 +30,7 @@ async def test_notifications_and_requests_keep_their_order():
         await answered(stream)
         await stream.write(frame(tool("echo", id="first", text="hi")))
         await answered(stream)
-        wanted = []
+        wanted: list[tuple[str, Any]] = []
         for number in range(1, 6):
             for method in ("notifications/roots/list_changed", "notifications/x"):
                 await stream.write(frame(request(method, id=None, number=number)))

@@ -118,9 +118,8 @@ async def test_progress_reaches_the_server_that_asked_with_its_own_token():
         await client.notify(ROOTS)
         await a.until(lambda up: up.count(ROOTS) == 1)
         assert told(a) == [(PROGRESS, {"progressToken": "same", "progress": 0}), (ROOTS, {})]
-        assert [said for said in told(b) if said[0] == PROGRESS] == [
-            (PROGRESS, {"progressToken": "same", "progress": 1})
-        ]
+        assert told(b)[0] == (PROGRESS, {"progressToken": "same", "progress": 1})
+        assert [method for method, _ in told(b)].count(PROGRESS) == 1
         assert a.violations == b.violations == []
 
 
