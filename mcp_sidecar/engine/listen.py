@@ -28,6 +28,7 @@ class Filter(msgspec.Struct):
     promptsListChanged: bool = False  # noqa: N815
     resourcesListChanged: bool = False  # noqa: N815
     resourceSubscriptions: list[str] = []  # noqa: N815
+    taskIds: list[str] = []  # noqa: N815  # of the extension for tasks
     log_level: str = ""
 
 
@@ -86,8 +87,8 @@ def read_filter(request: Request) -> Filter:
         wanted = _filter.decode(request.params.get("notifications", b"{}"))
     except msgspec.DecodeError as error:
         raise InvalidParams(f'"params.notifications" is not a filter: {error}') from error
-    if len(wanted.resourceSubscriptions) > _MAX_RESOURCES:
-        raise InvalidParams(f"at most {_MAX_RESOURCES} resources can be listened to at once")
+    if max(len(wanted.resourceSubscriptions), len(wanted.taskIds)) > _MAX_RESOURCES:
+        raise InvalidParams(f"at most {_MAX_RESOURCES} resources, and as many tasks, can be listened to at once")
     wanted.log_level = jsonrpc.as_string(request.meta.get(LOG_LEVEL)) or ""
     return wanted
 
@@ -99,13 +100,15 @@ def _honoured(wanted: Filter, link: LegacyLink) -> Filter:
     }
     uris = wanted.resourceSubscriptions if downgrade.offers(link.profile, "resources", "subscribe") else []
     level = wanted.log_level if downgrade.offers(link.profile, "logging") else ""
-    return Filter(**lists, resourceSubscriptions=uris, log_level=level)
+    return Filter(**lists, resourceSubscriptions=uris, taskIds=[], log_level=level)
 
 
 def shown(wanted: Filter) -> bytes:
     named: dict[str, object] = {key: True for key in LISTS.values() if getattr(wanted, key)}
     if wanted.resourceSubscriptions:
         named["resourceSubscriptions"] = wanted.resourceSubscriptions
+    if wanted.taskIds:
+        named["taskIds"] = wanted.taskIds
     return msgspec.json.encode(named)
 
 
