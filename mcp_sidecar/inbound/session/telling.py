@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Protocol
 
 from mcp_sidecar.call import Client
-from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.protocol.jsonrpc import Request
 from mcp_sidecar.tasks import Job
 
@@ -23,10 +23,17 @@ def goes_on(message: Request) -> bool:
     return message.method.startswith(_NOTIFICATIONS) and message.method not in _OURS
 
 
+class Tells(Protocol):
+    """The engine."""
+
+    async def tell(self, client: Client, notification: Request) -> None:
+        """Pass on what a client tells; never fails, and takes a second or so at most."""
+
+
 class Telling:
     """What one client told and its servers were not told yet. What there is no room for is dropped."""
 
-    def __init__(self, client: Client, engine: Engine, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, client: Client, engine: Tells, tasks: asyncio.TaskGroup) -> None:
         self._client = client
         self._engine = engine
         self._tasks = tasks
