@@ -23,6 +23,7 @@ from mcp_sidecar.inbound.faces import Faces
 from mcp_sidecar.inbound.grpc.servers import RPCS
 from mcp_sidecar.inbound.grpc.wakeups import Loop
 from mcp_sidecar.inbound.health import HealthBoard
+from mcp_sidecar.inbound.http.legacy import SESSION_METHODS
 from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.inbound.parts import Parts
 from mcp_sidecar.inbound.process import watch_process
@@ -186,7 +187,7 @@ def _note(log: Log, row: Row) -> None:
 
 
 def _metrics(lifecycle: Lifecycle, pool: Pool, log: Log) -> Metrics:
-    metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS | LEGACY_METHODS)
+    metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS | LEGACY_METHODS | SESSION_METHODS)
     watch_process(metrics)
     metrics.gauge("mcp_sidecar_inflight", lambda: float(lifecycle.in_flight))
     metrics.gauge("mcp_sidecar_log_lines_dropped", lambda: float(log.dropped()))

@@ -12,11 +12,11 @@ from typing import Protocol
 import msgspec
 
 from mcp_sidecar.alarm import RESOLUTION, Alarm, Limit
-from mcp_sidecar.call import NO_TRACE, Call, Client, Deadline, trace
+from mcp_sidecar.call import Call, Client, Deadline
 from mcp_sidecar.directory import Directory, Upstream
 from mcp_sidecar.engine import bridge, downgrade, inputs, news, policy
+from mcp_sidecar.engine.annotation import annotate
 from mcp_sidecar.engine.hold import Hold
-from mcp_sidecar.engine.legs import TRACE_KEYS, trace_meta
 from mcp_sidecar.engine.listen import Restamped
 from mcp_sidecar.engine.offers import Offers
 from mcp_sidecar.engine.retry import may_repeat
@@ -25,7 +25,6 @@ from mcp_sidecar.errors import (
     DeadlineExceeded,
     Draining,
     Execution,
-    InvalidCall,
     Overloaded,
     SidecarError,
     UpstreamLost,
@@ -36,7 +35,7 @@ from mcp_sidecar.outbound.connection import Connection
 from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.outbound.http import EraChanged, HeadersRefused
 from mcp_sidecar.outbound.link import Sink
-from mcp_sidecar.protocol import eras, headers, jsonrpc
+from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.subscriptions import graceful_end
 from mcp_sidecar.sampling import Sampler
@@ -94,10 +93,10 @@ class Engine:
         at once.
         """
         if not server and len(self._directory.snapshot) > 1:
-            return self._all(call, self._annotate(call, request), sink)
+            return self._all(call, annotate(call, request, self.sampler), sink)
         upstream = self._directory.find(server)
         call.server = upstream.name
-        request = self._annotate(call, request)
+        request = annotate(call, request, self.sampler)
         if upstream.restricted:
             policy.check(upstream.settings.tools, request, upstream.name)
         if request.method in eras.CACHEABLE:
@@ -111,23 +110,6 @@ class Engine:
         if self._mirrored and request.method == eras.CALL_TOOL:
             self.offers.mirrors.prepare(call, request, upstream.name)
         return self.send(call, request, upstream, sink)
-
-    def _annotate(self, call: Call, request: Request) -> Request:
-        """Note what log and trace need to know of a request; returns it with the one trace context it is to carry."""
-        call.method = request.method
-        field = headers.NAMED_BY.get(request.method)
-        if field is not None:
-            call.name = call.name or _name(request, field)
-        own = "traceparent" in request.meta
-        if own:
-            _read_trace(call, request)
-        if self.sampler is not None and call.sampled is None:
-            self.sampler.decide(call)
-            if call.span is not None:
-                call.span.message_id = request.id.decode()
-        if not own and call.trace is not NO_TRACE and call.trace.traceparent:
-            return request.with_meta(trace_meta(call.trace))
-        return request
 
     def send(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Coroutine[None, None, Response]:
         """One request to one server, whatever is kept of what it said before."""
@@ -257,6 +239,10 @@ class Engine:
             return Draining("the sidecar is shutting down", retry_after=1.0)
         return Overloaded(f"{busy} calls are running, the most allowed (admission.in_flight)", retry_after=1.0)
 
+    async def tell(self, client: Client, notification: Request) -> None:
+        """Pass on what a client of the 2025 era tells, to the servers that know it; never fails, and opens nothing."""
+        await asyncio.gather(*(bridge.tell(own.link, notification) for own in self._dialer.own(client)))
+
     def forget(self, client: Client) -> None:
         """A client of the 2025 era is gone for good: nothing is kept for it at the servers any more."""
         self._dialer.forget(client)
@@ -326,22 +312,6 @@ def _doubted(error: SidecarError) -> SidecarError:
     return UpstreamLost(
         error.message, execution=Execution.UNKNOWN, retry_after=error.retry_after, metadata=error.metadata
     )
-
-
-def _name(request: Request, field: str) -> str:
-    name = jsonrpc.as_string(request.params.get(field))
-    if name is None:
-        what = "must be a string"
-        raise InvalidCall(f'"params.{field}" {what}', violations=((f"params.{field}", what),))
-    return name
-
-
-def _read_trace(call: Call, request: Request) -> None:
-    """The message's own trace context wins over the transport's (SEP-414)."""
-    text = {key: jsonrpc.as_string(request.meta.get(key)) for key in TRACE_KEYS}
-    own = trace(text["traceparent"], text["tracestate"], text["baggage"])
-    if own.traceparent:
-        call.ambient, call.trace = call.trace, own
 
 
 class Stay(Protocol):

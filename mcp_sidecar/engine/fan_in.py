@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from mcp_sidecar.call import Call
+from mcp_sidecar.engine import task_ids
 from mcp_sidecar.engine.catalogue import Runs
 from mcp_sidecar.engine.listen import ACKNOWLEDGED, LISTS, Filter, read_filter, shown
 from mcp_sidecar.errors import Execution, InvalidCall, SidecarError
@@ -107,6 +108,7 @@ class FanIn:
                 setattr(self._granted, flag, True)
         mine = self._granted.resourceSubscriptions
         mine += [uri for uri in filter_.resourceSubscriptions if uri not in mine]
+        self._granted.taskIds += [task_ids.shown(server, task_id) for task_id in filter_.taskIds]
         self._settled(server)
 
     async def tell(self, method: str, message: bytes = b"") -> None:
@@ -139,6 +141,8 @@ class _Ear:
     async def notify(self, method: str, message: bytes) -> None:
         if method == ACKNOWLEDGED:
             await self._into.granted(self._server, read_filter(jsonrpc.parse_request(message)))
+        elif method == task_ids.NEWS:
+            await self._into.tell(method, task_ids.in_notification(self._server, message))
         else:
             await self._into.tell(method, message)
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import msgspec
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.engine import union
+from mcp_sidecar.engine import task_ids, union
 from mcp_sidecar.engine.cache import Cache
 from mcp_sidecar.engine.catalogue import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Runs
 from mcp_sidecar.engine.fan_in import FanIn
 from mcp_sidecar.engine.inventory import DISCOVERED, Gathered, Inventory
 from mcp_sidecar.engine.listen import Filter, read_filter
 from mcp_sidecar.engine.owners import Owners
-from mcp_sidecar.errors import Execution, InvalidParams, UnknownResource, UpstreamUnavailable
+from mcp_sidecar.errors import Execution, InvalidParams, UnknownResource, UnknownTask, UpstreamUnavailable
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
@@ -57,6 +57,8 @@ class Merge:
             return await self._located(call, request, sink)
         if method == _COMPLETE:
             return await self._complete(call, request, sink)
+        if method in task_ids.METHODS and call.client is None:  # the 2025 era has other tasks by these names
+            return await self._task(call, request, sink)
         if method == eras.DISCOVER:
             return await self._discover(call, request)
         if method == _SET_LEVEL:
@@ -71,7 +73,13 @@ class Merge:
 
     async def _wanted(self, call: Call, whole: Filter) -> Mapping[str, Filter]:
         """What of a filter goes to whom: lists to everybody, resources to those that may have them."""
-        parts = {server: msgspec.structs.replace(whole, resourceSubscriptions=[]) for server in self._servers()}
+        parts = {
+            server: msgspec.structs.replace(whole, resourceSubscriptions=[], taskIds=[]) for server in self._servers()
+        }
+        for said in whole.taskIds:
+            if (owned := task_ids.owned(said, parts)) is not None:
+                server, task_id = owned
+                parts[server].taskIds.append(task_id)
         for uri in whole.resourceSubscriptions:
             for server in await self._hosts(call, uri):
                 parts[server].resourceSubscriptions.append(uri)
@@ -127,7 +135,15 @@ class Merge:
         server, name = await self._owners.of_name(call, kind, said)
         if name != said:
             request = request.with_params({"name": msgspec.json.encode(name)})
-        return await self._at(call, request, server, sink)
+        return task_ids.in_response(server, request, await self._at(call, request, server, sink))
+
+    async def _task(self, call: Call, request: Request, sink: Sink) -> Response:
+        owned = task_ids.owned(call.name, self._servers())
+        if owned is None:
+            raise UnknownTask(f"no MCP server here has a task {call.name[:128]!r}")
+        server, task_id = owned
+        own = request.with_params({"taskId": msgspec.json.encode(task_id)})
+        return task_ids.in_response(server, request, await self._at(call, own, server, sink))
 
     async def _located(self, call: Call, request: Request, sink: Sink) -> Response:
         servers = await self._owners.of_uri(call, request.text("uri") or "")

@@ -19,8 +19,6 @@ STALE, MISSING = "mcp-sidecar.dev/stale", "mcp-sidecar.dev/missing"
 _LONGEST_INSTRUCTIONS = 4096  # characters of one server
 _MOST_INSTRUCTIONS = 32768
 _COMPLETE = b'"complete"'
-# Ids of tasks do not tell whose they are.
-_UNROUTABLE = "io.modelcontextprotocol/tasks"
 
 
 def joined(kind: Kind, parts: Sequence[Part], names: Names | None) -> bytes:
@@ -90,7 +88,6 @@ def _capabilities(declared: Sequence[Members]) -> bytes:
             mine = united.setdefault(name, {})
             for key, detail in _object(value).items():
                 mine[key] = _either(mine.get(key, detail), detail)
-    united.get("extensions", {}).pop(_UNROUTABLE, None)
     united.pop("tasks", None)
     return jsonrpc.encode_object({name: jsonrpc.encode_object(value) for name, value in united.items()})
 

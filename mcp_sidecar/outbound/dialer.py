@@ -126,6 +126,10 @@ class Dialer:
         """A conversation is over: close the sessions that were its own."""
         self.pool.close_of(client.id)
 
+    def own(self, client: Client) -> tuple[Connection, ...]:
+        """The connections that a conversation has of its own."""
+        return self.pool.of_client(client.id)
+
     async def shut(self) -> None:
         """End every probe, connection and program; takes two seconds at most."""
         self.prober.shut()

@@ -24,7 +24,8 @@ from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.session import Session
 
 _ASKABLE = (b'"elicitation"', b'"sampling"', b'"roots"')
-_COURTESY_SECONDS = 1.0  # for messages nobody waits for: cancellations and answers
+_PROGRESS = "notifications/progress"
+_COURTESY_SECONDS = 1.0  # for messages nobody waits for: cancellations, answers, what clients tell
 
 
 class LegacyConversation:
@@ -148,14 +149,14 @@ class LegacyConversation:
                 self._cancel(session, request_id)
 
     def _questions(self, session: Session, sink: Sink) -> Questions:
-        return Questions(self._tasks, sink, partial(self._answer, session))
+        return Questions(self._tasks, session, sink, partial(self._answer, session))
 
     async def _receive(self, session: Session, request_id: bytes, questions: Questions, message: Request) -> None:
         """What came on the way to an answer: to the caller, or to whoever listens to the session."""
         if message.id:
             questions.put(message)
             return
-        if message.method == "notifications/progress":
+        if message.method == _PROGRESS:
             restored = session.restore(message)
             if restored is None or message.params["progressToken"] != request_id:
                 return  # of no request in flight, or of another caller's
@@ -188,12 +189,16 @@ class LegacyConversation:
             self._forget(session)
             raise
 
-    async def subscribe(self, uri: bytes, call: Call) -> None:
-        """See `LegacyLink.subscribe`. The first of several subscribers asks."""
+    async def subscribe(self, uri: bytes, call: Call) -> bytes | None:
+        """See `LegacyLink.subscribe`. The first of several subscribers asks, and all who come before its answer."""
         session = await self._current()
+        if not session.subscribers[uri]:
+            answer = await self._exchange(Request("resources/subscribe", params={"uri": uri}), call)
+            if answer.error is not None:
+                return answer.error
+            session = self._session or session  # it may have been begun anew
         session.subscribers[uri] += 1
-        if session.subscribers[uri] == 1:
-            await self._exchange(Request("resources/subscribe", params={"uri": uri}), call)
+        return None
 
     def unsubscribe(self, uri: bytes) -> None:
         """See `LegacyLink.unsubscribe`. The last of several subscribers tells the server, which nobody waits for."""
@@ -219,6 +224,13 @@ class LegacyConversation:
             if isinstance(error, SidecarError):
                 error.execution = Execution.NONE  # the call that wants the logs has not begun
             raise
+
+    async def tell(self, notification: Request) -> None:
+        """See `LegacyLink.tell`."""
+        session = self._session
+        said = session.reported(notification) if session and notification.method == _PROGRESS else notification
+        if session is not None and said is not None:
+            await self._try_to_tell(session, said.encode(b""))
 
     async def check(self) -> None:
         """`ping` on the session that stands; a link without one has nothing to check."""

@@ -240,8 +240,12 @@ class Pool:
 
     def close_of(self, client: str) -> None:
         """Close the connections that were one client's own; nobody calls on them any more."""
-        for connection in [one for one in self.connections() if one.key.client == client]:
+        for connection in self.of_client(client):
             self.close(connection.id, wait=False)
+
+    def of_client(self, client: str) -> tuple[Connection, ...]:
+        """The connections that are one client's own."""
+        return tuple(one for one in self.connections() if one.key.client == client)
 
     def connections(self) -> tuple[Connection, ...]:
         return (*self._leaving, *self._connections.values())

@@ -18,20 +18,13 @@ from mcp_sidecar.inbound.grpc.messages import complete, info, read_request, tool
 from mcp_sidecar.inbound.grpc.metadata import REQUEST_ID, RpcCall
 from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.outbound.pool import Pool
-from mcp_sidecar.protocol import eras
+from mcp_sidecar.protocol import eras, outcome
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.session import LOG_LEVELS
 from mcp_sidecar.settings import GrpcSettings
 from mcp_sidecar.v1 import engine_pb2 as pb
 
 _IGNORE = Ignore()
-
-
-class _ToolResult(msgspec.Struct):
-    isError: bool = False  # noqa: N815  # the wire's spelling
-
-
-_tool_result = msgspec.json.Decoder(_ToolResult)
 
 
 class _Events(Ignore):
@@ -120,7 +113,7 @@ class EngineService:
         response = await self._engine.run(call, request, message.server, _IGNORE)
         result = result_of(response, server=call.server, tool=message.tool)
         try:
-            failed = _tool_result.decode(result).isError
+            failed = outcome.failed(result)
         except msgspec.DecodeError as error:
             raise UpstreamProtocolError(
                 "the MCP server's tool result cannot be read", execution=Execution.DONE

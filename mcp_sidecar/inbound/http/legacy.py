@@ -33,6 +33,10 @@ from mcp_sidecar.wire.http_server import Request as HttpRequest
 
 _VERSIONS = frozenset(version.encode() for version in eras.LEGACY_VERSIONS)
 _ALLOW = (b"allow", b"GET, POST, DELETE")
+# What the log calls requests of this face that are no MCP method; none of MCP begins like this.
+_STREAM, _END, _ANSWER, _BATCH = "session/stream", "session/end", "session/answer", "session/batch"
+SESSION_METHODS = frozenset((_STREAM, _END, _ANSWER, _BATCH))
+_BODILESS = {"GET": _STREAM, "DELETE": _END}
 _CLOSING_SECONDS = 0.5
 _SWEEPS = 8  # per idle time: a session is ended late by an eighth of it at most
 
@@ -99,6 +103,7 @@ class LegacyFace:
 
     def _handle(self, call: Call, post: Post) -> Awaitable[Response | None]:
         """The response to come, None when the answer is complete or has no body."""
+        call.method = _BODILESS.get(post.request.head.method, "")
         if post.opening.server is None:
             self._check(post.request.head, post.opening)
         match post.request.head.method:
@@ -127,7 +132,7 @@ class LegacyFace:
         post.accept(204)
 
     async def _post(self, call: Call, post: Post) -> Response | None:
-        message = None if batch.is_batch(post.request.body) else _read(call, post)
+        message = _read(call, post)
         if isinstance(message, Request) and _begins(message) and post.opening.session is None:
             return await self._begin(call, post, message)
         session = self._session(call, post)
@@ -256,9 +261,13 @@ def _unique(given: Headers, name: bytes) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
-def _read(call: Call, post: Post) -> Message:
-    """The one message in the body. Raises `InvalidCall` and its kin."""
+def _read(call: Call, post: Post) -> Message | None:
+    """The one message in the body, None for a batch. Raises `InvalidCall` and its kin."""
+    if batch.is_batch(post.request.body):
+        call.method = _BATCH
+        return None
     message = jsonrpc.parse_of_client(post.request.body)
+    call.method = _ANSWER
     if isinstance(message, Request):
         call.method = message.method
         post.message_id = message.id

@@ -288,6 +288,6 @@ async def test_every_request_has_one_line_with_its_method_and_id():
             "initialize",
             "notifications/initialized",
             "tools/call",
-            "",
+            "session/end",
         ]
         assert client.session not in json.dumps(sidecar.lines)
