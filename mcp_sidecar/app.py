@@ -10,7 +10,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,11 +21,12 @@ from mcp_sidecar.directory import Directory, configured
 from mcp_sidecar.drain import Drain, Plan, plan
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.engine.hold import Hold
+from mcp_sidecar.inbound import instruments
+from mcp_sidecar.inbound.chain import Tell
 from mcp_sidecar.inbound.faces import Faces
 from mcp_sidecar.inbound.grpc.servers import RPCS
 from mcp_sidecar.inbound.grpc.wakeups import Loop
 from mcp_sidecar.inbound.health import HealthBoard
-from mcp_sidecar.inbound.http.legacy import SESSION_METHODS
 from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.inbound.parts import Parts
 from mcp_sidecar.inbound.process import watch_process
@@ -37,7 +40,11 @@ from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
 from mcp_sidecar.outbound.ways import Ways
 from mcp_sidecar.protocol.eras import LEGACY_METHODS, MODERN_METHODS
+from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.settings import Settings
+
+if TYPE_CHECKING:
+    from mcp_sidecar.telemetry.export import Export
 
 _LISTENERS = "listeners"
 _TICK_SECONDS = 1.0
@@ -98,16 +105,20 @@ async def serve(
     a part that dies ends all others (an `ExceptionGroup`).
     """
     lifecycle = Lifecycle((_LISTENERS,))
-    steps = plan(settings.drain, pod_grace)
+    steps = plan(settings.drain, pod_grace, telemetry=bool(settings.telemetry.endpoints))
     async with asyncio.TaskGroup() as tasks:
-        parts = _build(settings, lifecycle, steps, log, tasks)
+        metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS | LEGACY_METHODS)
+        export = _export(settings, metrics, log)
+        parts = _build(settings, lifecycle, steps, metrics, log, tasks, None if export is None else export.tell)
         faces = Faces(settings, parts)
         bound = await faces.bind()
         running = [
             tasks.create_task(parts.dialer.pool.run(), name="pool"),
             tasks.create_task(Monitor(settings.monitor, parts.dialer.pool, tasks).run(), name="monitor"),
-            tasks.create_task(_tick(parts.board), name="tick"),
+            tasks.create_task(_tick(parts.board, metrics), name="tick"),
         ]
+        if export is not None:
+            running.append(tasks.create_task(export.run(), name="telemetry"))
         await faces.start()
         log.info("listening", **bound)
         lifecycle.release(_LISTENERS)
@@ -120,11 +131,35 @@ async def serve(
         await _close(parts, faces, steps)
         for task in running:
             task.cancel()
+        log.settle()
+        if export is not None:
+            await export.close(steps.telemetry)
     log.settle()
     log.info("stopped")
 
 
-def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, tasks: asyncio.TaskGroup) -> Parts:
+def _export(settings: Settings, metrics: Metrics, log: Log) -> Export | None:
+    """What leaves for a collector, if there is one: nothing of the SDK is imported where there is none."""
+    if not settings.telemetry.endpoints:
+        return None
+    from mcp_sidecar.telemetry.export import Export
+
+    priority.start_helpers()
+    try:
+        return Export(settings.telemetry, metrics, log)
+    finally:
+        priority.end_helpers()
+
+
+def _build(
+    settings: Settings,
+    lifecycle: Lifecycle,
+    steps: Plan,
+    metrics: Metrics,
+    log: Log,
+    tasks: asyncio.TaskGroup,
+    tell: Tell | None,
+) -> Parts:
     """Everything but the listeners, joined."""
     directory = Directory(tuple(configured(one) for one in settings.upstreams))
     pool = Pool(settings.pool, tasks)
@@ -132,6 +167,11 @@ def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, task
     dialer = Dialer(pool, Prober(tasks), Credentials(), Ways(tasks, log))
     hold = Hold(settings.hold, tasks)
     engine = Engine(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
+    engine.measures = metrics
+    if "traces" in settings.telemetry.endpoints:
+        engine.sampler = Sampler(settings.telemetry.sample)
+    _watch(metrics, engine, pool, log)
+    _watch_upstreams(metrics, directory, dialer)
     engine.offers.mirrors.watch(
         lambda server, tool, why: log.warning("dropped", server=server, tool=tool[:128], why=why)
     )
@@ -142,9 +182,10 @@ def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, task
         lifecycle=lifecycle,
         drain=Drain(lifecycle, steps, tasks),
         board=HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer)),
-        metrics=_metrics(lifecycle, pool, log),
+        metrics=metrics,
         log=log,
         tasks=tasks,
+        tell=tell,
     )
 
 
@@ -186,20 +227,37 @@ def _note(log: Log, row: Row) -> None:
     )
 
 
-def _metrics(lifecycle: Lifecycle, pool: Pool, log: Log) -> Metrics:
-    metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS | LEGACY_METHODS | SESSION_METHODS)
+def _watch(metrics: Metrics, engine: Engine, pool: Pool, log: Log) -> None:
+    """What others keep count of, and what the process is like."""
     watch_process(metrics)
-    metrics.gauge("mcp_sidecar_inflight", lambda: float(lifecycle.in_flight))
-    metrics.gauge("mcp_sidecar_log_lines_dropped", lambda: float(log.dropped()))
-    metrics.gauge("mcp_sidecar_connections", lambda: float(len(pool.connections())))
-    return metrics
+    lifecycle, sampler = engine.lifecycle, engine.sampler
+    metrics.gauge(instruments.IN_FLIGHT, lambda: float(lifecycle.in_flight))
+    metrics.gauge(instruments.LOG_LINES_DROPPED, lambda: float(log.dropped()))
+    metrics.gauge(instruments.CONNECTIONS, lambda: float(len(pool.connections())))
+    metrics.gauge(instruments.DRAIN_STATE, lambda: float(list(Phase).index(lifecycle.phase)))
+    if sampler is not None:
+        metrics.gauge(instruments.TRACES_CAPPED, lambda: float(sampler.capped))
 
 
-async def _tick(board: HealthBoard) -> None:
-    """Prove that the event loop comes round."""
+def _watch_upstreams(metrics: Metrics, directory: Directory, dialer: Dialer) -> None:
+    """How many upstreams are in each state."""
+
+    def count(up: bool | None) -> float:
+        return float(sum(dialer.health(name).up is up for name in directory.snapshot))
+
+    for state, up in (("up", True), ("down", False), ("unknown", None)):
+        metrics.gauge(instruments.UPSTREAMS, partial(count, up), state=state)
+
+
+async def _tick(board: HealthBoard, metrics: Metrics) -> None:
+    """Prove that the event loop comes round, and measure how late."""
+    lag = 0.0
+    metrics.gauge(instruments.LOOP_LAG, lambda: lag)
     while True:
         board.tick()
+        due = time.monotonic() + _TICK_SECONDS
         await asyncio.sleep(_TICK_SECONDS)
+        lag = max(0.0, time.monotonic() - due)
 
 
 def _on_signals(log: Log, flush: Callable[[], None]) -> asyncio.Event:

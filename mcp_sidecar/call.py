@@ -115,7 +115,8 @@ class Call(msgspec.Struct, eq=False):
     A `part` is what an admitted call needs of one server: never refused for want of room, and without a log line.
     One that asks `anew` wants nothing that was kept.
     `ambient` is the transport's trace context where the message has one of its own. `sampled` is None until that was
-    decided, and `span` is there for sampled calls only.
+    decided, and `span` is there for sampled calls only. `waited` is how long servers had it (seconds), and `fault` what
+    the one that answered found wrong: a JSON-RPC code or `tool_error`.
     """
 
     rpc: str
@@ -141,6 +142,8 @@ class Call(msgspec.Struct, eq=False):
     ambient: Trace = NO_TRACE
     sampled: bool | None = None
     span: Received | None = None
+    waited: float = 0.0
+    fault: str = ""
 
     def ask(self) -> Call:
         """A part of this call, with facts of its own."""
@@ -162,6 +165,7 @@ class Call(msgspec.Struct, eq=False):
         """What became of its part is what became of the call."""
         self.server, self.execution, self.from_cache = part.server, part.execution, part.from_cache
         self.connection_id, self.protocol_version = part.connection_id, part.protocol_version
+        self.waited, self.fault = part.waited, part.fault
 
     def __repr__(self) -> str:
         # Not every field: one of them is a secret.

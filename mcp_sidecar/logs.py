@@ -123,9 +123,13 @@ class Log:
         for work in due:
             work()
 
+    def wants(self, level: str) -> bool:
+        """Lines of this level are written."""
+        return LEVELS[level] >= self._threshold
+
     def event(self, level: str, event: str, fields: dict[str, Field]) -> None:
         """Write one event. Fields come in their order."""
-        if LEVELS[level] >= self._threshold:
+        if self.wants(level):
             self._finish({"time": self._clock(time.time()), "level": level, "event": event, **fields})
 
     def write(self, lines: Sequence[Line], ago: Sequence[float]) -> None:

@@ -56,7 +56,7 @@ class Received(Span, eq=False, gc=False):
 
     def leg(self, name: str) -> Span:
         """The span of a request that is sent for this call from now on."""
-        span = Span(self.trace_id, span_id(), self.span_id, self.tracestate, self.baggage, name, time.monotonic())
+        span = Span(self.trace_id, new_span_id(), self.span_id, self.tracestate, self.baggage, name, time.monotonic())
         if len(self.legs) < _MOST_LEGS:
             self.legs.append(span)
         else:
@@ -64,11 +64,11 @@ class Received(Span, eq=False, gc=False):
         return span
 
 
-def trace_id() -> str:
+def new_trace_id() -> str:
     """A new one: 128 random bits, never all zero."""
     return f"{_random.getrandbits(128) or 1:032x}"
 
 
-def span_id() -> str:
+def new_span_id() -> str:
     """A new one: 64 random bits, never all zero."""
     return f"{_random.getrandbits(64) or 1:016x}"

@@ -118,6 +118,19 @@ def check_tcp(text: str) -> None:
         _check_host(host)
 
 
+def check_collector(text: str) -> None:
+    """A URL, or host:port as gRPC's users write it; empty is none."""
+    if not text:
+        return
+    if "://" in text:
+        _split(text, ("http", "https"))
+        return
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not re.fullmatch(r"[0-9]{1,5}", port):
+        raise ValueError("expected a URL or host:port, such as http://collector:4317")
+    _split(f"http://{text}", ("http",))
+
+
 def check_separator(text: str) -> None:
     """A part of tools' names, which models and clients take from a small alphabet (MCP 2026-07-28, server/tools)."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,8}", text):
@@ -163,4 +176,5 @@ FORMS: Mapping[str, Callable[[str], None]] = {
     "file": check_file,
     "folder": check_folder,
     "separator": check_separator,
+    "collector": check_collector,
 }

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from mcp_sidecar.config.forms import is_local_listener
 from mcp_sidecar.config.problems import quoted
 from mcp_sidecar.protocol.eras import MODERN_VERSIONS
-from mcp_sidecar.settings import AuthSettings, Settings, UpstreamSettings
+from mcp_sidecar.settings import AuthSettings, Settings, TelemetrySettings, UpstreamSettings
 
 Fault = tuple[str, str]
 """The path of the key to mend and the sentence."""
+_OTEL_PACKAGES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.common")
 
 
 def faults(settings: Settings) -> Iterator[Fault]:
     """Yield what does not go together."""
     yield from _upstream_faults(settings.upstreams)
     yield from _auth_faults(settings.auth)
+    yield from _telemetry_faults(settings.telemetry)
 
 
 def _upstream_faults(upstreams: tuple[UpstreamSettings, ...]) -> Iterator[Fault]:
@@ -68,6 +71,21 @@ def _auth_faults(auth: AuthSettings) -> Iterator[Fault]:
             yield "auth.audience", "needed in mode jwt"
         if not auth.algorithms:
             yield "auth.algorithms", "needs at least one algorithm"
+
+
+def _telemetry_faults(telemetry: TelemetrySettings) -> Iterator[Fault]:
+    if bool(telemetry.client_certificate) != bool(telemetry.client_key):
+        yield "telemetry.client_certificate", "client_certificate and client_key go together"
+    # Only looked for where it is wanted: looking is half of importing.
+    if telemetry.endpoints and not _installed(_OTEL_PACKAGES):
+        yield "telemetry.otlp_endpoint", "needs more packages: pip install 'mcp-sidecar[otel]'"
+
+
+def _installed(packages: Iterable[str]) -> bool:
+    try:
+        return all(find_spec(package) is not None for package in packages)
+    except ModuleNotFoundError:
+        return False
 
 
 def warnings(settings: Settings) -> Iterator[str]:

@@ -17,7 +17,9 @@ from mcp_sidecar.directory import Directory, Upstream
 from mcp_sidecar.engine import bridge, downgrade, inputs, news, policy
 from mcp_sidecar.engine.annotation import annotate
 from mcp_sidecar.engine.hold import Hold
+from mcp_sidecar.engine.legs import fault_in
 from mcp_sidecar.engine.listen import Restamped
+from mcp_sidecar.engine.measures import Measures, Unmeasured
 from mcp_sidecar.engine.offers import Offers
 from mcp_sidecar.engine.retry import may_repeat
 from mcp_sidecar.errors import (
@@ -78,6 +80,7 @@ class Engine:
         self._mirrored = self.offers.mirrors.known
         self.sampler: Sampler | None = None
         """Who decides which calls are traced; nobody where none are."""
+        self.measures: Measures = Unmeasured()
 
     def cut(self) -> None:
         """End every call that still runs: it gets a status, and is cancelled at the server."""
@@ -161,6 +164,7 @@ class Engine:
                 call.execution = Execution.NONE
                 connection: Connection | None = None
                 failure: SidecarError | None = _CUT_SHORT
+                began = 0.0
                 try:
                     connection = self._dialer.standing(upstream)
                     if connection is None:
@@ -170,14 +174,18 @@ class Engine:
                     call.protocol_version = connection.link.profile.version
                     if call.span is not None:
                         call.span.toward = connection.key.endpoint.address
+                    began = time.monotonic()
                     response = await bridge.exchange(connection.link, request, call, so_far)
                     # NONE: the bridge answered it, and the server was not asked.
                     failure = None if call.execution is not Execution.NONE else _CUT_SHORT
+                    call.fault = fault_in(response)
                     response.id = request.id
                     break
                 except SidecarError as error:
                     failure = error
                 finally:
+                    if began:
+                        self._measured(call, failure, time.monotonic() - began)
                     if connection is not None:
                         self._dialer.release(upstream, connection, failure)
                     if so_far.may_have_run and call.execution is Execution.NONE:
@@ -213,7 +221,16 @@ class Engine:
             so_far.may_have_run = so_far.may_have_run or failure.execution is Execution.UNKNOWN
             await asyncio.sleep(max(failure.retry_after or 0.0, _PAUSE.delay(so_far.attempts)))
         so_far.attempts += 1
+        self.measures.retried(failure.reason)
         return None
+
+    def _measured(self, call: Call, failure: SidecarError | None, seconds: float) -> None:
+        """An exchange is over; one that the server was not asked in is none."""
+        if failure is _CUT_SHORT and call.execution is Execution.NONE:
+            return
+        call.waited += seconds
+        tool = call.name if call.method == eras.CALL_TOOL else ""
+        self.measures.exchanged(call.method, call.server, tool, failure.reason if failure else call.fault, seconds)
 
     def _all(self, call: Call, request: Request, sink: Sink) -> Coroutine[None, None, Response]:
         """One request to all upstreams, or to the one that it turns out to be for."""

@@ -11,20 +11,14 @@ import msgspec
 from mcp_sidecar.call import Call, Trace
 from mcp_sidecar.errors import SidecarError
 from mcp_sidecar.outbound.link import Link, Sink
-from mcp_sidecar.protocol import jsonrpc
+from mcp_sidecar.protocol import jsonrpc, outcome
 from mcp_sidecar.protocol.jsonrpc import Request, Response
-from mcp_sidecar.spans import Received, Span
+from mcp_sidecar.spans import Received
 
 TRACE_KEYS = ("traceparent", "tracestate", "baggage")
 TOOL_ERROR = "tool_error"
 CANCELLED = "cancelled"
-
-
-class _Result(msgspec.Struct):
-    isError: bool = False  # noqa: N815  # the wire's spelling
-
-
-_result = msgspec.json.Decoder(_Result)
+OTHER = "_OTHER"
 
 
 def exchange(link: Link, request: Request, call: Call, sink: Sink) -> Awaitable[Response]:
@@ -45,7 +39,9 @@ async def _traced(link: Link, request: Request, call: Call, sink: Sink, received
     outer, call.trace = call.trace, Trace(leg.traceparent, leg.tracestate, leg.baggage)
     try:
         response = await link.exchange(request.with_meta(trace_meta(call.trace)), call, sink)
-        leg.error = _error_in(response, leg)
+        leg.error = fault_in(response)
+        if response.error is not None:
+            leg.attributes["rpc.response.status_code"] = leg.error
         return response
     except SidecarError as failure:
         leg.error = failure.reason
@@ -58,18 +54,19 @@ async def _traced(link: Link, request: Request, call: Call, sink: Sink, received
         leg.ended = time.monotonic()
 
 
-def _error_in(response: Response, leg: Span) -> str:
-    """What the conventions want to see of an answer: a code of JSON-RPC, or that the tool failed."""
+def fault_in(response: Response) -> str:
+    """What the conventions want to see of an answer: a code of JSON-RPC, or that the tool failed; empty for neither."""
     if response.error is not None:
         said = jsonrpc.read_error(response)
-        code = str(said[0]) if said else "_OTHER"
-        leg.attributes["rpc.response.status_code"] = code
-        return code
+        return str(said[0]) if said else OTHER
+    result = response.result
+    # Looking for the word is a hundredth of decoding, and nearly every answer is without it.
+    if result is None or b'"isError"' not in result:
+        return ""
     try:
-        failed = response.result is not None and _result.decode(response.result).isError
+        return TOOL_ERROR if outcome.failed(result) else ""
     except msgspec.DecodeError:
         return ""
-    return TOOL_ERROR if failed else ""
 
 
 def trace_meta(context: Trace) -> dict[str, bytes]:

@@ -14,11 +14,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import Bug, Cancelled, Execution, SidecarError, UpstreamRefused
+from mcp_sidecar.errors import Bug, Cancelled, Draining, Execution, Exhausted, SidecarError, UpstreamRefused
 from mcp_sidecar.inbound.auth import Authenticator
-from mcp_sidecar.inbound.metrics import Metrics
+from mcp_sidecar.inbound.instruments import SHED
+from mcp_sidecar.inbound.metrics import Metrics, Operation
 from mcp_sidecar.inbound.status import OK, named, status_of
 from mcp_sidecar.logs import Line, Log
+from mcp_sidecar.protocol.eras import CALL_TOOL
 
 Handler = Callable[[Call, Any], Awaitable[Any]]
 Recover = Callable[[Call, Any, SidecarError, BaseException], Awaitable[Any]]
@@ -159,7 +161,15 @@ class Ledger:
             level, code, execution = "debug" if call.rpc in self._quiet else "info", OK, _DONE
         else:
             level, code, execution = _level(failure), status_of(failure).grpc, failure.execution.value
-        self._metrics.record(call.rpc, call.method, call.server, code, execution, seconds)
+        tool = call.name if call.method == CALL_TOOL else ""
+        self._metrics.record(
+            Operation(call.rpc, call.method, call.server, code, execution, tool, call.fault),
+            seconds,
+            max(0.0, seconds - call.waited) if call.waited else None,
+            None if call.span is None else (call.span.trace_id, call.span.span_id),
+        )
+        if isinstance(failure, (Exhausted, Draining)):
+            self._metrics.count(SHED, reason=failure.reason)
         line = CallLine(
             "",
             level,

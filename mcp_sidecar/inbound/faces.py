@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mcp_sidecar.inbound import instruments
 from mcp_sidecar.inbound.auth import authenticator
 from mcp_sidecar.inbound.chain import Chain, Ledger
 from mcp_sidecar.inbound.grpc.servers import HEALTH, GrpcFaces
@@ -25,7 +26,7 @@ class Faces:
         self._parts = parts
         self._listeners: list[Listener] = []
         known = authenticator(settings.auth, lambda trouble: parts.log.warning("auth", trouble=trouble))
-        ledger = Ledger(parts.log, parts.metrics)
+        ledger = Ledger(parts.log, parts.metrics, tell=parts.tell)
         self._grpc = GrpcFaces(settings.grpc, parts, Chain(ledger, known, exempt=(HEALTH,)), Chain(ledger))
         self._http_chain = Chain(ledger, known)
         self._http: HttpFace | None = None
@@ -51,7 +52,7 @@ class Faces:
         host = () if address.startswith("unix:") else (address.rpartition(":")[0],)
         guard = Guard(settings, host)
         face = self._http = HttpFace(parts.engine, guard, self._http_chain, settings, parts.tasks, pages)
-        parts.metrics.gauge("mcp_sidecar_sessions", lambda: float(face.sessions))
+        parts.metrics.gauge(instruments.SESSIONS, lambda: float(face.sessions))
         limits = ServerLimits(
             body_bytes=settings.max_body, header_seconds=settings.header_timeout, idle_seconds=settings.idle_timeout
         )

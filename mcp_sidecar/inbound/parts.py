@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mcp_sidecar.directory import Directory
 from mcp_sidecar.drain import Drain
 from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.inbound.chain import Tell
 from mcp_sidecar.inbound.health import HealthBoard
 from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.lifecycle import Lifecycle
@@ -28,3 +29,5 @@ class Parts:
     metrics: Metrics
     log: Log
     tasks: asyncio.TaskGroup
+    tell: Tell | None = None
+    """Hears of every call that has ended."""

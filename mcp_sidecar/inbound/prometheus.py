@@ -6,34 +6,24 @@ import math
 from collections.abc import Iterator
 from itertools import accumulate
 
+from mcp_sidecar.inbound.instruments import TABLE
 from mcp_sidecar.inbound.metrics import Counter, Gauge, Histogram, Labels, Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _KINDS = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-_HELP = {
-    "mcp_server_operation_duration_seconds": "Duration of MCP requests, from arrival to answer.",
-    "rpc_server_call_duration_seconds": "Duration of gRPC calls to the sidecar.",
-    "mcp_sidecar_calls_total": "Calls ended, by status code and by whether they may have run.",
-    "mcp_sidecar_in_flight": "Calls admitted and not yet ended.",
-    "mcp_sidecar_connections": "Connections to MCP servers.",
-    "mcp_sidecar_sessions": "Sessions of 2025-era clients.",
-    "mcp_sidecar_loop_lag_seconds": "How late the event loop last came round.",
-    "process_resident_memory_bytes": "Resident memory size in bytes.",
-    "process_open_fds": "Number of open file descriptors.",
-    "process_cpu_seconds_total": "User and system CPU time spent, in seconds.",
-}
 
 
 def prometheus_text(snapshot: Snapshot) -> bytes:
     """The snapshot in exposition format 0.0.4, UTF-8; families in the order of the snapshot."""
     lines: list[str] = []
     for family in snapshot.families:
-        if family.name in _HELP:
-            lines.append(f"# HELP {family.name} {_HELP[family.name]}")
-        # Some counters are kept elsewhere (by the kernel) and only read by us; the name says what they are.
-        kind = "counter" if family.name.endswith("_total") else _KINDS[type(family.series[0])]
+        known = TABLE.get(family.name)
+        if known is not None:
+            lines.append(f"# HELP {family.name} {known.text}")
+        # Some counters are kept elsewhere (by the kernel) and only read by us; the table says what they are.
+        kind = _KINDS[type(family.series[0])] if known is None else known.kind
         lines.append(f"# TYPE {family.name} {kind}")
         for series in family.series:
             lines.extend(_samples(family.name, series))

@@ -113,8 +113,6 @@ def test_values_that_do_not_fit_are_explained(tmp_path, text, complaint):
         "retry: {budget: 0.5}",
         "start: {require: [a]}",
         "auth: {mode: kubernetes}",
-        "telemetry: {otlp_endpoint: http://collector:4318}",
-        "telemetry: {sample: 1}",
     ],
 )
 def test_what_this_version_cannot_do_is_refused_and_not_ignored(tmp_path, text):

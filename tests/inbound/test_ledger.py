@@ -13,7 +13,8 @@ import pytest
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import Bug, UpstreamLost, UpstreamRefused
 from mcp_sidecar.inbound.chain import Ledger
-from mcp_sidecar.inbound.metrics import CALLS, Metrics
+from mcp_sidecar.inbound.instruments import CALLS
+from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.logs import Log
 from tests.inbound.grpc.kinds import samples
 
