@@ -1,7 +1,8 @@
 """What can be set, with its sentence, unit, default and range; knows neither files nor what a setting does.
 
 Every duration is seconds as `float` and every size bytes as `int`, whatever unit was written. The parser, the reference
-page and the JSON Schema all read the `Doc` of each field, so a setting is described here and nowhere else.
+page and the JSON Schema all read the `Doc` of each field, so a setting is described here and nowhere else; those of
+telemetry are in `telemetry_settings`.
 """
 
 from __future__ import annotations
@@ -9,51 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated
 
-MIB = 1024 * 1024
-LARGEST = 2**31 - 1
-"""gRPC takes its numbers, also its milliseconds, as signed 32-bit integers."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a value must keep to; both ends inclusive."""
-
-    unit: Literal["", "seconds", "bytes"] = ""
-    low: float = 0
-    high: float = LARGEST
-    choices: tuple[str, ...] = ()
-    form: Literal["", "name", "url", "jwks", "file", "folder", "listen", "tcp", "separator", "collector"] = ""
-    """The grammar of a text."""
-    required: bool = False
-    later: tuple[str, ...] = ()
-    """Values that belong to the format but that this version cannot honour."""
-    only_default: bool = False
-    """The key belongs to the format, but this version honours nothing but its default."""
-
-
-@dataclass(frozen=True, slots=True)
-class Doc(Limits):
-    """One setting in a sentence, with its limits."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seconds(Doc):
-    """A duration; the upper end is what fits gRPC's milliseconds."""
-
-    unit: Literal["", "seconds", "bytes"] = "seconds"
-    high: float = LARGEST // 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bytes(Doc):
-    """A size."""
-
-    unit: Literal["", "seconds", "bytes"] = "bytes"
-    low: float = 1
+from mcp_sidecar.described import MIB, Bytes, Doc, Seconds
+from mcp_sidecar.telemetry_settings import TelemetrySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,67 +273,6 @@ class AuthSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class TelemetrySettings:
-    """Traces, metrics and logs sent to an OpenTelemetry collector; the usual `OTEL_*` variables set these keys too."""
-
-    enabled: Annotated[bool, Doc("Send anything at all; `OTEL_SDK_DISABLED=true` is false here.")] = True
-    otlp_endpoint: Annotated[
-        str,
-        Doc("Collector to send to, such as `http://collector:4317`; empty sends nothing.", form="collector"),
-    ] = ""
-    protocol: Annotated[
-        str,
-        Doc(
-            "`auto` is HTTP for port 4318 and for URLs with a path, gRPC else.",
-            choices=("auto", "grpc", "http/protobuf"),
-        ),
-    ] = "auto"
-    traces_endpoint: Annotated[
-        str, Doc("Collector for traces, where it is another one; over HTTP the whole URL.", form="collector")
-    ] = ""
-    metrics_endpoint: Annotated[
-        str, Doc("Collector for metrics, where it is another one; over HTTP the whole URL.", form="collector")
-    ] = ""
-    logs_endpoint: Annotated[
-        str, Doc("Collector for logs, where it is another one; over HTTP the whole URL.", form="collector")
-    ] = ""
-    traces: Annotated[bool, Doc("Send spans.")] = True
-    metrics: Annotated[bool, Doc("Send metrics; the Prometheus page is there in any case.")] = True
-    logs: Annotated[bool, Doc("Send a log record for each call too.")] = False
-    sample: Annotated[float, Doc("Share of calls that are traced, where the caller has not decided that.", high=1)] = (
-        0.05
-    )
-    interval: Annotated[float, Seconds("Between two exports of metrics.", low=0.1)] = 15.0
-    timeout: Annotated[float, Seconds("Longest an export may take.", low=0.01, high=60)] = 3.0
-    compression: Annotated[str, Doc("How what is sent is compressed.", choices=("", "gzip"))] = ""
-    headers: Annotated[
-        Mapping[str, str], Doc("Sent with each export, such as an API key; in a variable, `name=value,name=value`.")
-    ] = field(default_factory=lambda: MappingProxyType({}), repr=False)
-    insecure: Annotated[bool, Doc("No TLS to an endpoint that names neither `http://` nor `https://`.")] = False
-    certificate: Annotated[
-        str, Doc("File with the certificates to trust a collector by; the system's when empty.", form="file")
-    ] = ""
-    client_certificate: Annotated[str, Doc("File with the sidecar's own certificate for collectors.", form="file")] = ""
-    client_key: Annotated[str, Doc("File with the key of that certificate.", form="file")] = ""
-    service: Annotated[str, Doc("What the sidecar is called there (`service.name`).")] = "mcp-sidecar"
-    resource: Annotated[
-        Mapping[str, str],
-        Doc("More about this process, as resource attributes; what the pod says of itself is added."),
-    ] = field(default_factory=lambda: MappingProxyType({}))
-
-    @property
-    def endpoints(self) -> Mapping[str, str]:
-        """Where each signal that is wanted goes."""
-        ways = {
-            "traces": (self.traces, self.traces_endpoint),
-            "metrics": (self.metrics, self.metrics_endpoint),
-            "logs": (self.logs, self.logs_endpoint),
-        }
-        found = {signal: own or self.otlp_endpoint for signal, (wanted, own) in ways.items() if wanted and self.enabled}
-        return {signal: endpoint for signal, endpoint in found.items() if endpoint}
-
-
-@dataclass(frozen=True, slots=True)
 class LogSettings:
     """The log on standard output."""
 
@@ -403,5 +302,5 @@ class Settings:
     start: StartSettings = StartSettings()
     drain: DrainSettings = DrainSettings()
     auth: AuthSettings = AuthSettings()
-    telemetry: TelemetrySettings = TelemetrySettings()
+    telemetry: TelemetrySettings = TelemetrySettings()  # noqa: RUF009  # frozen
     log: LogSettings = LogSettings()

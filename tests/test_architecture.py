@@ -115,6 +115,8 @@ def test_deadlines_are_points_on_the_monotonic_clock(package: dict[str, ast.Modu
         "outbound/connection.py": "users are shown since when",
         "outbound/pool.py": "users are shown since when",
         "outbound/probe.py": "users are shown when a server's era was found out",
+        "inbound/metrics.py": "an exemplar has a date",
+        "telemetry/": "what a collector is sent has dates",
     }
     _assert_only(found, allowed, "wall-clock time jumps; use time.monotonic or a Deadline")
 
@@ -176,6 +178,7 @@ def test_what_nobody_can_name_is_caught_only_at_boundaries(package: dict[str, as
         "app.py": "the last line of defence of the process: logged, exit code 1",
         "cli/__init__.py": "no traceback ever reaches a user",
         "inbound/chain.py": "the boundary of one call",
+        "telemetry/delivery.py": "a thread's boundary: the batch is lost and counted, and the reason goes into the log",
         "wire/server_connection.py": "a fault of a handler is reported, answered 500, and ends no other connection",
         "inbound/grpc/conversation.py": "the RPC boundary of one request on a stream",
         "tasks.py": "kept for whoever asks for the result",
@@ -199,6 +202,7 @@ def test_grpc_is_seen_only_by_the_grpc_face_the_grpc_link_and_the_client(package
         "client/": "speaks our API",
         "inbound/grpc/": "serves our API",
         "outbound/grpc.py": "calls another sidecar's API",
+        "telemetry/wires.py": "calls collectors",
     }
     _assert_only(found, allowed, "grpc stays at the edge")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from mcp_sidecar.config.forms import is_local_listener
 from mcp_sidecar.config.problems import quoted
 from mcp_sidecar.protocol.eras import MODERN_VERSIONS
-from mcp_sidecar.settings import AuthSettings, Settings, TelemetrySettings, UpstreamSettings
+from mcp_sidecar.settings import AuthSettings, Settings, UpstreamSettings
+from mcp_sidecar.telemetry_settings import TelemetrySettings
 
 Fault = tuple[str, str]
 """The path of the key to mend and the sentence."""

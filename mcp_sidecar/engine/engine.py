@@ -185,7 +185,7 @@ class Engine:
                     failure = error
                 finally:
                     if began:
-                        self._measured(call, failure, time.monotonic() - began)
+                        self._measured(call, request.method, upstream.name, failure, time.monotonic() - began)
                     if connection is not None:
                         self._dialer.release(upstream, connection, failure)
                     if so_far.may_have_run and call.execution is Execution.NONE:
@@ -224,13 +224,13 @@ class Engine:
         self.measures.retried(failure.reason)
         return None
 
-    def _measured(self, call: Call, failure: SidecarError | None, seconds: float) -> None:
+    def _measured(self, call: Call, method: str, server: str, failure: SidecarError | None, seconds: float) -> None:
         """An exchange is over; one that the server was not asked in is none."""
         if failure is _CUT_SHORT and call.execution is Execution.NONE:
             return
         call.waited += seconds
-        tool = call.name if call.method == eras.CALL_TOOL else ""
-        self.measures.exchanged(call.method, call.server, tool, failure.reason if failure else call.fault, seconds)
+        tool = call.name if method == eras.CALL_TOOL else ""
+        self.measures.exchanged(method, server, tool, failure.reason if failure else call.fault, seconds)
 
     def _all(self, call: Call, request: Request, sink: Sink) -> Coroutine[None, None, Response]:
         """One request to all upstreams, or to the one that it turns out to be for."""

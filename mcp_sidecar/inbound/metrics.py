@@ -21,12 +21,14 @@ from mcp_sidecar.protocol import eras
 
 OTHER = "_OTHER"
 OK = "OK"
+TOOL_ERROR = "tool_error"
 _CODES = frozenset(map(str, eras.CODES))
 _CALLERS_FAULT = frozenset(map(str, eras.CALLERS_FAULT))
 
 # A client chooses some label values (a method name, say): it must not be able to choose how much memory they take.
 _MAX_SERIES = 2000
 _MAX_TOOLS = 500
+_MAX_FAILING_TOOLS = 100
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -243,14 +245,16 @@ class Metrics:
         return found
 
     def _tool(self, server: str, tool: str, error: str) -> Labels:
-        """A tool has a label of its own once its server has done something well under that name.
+        """A tool has a label of its own once its server has done something under that name.
 
-        Clients choose these names, and only the server knows which are its tools.
+        Clients choose these names, and only the server knows which are its tools. Many answer for one that they do not
+        have as for one that fails, so what only ever failed gets less room.
         """
         if not tool:
             return ()
         named = (server, tool)
-        if not error and named not in self._tools and len(self._tools) < _MAX_TOOLS:
+        room = _MAX_TOOLS if not error else _MAX_FAILING_TOOLS if error == TOOL_ERROR else 0
+        if len(self._tools) < room:
             self._tools.add(named)
         return (("tool", tool if named in self._tools else OTHER),)
 

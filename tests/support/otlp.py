@@ -153,6 +153,7 @@ class Collector:
             signal = head[0].split()[1].rpartition("/")[2]
             if self.mode == "hang":
                 await self._hang()
+                return
             status, said = self._answer(signal, body)
             writer.write(f"HTTP/1.1 {status} x\r\ncontent-length: {len(said)}\r\nconnection: close\r\n\r\n".encode())
             writer.write(said)
