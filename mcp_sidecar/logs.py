@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from mcp_sidecar.repeats import Repeats
+
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _FLUSH_SECONDS = 0.02
 _SOON_SECONDS = 0.01
@@ -98,7 +100,9 @@ class Log:
         text: bool = False,
         dropped: Callable[[], int] = lambda: 0,
         later: Later | None = None,
+        repeats: Repeats | None = None,
     ) -> None:
+        self._repeats = repeats or Repeats()
         self._write = write
         self._later = later
         self._due: list[Callable[[], None]] = []
@@ -157,7 +161,10 @@ class Log:
         self.event("info", event, fields)
 
     def warning(self, event: str, **fields: Field) -> None:
-        self.event("warning", event, fields)
+        """One event, unless the same was said of the same server too often lately."""
+        held_back = self._repeats.admit(event, str(fields.get("server", "")))
+        if held_back is not None:
+            self.event("warning", event, {**fields, "held_back": held_back} if held_back else fields)
 
     def error(self, event: str, **fields: Field) -> None:
         self.event("error", event, fields)
