@@ -103,6 +103,7 @@ class Client(msgspec.Struct, eq=False):
     capabilities: bytes = b"{}"
     info: bytes = b"{}"
     log_level: str = ""
+    began: float = msgspec.field(default_factory=time.monotonic)
 
 
 class Call(msgspec.Struct, eq=False):

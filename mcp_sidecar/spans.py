@@ -34,6 +34,8 @@ class Span(msgspec.Struct, eq=False, gc=False):
     ended: float = 0.0
     error: str = ""
     attributes: dict[str, Value] = {}
+    link: str = ""
+    """The traceparent of what it belongs to beside its parent."""
 
     @property
     def traceparent(self) -> str:
@@ -42,10 +44,11 @@ class Span(msgspec.Struct, eq=False, gc=False):
 
 
 class Received(Span, eq=False, gc=False):
-    """The span of a call that came in, with those of what was sent for it."""
+    """The span of a call that came in, with those of what was sent for it.
 
-    link: str = ""
-    """The traceparent of the transport, where the message named another parent."""
+    Its `link` is that of the transport, where the message named another parent.
+    """
+
     message_id: str = ""
     """The id of the request, as JSON text."""
     toward: str = ""

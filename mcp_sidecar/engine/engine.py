@@ -263,6 +263,7 @@ class Engine:
     def forget(self, client: Client) -> None:
         """A client of the 2025 era is gone for good: nothing is kept for it at the servers any more."""
         self._dialer.forget(client)
+        self.measures.conversed(time.monotonic() - client.began)
 
     def deadline(self, call: Call, server: str) -> Deadline:
         """When a call to `server` that begins now has to end. Raises `UnknownUpstream`."""

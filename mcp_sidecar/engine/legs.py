@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -51,6 +52,32 @@ async def _traced(link: Link, request: Request, call: Call, sink: Sink, received
         raise
     finally:
         call.trace = outer
+        leg.ended = time.monotonic()
+
+
+@contextmanager
+def resumed(call: Call, own: Call) -> Iterator[None]:
+    """The rest of an exchange that an earlier call began, as it is seen in the trace of the one that goes on with it.
+
+    `own` is the call of the exchange: its answer is this call's.
+    """
+    if call.span is None:
+        yield
+        return
+    leg = call.span.leg(call.method)
+    leg.attributes = {"mcp_sidecar.connection.id": own.connection_id, "mcp.protocol.version": own.protocol_version}
+    if own.span is not None:
+        leg.link = own.span.traceparent
+    try:
+        yield
+        leg.error = own.fault
+    except SidecarError as failure:
+        leg.error = failure.reason
+        raise
+    except (asyncio.CancelledError, TimeoutError):
+        leg.error = CANCELLED
+        raise
+    finally:
         leg.ended = time.monotonic()
 
 

@@ -14,6 +14,9 @@ class Measures(Protocol):
     def retried(self, reason: str) -> None:
         """A call is sent again."""
 
+    def conversed(self, seconds: float) -> None:
+        """A client of the 2025 era is gone for good."""
+
 
 class Unmeasured:
     """Nobody measures."""
@@ -21,3 +24,5 @@ class Unmeasured:
     def exchanged(self, method: str, server: str, tool: str, error: str, seconds: float) -> None: ...
 
     def retried(self, reason: str) -> None: ...
+
+    def conversed(self, seconds: float) -> None: ...

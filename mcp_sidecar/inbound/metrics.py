@@ -15,6 +15,7 @@ from mcp_sidecar.inbound.instruments import (
     OVERHEAD_SECONDS,
     RETRIES,
     RPC_SECONDS,
+    SESSION_SECONDS,
     TABLE,
 )
 from mcp_sidecar.protocol import eras
@@ -174,9 +175,9 @@ class Metrics:
                 self._overhead = self._timing(OVERHEAD_SECONDS, ())
             self._overhead.add(overhead, ids)
 
-    def time(self, name: str, seconds: float, **labels: str) -> None:
-        """Add to the histogram `name` of the table."""
-        self._timing(name, tuple(labels.items())).add(seconds)
+    def conversed(self, seconds: float) -> None:
+        """A session of a 2025-era client is over."""
+        self._timing(SESSION_SECONDS, ()).add(seconds)
 
     def exchanged(self, method: str, server: str, tool: str, error: str, seconds: float) -> None:
         """One exchange with a server; `error` is what went wrong, empty for nothing."""

@@ -81,7 +81,7 @@ class Traces:
             parent=parent,
             resource=self._resource,
             attributes={name: fit(value) if isinstance(value, str) else value for name, value in attributes.items()},
-            links=_links(span) if isinstance(span, Received) else (),
+            links=_links(span),
             kind=kind,
             status=Status(StatusCode.ERROR, error) if error else Status(),
             start_time=_nanoseconds(span.started + offset),
@@ -102,8 +102,7 @@ def _context(trace_id: str, span_id: str, state: TraceState, *, remote: bool) ->
     return SpanContext(int(trace_id, 16), int(span_id, 16), remote, _SAMPLED, state)
 
 
-def _links(span: Received) -> tuple[Link, ...]:
-    """The transport's own context, where the message named another parent."""
+def _links(span: Span) -> tuple[Link, ...]:
     if not span.link:
         return ()
     _, trace_id, span_id, _ = span.link.split("-", 3)

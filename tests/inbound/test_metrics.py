@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_sidecar.inbound.instruments import CALLS, OPERATION_SECONDS, RPC_SECONDS
+from mcp_sidecar.inbound.instruments import CALLS, CLIENT_SECONDS, OPERATION_SECONDS, RPC_SECONDS, TABLE
 from mcp_sidecar.inbound.metrics import OTHER, Histogram, Metrics, Operation
 from mcp_sidecar.inbound.process import watch_process
-from mcp_sidecar.inbound.prometheus import prometheus_text
+from mcp_sidecar.inbound.prometheus import openmetrics_text, prometheus_text
 
 _LABEL = r'[a-zA-Z_]\w*="(?:[^"\\\n]|\\["\\n])*"'
 _LINE = re.compile(rf"[a-zA-Z_:][\w:]*(?:\{{{_LABEL}(?:,{_LABEL})*\}})? (?:NaN|[+-]Inf|-?\d[-+.e\d]*)")
@@ -164,3 +164,52 @@ def test_half_of_a_surrogate_pair_does_not_take_the_page_down(half):
     metrics = Metrics()
     metrics.record(Operation("", half, "s", "OK", "done"), 0.001)
     assert b'method="?"' in prometheus_text(metrics.snapshot())
+
+
+@pytest.mark.covers("B-313")
+def test_a_bucket_names_the_last_traced_call_that_fell_into_it_where_openmetrics_is_spoken():
+    metrics = Metrics()
+    ping = Operation("", "ping", "s", "OK", "done")
+    for number, seconds in ((1, 0.015), (2, 0.016), (3, 0.3)):
+        metrics.record(ping, seconds, None, (f"{number:032x}", f"{number:016x}"))
+    metrics.record(ping, 0.017)
+    page = openmetrics_text(metrics.snapshot()).decode()
+    marked = re.findall(r'le="([\d.]+)"} \d+ # {trace_id="(\w+)",span_id="(\w+)"} ([\d.]+) [\d.]+$', page, re.MULTILINE)
+    assert marked == [("0.02", f"{2:032x}", f"{2:016x}", "0.016"), ("0.5", f"{3:032x}", f"{3:016x}", "0.3")]
+    assert page.endswith("\n# EOF\n")
+    assert "# TYPE mcp_sidecar_calls counter" in page and "mcp_sidecar_calls_total{" in page
+    assert " # {" not in prometheus_text(metrics.snapshot()).decode()
+
+
+@pytest.mark.covers("B-304")
+def test_a_tool_has_a_label_once_its_server_answered_for_it_and_clients_choose_no_names():
+    metrics = Metrics()
+    for tool, fault in (("known", ""), ("broken", "tool_error"), ("made up", "-32602"), ("known", "-32602")):
+        metrics.record(Operation("", "tools/call", "s", "OK", "done", tool, fault), 0.01)
+    for number in range(600):
+        metrics.record(Operation("", "tools/call", "s", "OK", "done", f"failing{number}", "tool_error"), 0.01)
+    tools = {dict(labels)["tool"] for labels in _series(metrics, OPERATION_SECONDS)}
+    assert {"known", "broken", OTHER} <= tools and "made up" not in tools
+    assert len(tools) <= 101
+    errors = {(dict(labels)["tool"], dict(labels).get("error", "")) for labels in _series(metrics, OPERATION_SECONDS)}
+    assert ("known", "") in errors and ("broken", "tool_error") in errors
+
+
+@pytest.mark.covers("B-304")
+def test_an_exchange_is_timed_by_method_tool_and_what_went_wrong():
+    metrics = Metrics(methods={"tools/call"})
+    metrics.exchanged("tools/call", "s", "echo", "", 0.01)
+    metrics.exchanged("tools/call", "s", "echo", "UPSTREAM_LOST", 0.01)
+    metrics.exchanged("tools/call", "s", "echo", "-32099", 0.01)
+    metrics.exchanged("made/up", "s", "", "", 0.01)
+    errors = {(dict(labels)["method"], dict(labels).get("error", "")) for labels in _series(metrics, CLIENT_SECONDS)}
+    expected = {("tools/call", ""), ("tools/call", "UPSTREAM_LOST"), ("tools/call", OTHER), (OTHER, "")}
+    assert errors == expected
+
+
+def test_every_instrument_has_a_name_of_its_own_and_a_sentence():
+    assert len({row.otlp for row in TABLE.values()}) == len(TABLE)
+    for name, row in TABLE.items():
+        assert row.text.endswith("."), name
+        assert (row.kind == "histogram") == bool(row.bounds), name
+        assert (row.kind == "counter") == name.endswith("_total"), name
