@@ -12,9 +12,10 @@ from typing import Protocol
 import msgspec
 
 from mcp_sidecar.alarm import RESOLUTION, Alarm, Limit
-from mcp_sidecar.call import NO_TRACE, Call, Client, Deadline, Trace, trace
+from mcp_sidecar.call import Call, Client, Deadline
 from mcp_sidecar.directory import Directory, Upstream
 from mcp_sidecar.engine import bridge, downgrade, inputs, news, policy
+from mcp_sidecar.engine.annotate import annotate
 from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.engine.listen import Restamped
 from mcp_sidecar.engine.offers import Offers
@@ -24,7 +25,6 @@ from mcp_sidecar.errors import (
     DeadlineExceeded,
     Draining,
     Execution,
-    InvalidCall,
     Overloaded,
     SidecarError,
     UpstreamLost,
@@ -35,7 +35,7 @@ from mcp_sidecar.outbound.connection import Connection
 from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.outbound.http import EraChanged, HeadersRefused
 from mcp_sidecar.outbound.link import Sink
-from mcp_sidecar.protocol import eras, headers, jsonrpc
+from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.subscriptions import graceful_end
 from mcp_sidecar.settings import AdmissionSettings, MergeSettings, RetrySettings
@@ -46,7 +46,6 @@ _MERGED = MergeSettings()
 # All rounds of a call together; each has the limits of a call, and each pause that of `hold.expire`.
 _LONGEST_HOLD_SECONDS = 3600.0
 _PAUSE = Backoff(first=0.05, longest=1.0)
-_TRACE_KEYS = ("traceparent", "tracestate", "baggage")
 # How an exchange did that ended neither well nor badly: that tells nothing about its connection.
 _CUT_SHORT = Cancelled("the exchange was cut short")
 
@@ -91,10 +90,10 @@ class Engine:
         at once.
         """
         if not server and len(self._directory.snapshot) > 1:
-            return self._all(call, _annotate(call, request), sink)
+            return self._all(call, annotate(call, request), sink)
         upstream = self._directory.find(server)
         call.server = upstream.name
-        request = _annotate(call, request)
+        request = annotate(call, request)
         if upstream.restricted:
             policy.check(upstream.settings.tools, request, upstream.name)
         if request.method in eras.CACHEABLE:
@@ -139,7 +138,7 @@ class Engine:
         self, call: Call, request: Request, upstream: Upstream, sink: Sink, until: Deadline
     ) -> Coroutine[None, None, Response]:
         own = msgspec.structs.replace(call, deadline=None)
-        stay = _Stay(self._alarm, until + _LONGEST_HOLD_SECONDS, engine=self, call=own)
+        stay = _Stay(self._alarm, until + _LONGEST_HOLD_SECONDS, engine=self, call=own, lease_by=until)
 
         def exchange(sink: Sink) -> Coroutine[None, None, Response]:
             return self._attempts(own, request, upstream, _SoFar(sink, self.offers, upstream.name), stay)
@@ -154,6 +153,7 @@ class Engine:
 
     async def _attempts(self, call: Call, request: Request, upstream: Upstream, so_far: _SoFar, stay: Stay) -> Response:
         """Until one of them has an answer or there may be no more."""
+        listens = request.method == eras.LISTEN
         with stay:
             while True:
                 call.execution = Execution.NONE
@@ -162,8 +162,8 @@ class Engine:
                 try:
                     connection = self._dialer.standing(upstream)
                     if connection is None:
-                        capabilities = downgrade.capabilities(request)
-                        connection = await self._dialer.lease(upstream, capabilities, Deadline(stay.at), call.client)
+                        able, until = downgrade.capabilities(request), stay.lease_by or Deadline(stay.at)
+                        connection = await self._dialer.lease(upstream, able, until, call.client, listens=listens)
                     call.connection_id = connection.id
                     call.protocol_version = connection.link.profile.version
                     response = await bridge.exchange(connection.link, request, call, so_far)
@@ -175,7 +175,7 @@ class Engine:
                     failure = error
                 finally:
                     if connection is not None:
-                        self._dialer.release(upstream, connection, failure)
+                        self._dialer.release(upstream, connection, failure, listens=listens)
                     if so_far.may_have_run and call.execution is Execution.NONE:
                         call.execution = Execution.UNKNOWN
                 if (said := await self._after(failure, call, request, upstream, so_far, stay)) is not None:
@@ -306,40 +306,12 @@ def _doubted(error: SidecarError) -> SidecarError:
     )
 
 
-def _annotate(call: Call, request: Request) -> Request:
-    """Note what log and trace need to know of a request; returns it with the one trace context it is to carry."""
-    call.method = request.method
-    field = headers.NAMED_BY.get(request.method)
-    if field is not None:
-        name = call.name or jsonrpc.as_string(request.params.get(field))
-        if name is None:
-            what = "must be a string"
-            raise InvalidCall(f'"params.{field}" {what}', violations=((f"params.{field}", what),))
-        call.name = name
-    if "traceparent" in request.meta:
-        _read_trace(call, request)
-    elif call.trace is not NO_TRACE and call.trace.traceparent:
-        return request.with_meta(_trace_meta(call.trace))
-    return request
-
-
-def _read_trace(call: Call, request: Request) -> None:
-    """The message's own trace context wins over the transport's (SEP-414)."""
-    text = {key: jsonrpc.as_string(request.meta.get(key)) for key in _TRACE_KEYS}
-    own = trace(text["traceparent"], text["tracestate"], text["baggage"])
-    if own.traceparent:
-        call.trace = own
-
-
-def _trace_meta(context: Trace) -> dict[str, bytes]:
-    found = {key: getattr(context, key) for key in _TRACE_KEYS}
-    return {key: msgspec.json.encode(value) for key, value in found.items() if value}  # it may hold quotation marks
-
-
 class Stay(Protocol):
-    """The time a call spends in the engine; connections have to be had before `at` (monotonic)."""
+    """The time a call spends in the engine, until `at` (monotonic)."""
 
     at: float
+    lease_by: Deadline | None
+    """When a connection has to be had, if that is sooner."""
 
     def __enter__(self) -> None: ...
 
@@ -353,6 +325,7 @@ class _Stay(Limit, eq=False, gc=False, kw_only=True):
 
     engine: Engine
     call: Call
+    lease_by: Deadline | None = None
 
     def __enter__(self) -> None:
         self.engine.lifecycle.in_flight += 1
@@ -373,6 +346,8 @@ class _Stay(Limit, eq=False, gc=False, kw_only=True):
 
 class _Unbounded(nullcontext[None]):
     """Of a call that lasts for as long as its caller and the server like."""
+
+    lease_by: Deadline | None = None
 
     def __init__(self, at: float) -> None:
         super().__init__()

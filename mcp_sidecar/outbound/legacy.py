@@ -17,13 +17,12 @@ from mcp_sidecar.outbound.flights import Flights
 from mcp_sidecar.outbound.hearing import Hearing
 from mcp_sidecar.outbound.legacy_refusals import SessionLost, refused_handshake
 from mcp_sidecar.outbound.link import Ignore, Sink
-from mcp_sidecar.outbound.questions import Questions, reply_of_nobody
+from mcp_sidecar.outbound.questions import Questions, may_be_asked, reply_of_nobody
 from mcp_sidecar.protocol.eras import LATEST_LEGACY, Era
 from mcp_sidecar.protocol.handshake import CLIENT_INFO, ServerProfile, initialize_request, initialized
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.session import Session
 
-_ASKABLE = (b'"elicitation"', b'"sampling"', b'"roots"')
 _COURTESY_SECONDS = 1.0  # for messages nobody waits for: cancellations and answers
 
 
@@ -58,7 +57,7 @@ class LegacyConversation:
         self._hearing = Hearing(self, tasks)
         self._asked: list[Questions] = []
         """The calls in flight whose client can be asked, where questions may come on a stream of the session's own."""
-        self._askable = carrier.has_own_stream and any(word in capabilities for word in _ASKABLE)
+        self._askable = carrier.has_own_stream and may_be_asked(capabilities)
         self.transport = carrier.transport
         carrier.stray = self._stray
 

@@ -38,6 +38,9 @@ class Way(Protocol):
     async def ask(self) -> Verdict:
         """Find out what is spoken there. Raises `SidecarError` when that cannot be told."""
 
+    def is_one_stream(self, verdict: Verdict) -> bool:
+        """All that the server says comes on one stream, where what it asks does not say about which call."""
+
     def link(self, verdict: Verdict, key: Key, client: Client | None) -> Link:
         """A link that is not open yet; `client` is whom it belongs to, None for everybody."""
 
@@ -84,6 +87,9 @@ class HttpWay:
         known = configured(self.upstream.settings.protocol)
         return known or await http_probe.ask(self._client(), self.endpoint, self.credential)
 
+    def is_one_stream(self, verdict: Verdict) -> bool:
+        return verdict.transport == "sse"
+
     def link(self, verdict: Verdict, key: Key, client: Client | None) -> Link:
         if verdict.era is Era.MODERN:
             return ModernLink(self.endpoint, self.credential, self._client(), verdict.profile)
@@ -119,6 +125,9 @@ class GrpcWay:
     async def ask(self) -> Verdict:
         return judge(Era.MODERN, ServerProfile(LATEST_MODERN))
 
+    def is_one_stream(self, verdict: Verdict) -> bool:  # noqa: ARG002  # a stream for each exchange
+        return False
+
     def link(self, verdict: Verdict, key: Key, client: Client | None) -> Link:  # noqa: ARG002  # all are served alike
         return GrpcLink(self.endpoint, self.credential, self.upstream.settings.timeout.connect)
 
@@ -134,6 +143,9 @@ class StdioWay:
     async def ask(self) -> Verdict:
         known = configured(self.upstream.settings.protocol)
         return known or await stream_probe.ask(self.launcher, self.upstream.name)
+
+    def is_one_stream(self, verdict: Verdict) -> bool:  # noqa: ARG002  # the modern era asks within its answers
+        return True
 
     def link(self, verdict: Verdict, key: Key, client: Client | None) -> Link:
         name, start = self.upstream.name, self.launcher.start
