@@ -204,6 +204,23 @@ class Server:
             os._exit(0)
         self.text(message, str(child))
 
+    def tool_daemon(self, message: Message) -> None:
+        """Have a daemon, as daemons are made: of no session, no parent and no pipe of ours; its process id."""
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+            os.write(writing, str(os.getpid()).encode())
+            for descriptor in range(3):
+                os.close(descriptor)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(60)
+            os._exit(0)
+        os.waitpid(child, 0)
+        self.text(message, os.read(reading, 20).decode())
+
     def tool_stop_reading(self, message: Message) -> None:
         self.text(message, "deaf")
         time.sleep(600)
