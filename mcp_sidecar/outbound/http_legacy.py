@@ -184,15 +184,22 @@ class HttpCarrier:
     def close_idle(self, unused_for: float) -> None:
         self._client.close_idle(unused_for)
 
-    async def close(self, session: Session | None) -> None:
-        """DELETE the session, as a courtesy, then drop every socket."""
+    async def end(self, session: Session) -> None:
+        """DELETE the session, as a courtesy."""
+        if not session.id:
+            return
         try:
-            if session is not None and session.id:
-                async with asyncio.timeout(_COURTESY_SECONDS):
-                    response = await self._send(session, b"DELETE", b"", Call(rpc="close", request_id="close"))
-                    response.close()
+            async with asyncio.timeout(_COURTESY_SECONDS):
+                response = await self._send(session, b"DELETE", b"", Call(rpc="close", request_id="close"))
+                response.close()
         except (SidecarError, TimeoutError):
             pass  # the server will expire the session by itself
+
+    async def close(self, session: Session | None) -> None:
+        """End the session, then drop every socket."""
+        try:
+            if session is not None:
+                await self.end(session)
         finally:
             self._client.close()
 

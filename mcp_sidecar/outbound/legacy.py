@@ -54,6 +54,7 @@ class LegacyConversation:
         self._info = info
         self._profile = ServerProfile(version)
         self._session: Session | None = None
+        self._begun: Session | None = None  # by a handshake that has not ended well (yet): the server may keep it
         self._hearing = Hearing(self, tasks)
         self._asked: list[Questions] = []
         """The calls in flight whose client can be asked, where questions may come on a stream of the session's own."""
@@ -114,7 +115,9 @@ class LegacyConversation:
             raise
 
     async def _handshake(self, call: Call) -> Session:
-        session = Session(self._offer)
+        if self._begun is not None:
+            await self._carrier.end(self._begun)
+        session = self._begun = Session(self._offer)
         request_id, request = session.register(initialize_request(self._offer, self._capabilities, self._info))
         receive = partial(self._receive, session, request_id, self._questions(session, Ignore()))
         answer = await self._carrier.begin(session, request_id, request.encode(request_id), call, receive)
@@ -123,6 +126,7 @@ class LegacyConversation:
         self._profile = initialized(answer.result or b"")
         session.version = self._profile.version
         await self._carrier.tell(session, Request("notifications/initialized").encode(b""), call)
+        self._begun = None
         return session
 
     async def _attempt(self, session: Session, request: Request, call: Call, sink: Sink | None = None) -> Response:
@@ -237,7 +241,7 @@ class LegacyConversation:
         """End the session, then the wire."""
         session, self._session = self._session, None
         self._hearing.lose()
-        await self._carrier.close(session)
+        await self._carrier.close(session or self._begun)
 
     def _cancel(self, session: Session, request_id: bytes) -> None:
         """Nobody waits for this request any more: a disconnect alone does not say so in this era."""

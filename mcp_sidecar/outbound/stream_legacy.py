@@ -83,7 +83,10 @@ class StreamCarrier:
         if self._stream is not None:
             self._stream.close_idle(unused_for)
 
-    async def close(self, session: Session | None) -> None:  # noqa: ARG002  # the wire is the session
+    async def end(self, session: Session) -> None:
+        """The wire is the session, and `begin` ends it."""
+
+    async def close(self, session: Session | None) -> None:  # noqa: ARG002
         self._closed = True
         await self._end()
 
