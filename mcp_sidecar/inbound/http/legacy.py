@@ -24,6 +24,7 @@ from mcp_sidecar.inbound.http.streams import Room
 from mcp_sidecar.inbound.session.conversation import Conversation
 from mcp_sidecar.inbound.session.greeting import greet
 from mcp_sidecar.protocol import eras, headers, jsonrpc
+from mcp_sidecar.protocol.batch import is_batch
 from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
 from mcp_sidecar.settings import HttpSettings
 from mcp_sidecar.tasks import Job, end
@@ -127,7 +128,7 @@ class LegacyFace:
         post.accept(204)
 
     async def _post(self, call: Call, post: Post) -> Response | None:
-        message = None if batch.is_batch(post.request.body) else _read(call, post)
+        message = None if is_batch(post.request.body) else _read(call, post)
         if isinstance(message, Request) and _begins(message) and post.opening.session is None:
             return await self._begin(call, post, message)
         session = self._session(call, post)

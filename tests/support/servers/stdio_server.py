@@ -185,6 +185,13 @@ class Server:
         if answer:
             self.text(message, "said")
 
+    def tool_batch(self, message: Message) -> None:
+        """Answer in an array with a notification, a question and a log message after the answer."""
+        answer = {"id": message["id"], "result": {"content": [{"type": "text", "text": "batched"}]}}
+        progress = {"progressToken": message["params"]["_meta"]["progressToken"], "progress": 1}
+        told = [answer, {"method": "notifications/progress", "params": progress}, {"id": "b1", "method": "ping"}]
+        write(json.dumps([{"jsonrpc": "2.0", **one} for one in told]))
+
     def tool_big(self, message: Message, size: int) -> None:
         self.text(message, "x" * size)
 
