@@ -147,7 +147,9 @@ class LegacyFace:
         welcome = await greet(self._engine, call, request, bond.server)
         if isinstance(welcome, Response):
             return welcome
-        if not post.reply.lost:  # nobody else would ever know its id
+        if post.reply.lost:  # nobody else would ever know its id
+            self._engine.forget(welcome.client)
+        else:
             session = HttpSession(welcome.client, bond, welcome.news, self._room)
             loser = self._sessions.open(session, time.monotonic())
             if loser is not None:
