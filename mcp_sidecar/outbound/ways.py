@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Protocol
 
 from mcp_sidecar.call import Client
@@ -24,6 +24,7 @@ from mcp_sidecar.outbound.launcher import Launcher
 from mcp_sidecar.outbound.legacy import LegacyConversation
 from mcp_sidecar.outbound.link import Link
 from mcp_sidecar.outbound.probe import Verdict, configured, judge, legacy
+from mcp_sidecar.outbound.spares import Spares, Whose
 from mcp_sidecar.outbound.stream_legacy import StreamCarrier
 from mcp_sidecar.outbound.stream_modern import ModernStreamLink
 from mcp_sidecar.protocol.eras import LATEST_MODERN, Era
@@ -53,13 +54,14 @@ class Ways:
         self._log = log
         self._guardian = Guardian(tasks)
         self._launchers: dict[Command, Launcher] = {}
+        self._spares = Spares()
 
     def to(self, upstream: Upstream, endpoint: AnyEndpoint, credential: Credential) -> Way:
         if isinstance(endpoint, Command):
             return StdioWay(upstream, self._launcher(endpoint), self._tasks)
         if endpoint.transport == "grpc":
             return GrpcWay(upstream, endpoint, credential)
-        return HttpWay(upstream, endpoint, credential, self._tasks)
+        return HttpWay(upstream, endpoint, credential, self._tasks, self._spares)
 
     def _launcher(self, command: Command) -> Launcher:
         if command not in self._launchers:
@@ -68,6 +70,7 @@ class Ways:
 
     async def close(self) -> None:
         """End what no link has ended."""
+        self._spares.close()
         await asyncio.gather(*(launcher.close() for launcher in self._launchers.values()))
         await self._guardian.close()
 
@@ -80,12 +83,18 @@ class HttpWay:
     endpoint: Endpoint
     credential: Credential
     tasks: asyncio.TaskGroup
+    spares: Spares
 
     async def ask(self) -> Verdict:
         if self.endpoint.transport == "sse":
             return legacy("sse")
         known = configured(self.upstream.settings.protocol)
-        return known or await http_probe.ask(self._client(), self.endpoint, self.credential)
+        keep = partial(self.spares.keep, self._whose)
+        return known or await http_probe.ask(self._client(), self.endpoint, self.credential, keep)
+
+    @property
+    def _whose(self) -> Whose:
+        return self.endpoint, self.credential.fingerprint
 
     def is_one_stream(self, verdict: Verdict) -> bool:
         return verdict.transport == "sse"
@@ -108,6 +117,9 @@ class HttpWay:
         return wire
 
     def _client(self) -> HttpClient:
+        """One on which nothing is under way: that of the probe, if it is there."""
+        if (spare := self.spares.take(self._whose)) is not None:
+            return spare
         endpoint = self.endpoint
         tls = _tls_context() if endpoint.secure else None
         origin = Origin(endpoint.host, endpoint.port, endpoint.authority.encode(), tls)
