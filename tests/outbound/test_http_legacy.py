@@ -205,25 +205,6 @@ async def test_a_handshake_that_came_to_nothing_leaves_no_session():
         assert server.sessions == {}
 
 
-@pytest.mark.covers("B-143")
-@pytest.mark.parametrize(("how", "steps"), [("batch_array", [1]), ("batch_event", [1, 2])])
-@pytest.mark.parametrize("version", ["2025-03-26", "2025-06-18"])
-async def test_several_messages_at_once_are_taken_from_servers_of_2025_03_26_only(
-    how: str, steps: list[int], version: str
-):
-    async with FakeServer("legacy", versions=(version,)) as server, legacy(server.url) as link:
-        await link.open()
-        server.next_reply(how, on="tools/call")
-        sink = Heard()
-        asking = link.exchange(tool(link, "echo", {"text": "hi"}, progressToken="mine"), a_call(), sink)
-        if version == "2025-03-26":
-            assert text_of(await asking) == "rude"
-            assert [one["params"]["progress"] for one in sink.messages] == steps
-        else:
-            with pytest.raises(UpstreamProtocolError):
-                await asking
-
-
 async def test_a_refused_handshake_tells_the_code_and_not_the_words():
     async with Canned(400, error(-32022)) as server, legacy(server.url) as link:
         with pytest.raises(UpstreamUnavailable, match=r"refused to initialize.*-32022") as caught:

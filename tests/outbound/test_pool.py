@@ -4,76 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from mcp_sidecar.call import Deadline
-from mcp_sidecar.errors import PoolExhausted, SidecarError, UnknownConnection, UpstreamUnavailable
+from mcp_sidecar.errors import PoolExhausted, UnknownConnection, UpstreamUnavailable
 from mcp_sidecar.outbound import pool as pools
 from mcp_sidecar.outbound.connection import Connection, Row, State
-from mcp_sidecar.outbound.pool import Pool
-from mcp_sidecar.settings import PoolSettings
-from tests.outbound.fake_link import Links, key_of
-from tests.outbound.links import family
-
-LONG = 1000.0
-
-
-class Bench:
-    """A pool, its links, its tasks, and every row a watcher was told."""
-
-    def __init__(self, tasks: asyncio.TaskGroup, settings: PoolSettings, *, held: bool) -> None:
-        self.tasks = tasks
-        self.pool = Pool(settings, tasks)
-        self.links = Links(held=held)
-        self.told: list[Row] = []
-        self.pool.watch(self.told.append)
-
-    async def lease(self, name: str, seconds: float = LONG, *, alone: bool = False) -> Connection:
-        key = key_of(name)
-        return await self.pool.acquire(key, self.links.opener(key), Deadline.after(seconds), alone=alone)
-
-    def waiting(self, name: str, seconds: float = LONG, *, alone: bool = False) -> asyncio.Task[Connection]:
-        return asyncio.ensure_future(self.lease(name, seconds, alone=alone))  # of no family: it may fail
-
-    async def used(self, *names: str) -> list[Connection]:
-        """Leased and given back, one after the other."""
-        connections = []
-        for name in names:
-            connections.append(connection := await self.lease(name))
-            self.pool.release(connection)
-        return connections
-
-    def keys(self) -> set[str]:
-        return {row.server + connection.key.credential for row, connection in self._pairs()}
-
-    def _pairs(self) -> list[tuple[Row, Connection]]:
-        by_id = {connection.id: connection for connection in self.pool.connections()}
-        return [(row, by_id[row.id]) for row in self.pool.rows()]
-
-
-@asynccontextmanager
-async def bench(
-    most: int = 2, per_endpoint: int = 10, *, held: bool = False, session_idle: float = 900.0
-) -> AsyncIterator[Bench]:
-    settings = PoolSettings(max_connections=most, max_per_endpoint=per_endpoint, idle=3.0, session_idle=session_idle)
-    async with family() as tasks:
-        made = Bench(tasks, settings, held=held)
-        yield made
-        await made.pool.shut()
-
-
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-async def refused(waiting: asyncio.Task[Connection]) -> SidecarError:
-    (outcome,) = await asyncio.gather(waiting, return_exceptions=True)
-    assert isinstance(outcome, SidecarError)
-    return outcome
+from tests.outbound.fake_link import key_of
+from tests.outbound.pool_bench import LONG, bench, refused, settle
 
 
 async def test_calls_of_one_key_share_its_connection():
@@ -383,65 +322,3 @@ async def test_shutting_closes_everything_at_once():
         assert [link.closed for link in its.links.made] == [1, 1, 1]
         assert {row.state for row in its.told[-3:]} == {State.CLOSED}
         its.pool.release(busy)
-
-
-async def test_calls_that_want_a_connection_alone_have_one_each_and_use_those_there_are_again():
-    async with bench(most=10) as its:
-        one, other = await its.lease("a", alone=True), await its.lease("a", alone=True)
-        assert one is not other and one.in_flight == other.in_flight == 1
-        its.pool.release(other)
-        assert await its.lease("a", alone=True) is other
-        its.pool.release(one)
-        its.pool.release(other)
-        assert [await its.lease("a", alone=True) for _ in range(2)] == [one, other]
-        assert len(its.links.made) == 2
-
-
-async def test_who_shares_does_so_with_a_call_that_is_alone_among_its_like():
-    async with bench(most=10) as its:
-        listener, alone = await its.lease("a"), await its.lease("a", alone=True)
-        assert listener is alone and await its.lease("a") is alone
-        its.pool.release(listener, sharing=True)
-        assert await its.lease("a", alone=True) is not alone
-        its.pool.release(alone)
-        assert alone.in_flight == 1 and await its.lease("a", alone=True) is alone
-
-
-async def test_calls_that_want_one_alone_wait_for_their_turn_when_there_may_be_no_more():
-    async with bench(most=10, per_endpoint=2) as its:
-        one, other = await its.lease("a", alone=True), await its.lease("a", alone=True)
-        first, second = its.waiting("a", alone=True), its.waiting("a", alone=True)
-        late = its.waiting("a", 0.05, alone=True)
-        assert isinstance(await refused(late), PoolExhausted)
-        its.pool.release(other)
-        assert await first is other and not second.done()
-        its.pool.release(one)
-        assert await second is one
-        assert len(its.links.made) == 2
-
-
-async def test_no_more_are_opened_than_calls_wait_and_each_that_fails_is_the_failure_of_one():
-    async with bench(most=10, held=True) as its:
-        waiting = [its.waiting("a", alone=True) for _ in range(3)]
-        await settle()
-        assert len(its.links.made) == 3
-        its.links.made[1].finish(UpstreamUnavailable("no way"))
-        assert str(await refused(waiting[0])) == "no way"
-        assert len(its.links.made) == 3
-        for number in (0, 2):
-            its.links.made[number].finish()
-        assert len({await waiting[1], await waiting[2]}) == 2
-
-
-async def test_a_call_that_gave_up_leaves_its_connection_to_the_next():
-    async with bench(most=10, held=True) as its:
-        first, second = its.waiting("a", alone=True), its.waiting("a", alone=True)
-        await settle()
-        first.cancel()
-        await settle()
-        its.links.made[1].finish()
-        connection = await second
-        its.links.made[0].finish()
-        await settle()
-        third = await its.lease("a", alone=True)
-        assert third is not connection and len(its.links.made) == 2

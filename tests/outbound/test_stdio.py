@@ -162,25 +162,6 @@ async def test_what_looks_like_a_message_and_is_none_fails_the_calls_and_is_not_
         assert await ask(link, "echo", {"text": "another process"}) == "another process"
 
 
-@pytest.mark.covers("B-143")
-async def test_messages_of_a_server_of_2025_03_26_may_come_several_at_once():
-    async with linked(fake("legacy", protocol="2025-03-26")) as (_, link):
-        sink = Heard()
-        answer = await link.exchange(tool(link, "batch", progressToken="mine"), a_call(), sink)
-        assert text_of(answer) == "batched"
-        assert [one["params"]["progressToken"] for one in sink.messages] == ["mine"]
-        async with asyncio.timeout(5):
-            while not (answers := await seen(link, "answers")):
-                pass
-        assert [answer["id"] for answer in answers] == ["b1"]
-
-
-@pytest.mark.covers("B-143")
-async def test_messages_of_a_server_of_another_revision_may_not():
-    async with linked(fake("legacy", protocol="2025-06-18")) as (_, link):
-        assert type(await failure(link, tool(link, "batch", progressToken="mine"))) is UpstreamProtocolError
-
-
 @pytest.mark.covers("B-112")
 @both_eras
 async def test_text_on_stdout_is_logged_and_passed_over(era: str):
