@@ -227,7 +227,9 @@ class PoolSettings:
     """Connections to upstreams."""
 
     max_connections: Annotated[int, Doc("Connections open at once, over all upstreams.", low=1)] = 256
-    max_per_endpoint: Annotated[int, Doc("Connections open at once to one address.", low=1)] = 64
+    max_per_endpoint: Annotated[
+        int, Doc("Connections open at once to one address, and so processes of one program.", low=1)
+    ] = 64
     idle: Annotated[float, Seconds("An unused connection is closed after this long.")] = 3.0
     session_idle: Annotated[float, Seconds("An unused MCP session is deleted after this long.")] = 900.0
 

@@ -138,7 +138,7 @@ class Engine:
         self, call: Call, request: Request, upstream: Upstream, sink: Sink, until: Deadline
     ) -> Coroutine[None, None, Response]:
         own = msgspec.structs.replace(call, deadline=None)
-        stay = _Stay(self._alarm, until + _LONGEST_HOLD_SECONDS, engine=self, call=own)
+        stay = _Stay(self._alarm, until + _LONGEST_HOLD_SECONDS, engine=self, call=own, lease_by=until)
 
         def exchange(sink: Sink) -> Coroutine[None, None, Response]:
             return self._attempts(own, request, upstream, _SoFar(sink, self.offers, upstream.name), stay)
@@ -153,6 +153,7 @@ class Engine:
 
     async def _attempts(self, call: Call, request: Request, upstream: Upstream, so_far: _SoFar, stay: Stay) -> Response:
         """Until one of them has an answer or there may be no more."""
+        listens = request.method == eras.LISTEN
         with stay:
             while True:
                 call.execution = Execution.NONE
@@ -161,8 +162,8 @@ class Engine:
                 try:
                     connection = self._dialer.standing(upstream)
                     if connection is None:
-                        capabilities = downgrade.capabilities(request)
-                        connection = await self._dialer.lease(upstream, capabilities, Deadline(stay.at), call.client)
+                        able, until = downgrade.capabilities(request), stay.lease_by or Deadline(stay.at)
+                        connection = await self._dialer.lease(upstream, able, until, call.client, listens=listens)
                     call.connection_id = connection.id
                     call.protocol_version = connection.link.profile.version
                     response = await bridge.exchange(connection.link, request, call, so_far)
@@ -174,7 +175,7 @@ class Engine:
                     failure = error
                 finally:
                     if connection is not None:
-                        self._dialer.release(upstream, connection, failure)
+                        self._dialer.release(upstream, connection, failure, listens=listens)
                     if so_far.may_have_run and call.execution is Execution.NONE:
                         call.execution = Execution.UNKNOWN
                 if (said := await self._after(failure, call, request, upstream, so_far, stay)) is not None:
@@ -310,9 +311,11 @@ def _doubted(error: SidecarError) -> SidecarError:
 
 
 class Stay(Protocol):
-    """The time a call spends in the engine; connections have to be had before `at` (monotonic)."""
+    """The time a call spends in the engine, until `at` (monotonic)."""
 
     at: float
+    lease_by: Deadline | None
+    """When a connection has to be had, if that is sooner."""
 
     def __enter__(self) -> None: ...
 
@@ -326,6 +329,7 @@ class _Stay(Limit, eq=False, gc=False, kw_only=True):
 
     engine: Engine
     call: Call
+    lease_by: Deadline | None = None
 
     def __enter__(self) -> None:
         self.engine.lifecycle.in_flight += 1
@@ -346,6 +350,8 @@ class _Stay(Limit, eq=False, gc=False, kw_only=True):
 
 class _Unbounded(nullcontext[None]):
     """Of a call that lasts for as long as its caller and the server like."""
+
+    lease_by: Deadline | None = None
 
     def __init__(self, at: float) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ from mcp_sidecar.outbound.connection import Connection, Key, State
 from mcp_sidecar.outbound.credentials import NO_CREDENTIAL, Credential, Credentials
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober, Verdict
+from mcp_sidecar.outbound.questions import may_be_asked
 from mcp_sidecar.outbound.ways import Ways
 from mcp_sidecar.protocol.eras import Era
 
@@ -67,15 +68,22 @@ class Dialer:
         if verdict is None or verdict.era is not _MODERN:
             return None  # a modern verdict is never out of date
         # A plain tuple finds what a `Key` does and is made in a fraction of the time.
-        return self.pool.ready((endpoint, credential.fingerprint, b"", ""))
+        return self.pool.ready((endpoint, credential.fingerprint, b"", "", 0))
 
     async def lease(
-        self, upstream: Upstream, capabilities: bytes, deadline: Deadline, client: Client | None = None
+        self,
+        upstream: Upstream,
+        capabilities: bytes,
+        deadline: Deadline,
+        client: Client | None = None,
+        *,
+        listens: bool = False,
     ) -> Connection:
         """A connection for one exchange; give it back with `release`.
 
         On a server of the 2025 era `client` gets a session of its own: some servers keep state in it. Others share one
-        for each set of `capabilities`.
+        for each set of `capabilities`, and where questions do not say about which call they are, a call whose
+        client can be asked has a connection alone. Who merely `listens` shares one with calls all the same.
 
         Raises `UpstreamUnavailable`, `UpstreamProtocolError` or `PoolExhausted`: nothing has run then.
         """
@@ -87,7 +95,8 @@ class Dialer:
             if verdict is None:
                 verdict = await self.prober.verdict(endpoint, credential, way.ask)
             key = _key(endpoint, credential, verdict, capabilities, client)
-            return await self.pool.acquire(key, lambda: way.link(verdict, key, client), deadline)
+            alone = not listens and may_be_asked(key.capabilities) and client is None and way.is_one_stream(verdict)
+            return await self.pool.acquire(key, lambda: way.link(verdict, key, client), deadline, alone=alone)
         except SidecarError as error:
             if not isinstance(error, PoolExhausted):
                 # Whatever is no modern answer counts as legacy until `initialize` fails: then it is to be asked again.
@@ -95,8 +104,10 @@ class Dialer:
             self._note(upstream.name, error)
             raise
 
-    def release(self, upstream: Upstream, connection: Connection, error: SidecarError | None) -> None:
-        """Give a connection back and say how it did; only a broken path counts against it."""
+    def release(
+        self, upstream: Upstream, connection: Connection, error: SidecarError | None, *, listens: bool = False
+    ) -> None:
+        """Give a connection back and say how it did; only a broken path counts against it. `listens`: see `lease`."""
         if error is None:
             health = self._health.get(upstream.name)
             if connection.state is not _CONNECTED or health is None or not health.up:
@@ -105,7 +116,7 @@ class Dialer:
         elif isinstance(error, Unavailable):
             self.pool.report(connection, error)
             self._note(upstream.name, error)
-        self.pool.release(connection, heard=error is None)
+        self.pool.release(connection, heard=error is None, sharing=listens)
 
     def give_back(self, upstream: Upstream, connection: Connection) -> None:
         """Give a connection back that was not used: its state stays what it was."""

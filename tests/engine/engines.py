@@ -33,6 +33,7 @@ from mcp_sidecar.settings import (
 )
 
 _MERGED = MergeSettings()
+_POOL = PoolSettings()
 ERAS = ("modern", "legacy")
 
 
@@ -95,14 +96,14 @@ async def bench(
     in_flight: int = 512,
     hold: HoldSettings = HoldSettings(),  # noqa: B008  # frozen
     merge: MergeSettings = _MERGED,
+    pool: PoolSettings = _POOL,
 ) -> AsyncIterator[Bench]:
     """A started engine in front of these upstreams, by name."""
     chosen = [one if isinstance(one, UpstreamSettings) else settings(name, one) for name, one in upstreams.items()]
     lifecycle = Lifecycle(("started",))
     lifecycle.release("started")
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        pool = Pool(PoolSettings(), tasks)
-        dialer = Dialer(pool, Prober(tasks), Credentials(), Ways(tasks, Log(lambda _: None)))
+        dialer = Dialer(Pool(pool, tasks), Prober(tasks), Credentials(), Ways(tasks, Log(lambda _: None)))
         directory = Directory(tuple(configured(one) for one in chosen))
         engine = Engine(
             directory,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mcp_sidecar.v1 import connections_pb2 as pb
 from mcp_sidecar.v1 import engine_pb2
 from tests.inbound.waiting import eventually
 from tests.outbound.calling import SECONDS, call, connections, failure, tool
+from tests.support import raw_http
 from tests.support.fake_server import FakeServer
 from tests.support.sidecar import Sidecar
 
@@ -99,7 +101,7 @@ async def test_clients_that_gave_up_waiting_hold_no_connection():
             await a.until(lambda s: s.executions)
             waiting = [asyncio.ensure_future(tool(sidecar, "echo", {"text": "no"}, server="b")) for _ in range(20)]
             await b.until(lambda s: s.count("server/discover"))
-            await asyncio.sleep(0.03)  # all of them are on their way
+            await until_in_flight(sidecar, 21)
             for one in waiting:
                 one.cancel()
             await eventually(lambda: len(sidecar.calls(server="b", code="CANCELLED")) == 20)
@@ -108,6 +110,20 @@ async def test_clients_that_gave_up_waiting_hold_no_connection():
             assert await tool(sidecar, "echo", {"text": "yes"}, server="b") == "yes"
             assert [one.in_flight for one in await connections(sidecar)] == [0]
             assert b.executions[0].arguments == {"text": "yes"}
+
+
+async def until_in_flight(sidecar: Sidecar, calls: int) -> None:
+    """Wait until the sidecar has so many calls: one that is cancelled before it has come leaves no trace there."""
+    async with asyncio.timeout(SECONDS):
+        while await in_flight(sidecar) < calls:
+            pass
+
+
+async def in_flight(sidecar: Sidecar) -> float:
+    reply = await raw_http.request("GET", f"http://{sidecar.address('metrics')}/metrics")
+    found = re.search(rb"^mcp_sidecar_inflight (\S+)$", reply.body, re.MULTILINE)
+    assert found
+    return float(found[1])
 
 
 @pytest.mark.covers("B-51")

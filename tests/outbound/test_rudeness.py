@@ -32,6 +32,7 @@ FAILS: dict[str, tuple[type[SidecarError], Execution]] = {
     "result_and_error": (PROTOCOL, Execution.UNKNOWN),
     "not_jsonrpc": (PROTOCOL, Execution.UNKNOWN),
     "batch_array": (PROTOCOL, Execution.UNKNOWN),
+    "batch_event": (PROTOCOL, Execution.UNKNOWN),
     "bad_sse": (PROTOCOL, Execution.UNKNOWN),
     "closes_before_reply": (LOST, Execution.UNKNOWN),
     "closes_mid_sse": (LOST, Execution.UNKNOWN),

@@ -170,8 +170,8 @@ async def test_callers_with_equal_ids_and_tokens_never_hear_of_each_other(era: A
 
 
 INTERNAL = ("html200", "truncated_json", "endless_body", "oversized", "oversized_event", "endless_sse_line", "wrong_id",
-            "missing_id", "result_and_error", "not_jsonrpc", "batch_array", "bad_sse", "garbage", "huge_headers",
-            "1xx_storm", "status_500", "status_307")  # fmt: skip
+            "missing_id", "result_and_error", "not_jsonrpc", "batch_array", "batch_event", "bad_sse", "garbage",
+            "huge_headers", "1xx_storm", "status_500", "status_307")  # fmt: skip
 UNAVAILABLE = ("truncated_body", "closes_before_reply", "closes_mid_sse", "ends_without_final", "reset",
                "reset_mid_sse", "status_503", "status_401")  # fmt: skip
 PATIENCE = ("endless_sse_comments", "endless_progress", "never_answers", "slow_drip")

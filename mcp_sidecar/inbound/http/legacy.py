@@ -24,6 +24,7 @@ from mcp_sidecar.inbound.http.streams import Room
 from mcp_sidecar.inbound.session.conversation import Conversation
 from mcp_sidecar.inbound.session.greeting import greet
 from mcp_sidecar.protocol import eras, headers, jsonrpc
+from mcp_sidecar.protocol.batch import is_batch
 from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
 from mcp_sidecar.settings import HttpSettings
 from mcp_sidecar.tasks import Job, end
@@ -151,7 +152,9 @@ class LegacyFace:
         welcome = await greet(self._engine, call, request, bond.server)
         if isinstance(welcome, Response):
             return welcome
-        if not post.reply.lost:  # nobody else would ever know its id
+        if post.reply.lost:  # nobody else would ever know its id
+            self._engine.forget(welcome.client)
+        else:
             session = HttpSession(welcome.client, bond, welcome.news, self._room)
             loser = self._sessions.open(session, time.monotonic())
             if loser is not None:
@@ -263,7 +266,7 @@ def _unique(given: Headers, name: bytes) -> str | None:
 
 def _read(call: Call, post: Post) -> Message | None:
     """The one message in the body, None for a batch. Raises `InvalidCall` and its kin."""
-    if batch.is_batch(post.request.body):
+    if is_batch(post.request.body):
         call.method = _BATCH
         return None
     message = jsonrpc.parse_of_client(post.request.body)
