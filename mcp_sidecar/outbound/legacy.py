@@ -196,7 +196,11 @@ class LegacyConversation:
         """See `LegacyLink.subscribe`. The first of several subscribers asks, and all who come before its answer."""
         session = await self._current()
         if not session.subscribers[uri]:
-            answer = await self._exchange(Request("resources/subscribe", params={"uri": uri}), call)
+            try:
+                answer = await self._exchange(Request("resources/subscribe", params={"uri": uri}), call)
+            except BaseException:
+                self._take_back(uri)  # it may have been heard all the same
+                raise
             if answer.error is not None:
                 return answer.error
             session = self._session or session  # it may have been begun anew
@@ -209,7 +213,11 @@ class LegacyConversation:
         if session is None or not session.subscribers[uri]:
             return
         session.subscribers[uri] -= 1
-        if not session.subscribers[uri]:
+        self._take_back(uri)
+
+    def _take_back(self, uri: bytes) -> None:
+        session = self._session
+        if session is not None and not session.subscribers[uri]:
             request_id, request = session.register(Request("resources/unsubscribe", params={"uri": uri}))
             self._courtesy(session, request.encode(request_id), "unsubscribe")
 
