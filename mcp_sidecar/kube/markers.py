@@ -90,7 +90,7 @@ class Reading:
 def read(seen: Seen, *, asked: bool, gateways: bool = False) -> Reading:
     """The MCP servers of a Service.
 
-    `asked`: somebody selected it, so that it needs no marker; `gateways`: the same, for what stands in front of servers.
+    `asked`: somebody selected it, so that it needs no marker; `gateways`: the same, for what is in front of servers.
     """
     reading = Reading()
     if is_opted_out(seen.labels, seen.annotations, reading):
