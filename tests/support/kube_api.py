@@ -218,9 +218,9 @@ class KubeApi:
             return
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
         stream = _Stream(resource, selector)
-        if self.fault is None:
+        if self.fault is None or self.fault is Fault.GONE_STATUS:
             self._begin(asked, stream, since)
-        else:
+        if self.fault is not None:
             _misbehave(self.fault, stream)
         await self._pump(stream, reader, writer)
 
@@ -243,7 +243,7 @@ class KubeApi:
     async def _pump(self, stream: _Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._streams.add(stream)
         async with asyncio.TaskGroup() as tasks:
-            gone = tasks.create_task(reader.read(), name="wait for the client to leave")
+            gone = tasks.create_task(_left(reader), name="wait for the client to leave")
             gone.add_done_callback(lambda _: stream.queue.put_nowait(None))
             try:
                 while (line := await stream.queue.get()) is not None:
@@ -253,12 +253,19 @@ class KubeApi:
                     writer.write(b"%x\r\n%b\r\n" % (len(line), line))
                     await writer.drain()
                 writer.write(b"0\r\n\r\n")
+            except OSError:
+                pass  # the client has left
             finally:
                 self._streams.discard(stream)
                 gone.cancel()
 
 
 _BREAK = b"\0break"
+
+
+async def _left(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(OSError):
+        await reader.read()
 
 
 def _misbehave(fault: Fault | Refusal, stream: _Stream) -> None:
@@ -270,6 +277,7 @@ def _misbehave(fault: Fault | Refusal, stream: _Stream) -> None:
         Fault.GARBAGE: [b"<html>502 Bad Gateway</html>\n"],
         Fault.ENDLESS_LINE: [b"x" * 1_000_000] * 10,
         Fault.GONE_EVENT: [_expired()],
+        Fault.GONE_STATUS: [None],
     }
     for line in says.get(fault, []):
         stream.queue.put_nowait(line)
