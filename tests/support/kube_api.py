@@ -253,8 +253,8 @@ class KubeApi:
                     writer.write(b"%x\r\n%b\r\n" % (len(line), line))
                     await writer.drain()
                 writer.write(b"0\r\n\r\n")
-            except OSError:
-                pass  # the client has left
+            except (OSError, RuntimeError):
+                pass  # the client has left, for which uvloop has the second word
             finally:
                 self._streams.discard(stream)
                 gone.cancel()
