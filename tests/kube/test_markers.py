@@ -108,8 +108,8 @@ def test_our_opt_out_may_be_an_annotation():
 def test_a_gateway_is_not_followed_unless_it_is_named():
     gateway = {"toolhive": "true", "app": "virtualmcpserver"}
     assert not read(seen(gateway), asked=True).servers
-    assert one(read(seen(gateway), asked=True, gateways=True))
-    assert one(read(seen(gateway | OURS), asked=True))
+    assert one(read(seen(gateway), asked=True, gateways=True)).path == "/mcp"
+    assert one(read(seen(gateway | OURS), asked=True)).path == "/mcp"
 
 
 @pytest.mark.covers("B-210")
@@ -169,7 +169,10 @@ def test_a_server_of_both_transports_is_one_server():
 
 def test_two_ports_of_one_transport_are_two_servers():
     ports = (kinds(1, "north", "mcp"), kinds(2, "south", "mcp"))
-    assert [marked.name for marked in read(seen(ports=ports), asked=False).servers] == ["weather-north", "weather-south"]
+    assert [marked.name for marked in read(seen(ports=ports), asked=False).servers] == [
+        "weather-north",
+        "weather-south",
+    ]
 
 
 @pytest.mark.parametrize(("names", "chosen"), [(("web", "mcp", "http"), "mcp"), (("web", "http"), "http")])
