@@ -19,7 +19,19 @@ def discovery(tmp_path: Path, text: str, environ: dict[str, str] | None = None) 
 
 @pytest.mark.parametrize(
     "selector",
-    ["*", "app", "!app", "app=x", "app==x", "app!=x", "app=", "a.b/c=d", "a in (b, c)", "a notin (b)", "a=b,!c,d in (e)"],
+    [
+        "*",
+        "app",
+        "!app",
+        "app=x",
+        "app==x",
+        "app!=x",
+        "app=",
+        "a.b/c=d",
+        "a in (b, c)",
+        "a notin (b)",
+        "a=b,!c,d in (e)",
+    ],
 )
 def test_label_selectors_are_taken(tmp_path: Path, selector: str):
     assert discovery(tmp_path, f"mode: namespace, selectors: ['{selector}']").selectors == (selector,)
