@@ -184,7 +184,7 @@ def served(snapshot: Snapshot) -> frozenset[str]:
 def _offers_else(old: Upstream | None, new: Upstream | None) -> bool:
     if old is new:
         return False
-    if old is None or new is None or old.settings is not new.settings:
+    if old is None or new is None or old.settings != new.settings:
         return True
     return not frozenset(old.endpoints).issuperset(new.endpoints)
 

@@ -214,12 +214,19 @@ class DiscoverySettings:
     """How upstreams are found in a cluster."""
 
     mode: Annotated[
-        str, Doc("Where to look.", choices=("off", "dns", "namespace", "hub"), later=("dns", "namespace", "hub"))
+        str,
+        Doc(
+            "Where to look: `dns` takes every address of the names in `upstreams`, as those of headless Services.",
+            choices=("off", "dns", "namespace", "hub"),
+            later=("namespace", "hub"),
+        ),
     ] = "off"
     namespace: Annotated[str, Doc("Namespace to look in; empty is the pod's own.", only_default=True)] = ""
     selectors: Annotated[tuple[str, ...], Doc("Label selectors of the Services to take.", only_default=True)] = (
         "mcp-sidecar.dev/server=true",
     )
+    interval: Annotated[float, Seconds("Time between two lookups of a name, in mode `dns`.", low=0.1)] = 5.0
+    auth: UpstreamAuthSettings = UpstreamAuthSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,10 +279,15 @@ class StartSettings:
     """When the sidecar calls itself started."""
 
     require: Annotated[
-        tuple[str, ...],
-        Doc("Upstreams that must have listed their tools before startup is SERVING.", only_default=True),
+        tuple[str, ...], Doc("Upstreams that must have listed their tools before startup is SERVING.")
     ] = ()
-    timeout: Annotated[float, Seconds("How long to wait for them.", only_default=True)] = 60.0
+    timeout: Annotated[
+        float,
+        Seconds(
+            "How long they may take before the log says who is missing and why. Startup stays NOT_SERVING until they"
+            " are there: when to restart is for the kubelet's startup probe."
+        ),
+    ] = 60.0
     warm: Annotated[bool, Doc("List the tools of every upstream once, so that the first client need not wait.")] = True
 
 

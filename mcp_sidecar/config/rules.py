@@ -18,6 +18,15 @@ def faults(settings: Settings) -> Iterator[Fault]:
     """Yield what does not go together."""
     yield from _upstream_faults(settings.upstreams)
     yield from _auth_faults(settings.auth)
+    yield from _start_faults(settings)
+
+
+def _start_faults(settings: Settings) -> Iterator[Fault]:
+    """Only a discovery that finds names may know more than the configuration."""
+    names = [upstream.name for upstream in settings.upstreams]
+    for name in settings.start.require if settings.discovery.mode in ("off", "dns") else ():
+        if name not in names:
+            yield "start.require", f"no upstream is called {quoted(name)}; known: {', '.join(names) or 'none'}"
 
 
 def _upstream_faults(upstreams: tuple[UpstreamSettings, ...]) -> Iterator[Fault]:

@@ -1,4 +1,4 @@
-"""What a call has come to, over all of its attempts: the sink of each, and the judge of the last. Knows no directory."""
+"""What a call has come to, over all its attempts: the sink of each, the judge of the last. Knows no directory."""
 
 from __future__ import annotations
 

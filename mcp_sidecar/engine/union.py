@@ -58,7 +58,7 @@ def result(found: Members, gathered: Gathered, now: float, *, modern: bool) -> b
 
 
 def discovered(parts: Iterable[Part], *, settled: bool = True) -> Members:
-    """What the servers say of themselves as what one says of itself. Unless they are `settled`, every list may change."""
+    """What the servers say of themselves as what one says of itself. Unless `settled`, all lists may change."""
     read = [(part.server, jsonrpc.members(item, "result")) for part in parts for _, item in part.stock.items]
     declared = [_object(said.get("capabilities")) for _, said in read]
     found: Members = {

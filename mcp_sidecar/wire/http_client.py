@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where requests go. `host` is dialled, `name` (or else `host`) verified with TLS; `authority` is the Host field."""
+    """Where requests go. `host` is dialled, `name` or else `host` verified with TLS; `authority` is the Host field."""
 
     host: str
     port: int
