@@ -36,6 +36,7 @@ class Lifecycle:
         self._waiting = set(latches)
         self.in_flight = 0
         """Admitted calls that have not ended: each adds itself, and takes itself back with `leave`."""
+        self._leaving_is_known = False
         self._refused = 0
         self._idle: asyncio.Event | None = None  # while somebody waits for it
         self._subscribers: list[Callable[[Phase], None]] = []
@@ -55,7 +56,15 @@ class Lifecycle:
 
     @property
     def ready(self) -> bool:
-        return self._phase is Phase.SERVING
+        """Calls are welcome. In the lame-duck phase that is so until the end is announced."""
+        return self._phase is Phase.SERVING or (self._phase is Phase.LAME_DUCK and not self._leaving_is_known)
+
+    def announce(self) -> None:
+        """Say that the process is not ready from the moment on in which it begins to leave."""
+        if not self._leaving_is_known:
+            self._leaving_is_known = True
+            if self._phase is Phase.LAME_DUCK:
+                self._tell()
 
     @property
     def refused(self) -> int:
@@ -78,8 +87,11 @@ class Lifecycle:
             return
         self._phase = phase
         self.admitting = phase in (Phase.SERVING, Phase.LAME_DUCK)
+        self._tell()
+
+    def _tell(self) -> None:
         for notify in tuple(self._subscribers):
-            notify(phase)
+            notify(self._phase)
 
     def subscribe(self, notify: Callable[[Phase], None]) -> Callable[[], None]:
         """Call `notify` after every change; returns what ends the subscription."""

@@ -38,7 +38,9 @@ async def servers_of(sidecar: Sidecar) -> dict[str, cpb.Server]:
 
 def known(sidecar: Sidecar, state: str, name: str) -> bool:
     """The log says so."""
-    return any(line["event"] == "discovery" and line["state"] == state and line["server"] == name for line in sidecar.lines)
+    return any(
+        line["event"] == "discovery" and line["state"] == state and line["server"] == name for line in sidecar.lines
+    )
 
 
 @pytest.mark.covers("B-220")
@@ -104,9 +106,13 @@ async def test_a_rolling_change_under_load_loses_nothing(era: Any):
                     await new.until(lambda s: s.executions)
                     await more(100)
                     source.say(found("up", stays, new))
-                    await eventually(lambda old=old: not any(  # type: ignore[misc]
-                        row["endpoint"].endswith(f":{old.port}") for row in rows(sidecar)
-                    ))
+                    await eventually(
+                        lambda old=old: (
+                            not any(  # type: ignore[misc]
+                                row["endpoint"].endswith(f":{old.port}") for row in rows(sidecar)
+                            )
+                        )
+                    )
                     await old.stop()
                     await more(100)
                 rolled.set()
@@ -214,7 +220,7 @@ async def test_listeners_of_2026_hear_of_servers_that_come_and_go():
             assert acknowledged["params"]["notifications"] == EVERY_LIST
             for now in ([found("a", a)], [found("a", a), found("b", b)], [found("b", b)], []):
                 source.say(*now)
-                methods = set()
+                methods: set[str] = set()
                 while len(methods) < len(LISTS):
                     methods.add((await anext(heard))["method"])
                 assert sorted(methods) == LISTS
@@ -243,10 +249,10 @@ async def test_a_grpc_stream_hears_when_a_server_that_had_no_endpoint_gets_one()
     async with FakeServer() as a, discovering(source) as (sidecar, _), asyncio.timeout(20):
         await eventually(lambda: known(sidecar, "found", "a"))
         stream = sidecar.engine.Stream(pb.StreamRequest(tools_list_changed=True))
-        first = await stream.read()
+        await stream.initial_metadata()
         source.say(found("a", a))
-        while b"tools/list_changed" not in first.SerializeToString():
-            first = await stream.read()
+        while b"tools/list_changed" not in (await stream.read()).notification_json:
+            pass
         stream.cancel()
 
 
@@ -270,7 +276,12 @@ async def test_a_subscription_at_an_endpoint_that_is_removed_goes_on_at_another(
 
 
 async def test_nobody_there_is_an_empty_list_and_not_an_error():
-    async with discovering(ScriptedSource(), ) as (sidecar, client), asyncio.timeout(10):
+    async with (
+        discovering(
+            ScriptedSource(),
+        ) as (sidecar, client),
+        asyncio.timeout(10),
+    ):
         for method in ("tools/list", "prompts/list", "resources/list", "resources/templates/list"):
             reply = await Modern(sidecar.url()).request(method)
             assert "result" in reply.messages[-1], reply.messages
