@@ -104,21 +104,20 @@ async def serve(
     `discovery.mode` says. Raises `OSError` when a port is taken; a part that dies ends all others (an
     `ExceptionGroup`).
     """
-    lifecycle = Lifecycle((_LISTENERS, _DISCOVERY, _REQUIRED))
+    lifecycle = Lifecycle(_latches(settings, source))
     steps = plan(settings.drain, pod_grace)
     async with asyncio.TaskGroup() as tasks:
         parts = _build(settings, lifecycle, steps, log, tasks, settled=source is None)
         faces = Faces(settings, parts)
         bound = await faces.bind()
-        feed = _feed(settings, parts, source)
         running = [
-            tasks.create_task(_start(settings, parts, feed), name="start"),
             tasks.create_task(parts.dialer.pool.run(), name="pool"),
             tasks.create_task(Monitor(settings.monitor, parts.dialer.pool, tasks).run(), name="monitor"),
             tasks.create_task(_tick(parts.board), name="tick"),
         ]
         await faces.start()
         log.info("listening", **bound)
+        running.append(tasks.create_task(_start(settings, parts, _feed(settings, parts, source)), name="start"))
         lifecycle.release(_LISTENERS)
         started(bound)
         await stop.wait()
@@ -129,6 +128,12 @@ async def serve(
             task.cancel()
     log.settle()
     log.info("stopped")
+
+
+def _latches(settings: Settings, source: Source | None) -> tuple[str, ...]:
+    """What `startup` waits for."""
+    discovering = source is not None or settings.discovery.mode != "off"
+    return _LISTENERS, *([_DISCOVERY] if discovering else []), *([_REQUIRED] if settings.start.require else [])
 
 
 def _feed(settings: Settings, parts: Parts, source: Source | None) -> Feed | None:

@@ -13,6 +13,7 @@ from mcp_sidecar.settings import UpstreamAuthSettings
 
 # What follows from a change costs more than the change: a hundred in a second are taken together.
 _BETWEEN_SECONDS = 0.1
+_LONGEST_SECONDS = 30.0  # before a source that failed is run again
 
 
 class Feed:
@@ -35,13 +36,24 @@ class Feed:
     async def run(self) -> None:
         """Follow the source for ever."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._source.run(self._publish), name="source")
+            group.create_task(self._run_source(), name="source")
             while True:
                 await self._published.wait()
                 self._published.clear()
                 self._apply(self._latest)
                 self.known.set()
                 await asyncio.sleep(_BETWEEN_SECONDS)
+
+    async def _run_source(self) -> None:
+        """A source raises nothing; one that does all the same must not end calls to servers that are known."""
+        failures = 0
+        while True:
+            try:
+                return await self._source.run(self._publish)
+            except Exception as error:  # noqa: BLE001
+                failures += 1
+                self._log.error("discovery", state="failed", error=f"{type(error).__name__}: {error}")
+                await asyncio.sleep(min(_LONGEST_SECONDS, failures))
 
     def _publish(self, found: tuple[Found, ...]) -> None:
         self._latest = found

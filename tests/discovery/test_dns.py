@@ -54,7 +54,7 @@ async def running(resolver: Resolver, interval: float = 0.1) -> AsyncIterator[Ru
     it = Running()
     names = [Endpoint(host, "http", host, 8080, f"{host}:8080", "/mcp") for host in resolver.says]
     log = Log(lambda line: it.lines.append(json.loads(line)), "debug")
-    it.source = DnsSource(names, interval, log, resolver, lambda low, high: 1.0)  # noqa: ARG005
+    it.source = DnsSource(names, interval, log, resolver, lambda low, high: 1.0)
     task = asyncio.create_task(it.source.run(it.published.append))
     try:
         yield it
@@ -134,12 +134,18 @@ async def test_without_names_nothing_is_found_and_that_is_published():
         await eventually(lambda: it.published == [()])
 
 
+async def answer(host: str) -> Sequence[str] | int | None:
+    """What the machine's resolver says, or the number of its error."""
+    try:
+        return await resolve(host)
+    except socket.gaierror as error:
+        return error.errno
+
+
 async def test_the_systems_resolver_knows_localhost_and_not_a_name_that_nobody_has():
     assert set(await resolve("localhost")) <= {"127.0.0.1", "::1"}
-    try:
-        assert await resolve("no-such-host.invalid") == ()
-    except socket.gaierror as error:  # a machine without any resolver cannot tell
-        assert error.errno == socket.EAI_AGAIN
+    # A machine without any resolver cannot tell.
+    assert await answer("no-such-host.invalid") in ((), socket.EAI_AGAIN)
 
 
 def test_only_names_lose_their_endpoint():

@@ -248,7 +248,7 @@ async def test_a_grpc_stream_hears_when_a_server_that_had_no_endpoint_gets_one()
     source = ScriptedSource(found("a"))
     async with FakeServer() as a, discovering(source) as (sidecar, _), asyncio.timeout(20):
         await eventually(lambda: known(sidecar, "found", "a"))
-        stream = sidecar.engine.Stream(pb.StreamRequest(tools_list_changed=True))
+        stream: Any = sidecar.engine.Stream(pb.StreamRequest(tools_list_changed=True))
         await stream.initial_metadata()
         source.say(found("a", a))
         while b"tools/list_changed" not in (await stream.read()).notification_json:

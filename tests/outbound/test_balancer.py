@@ -15,7 +15,7 @@ from mcp_sidecar.outbound.backoff import Backoff
 from mcp_sidecar.outbound.balancer import Balancer
 from mcp_sidecar.settings import UpstreamSettings
 
-ONE_SECOND = Backoff(first=1.0, factor=2.0, draw=lambda low, high: 1.0)  # noqa: ARG005
+ONE_SECOND = Backoff(first=1.0, factor=2.0, draw=lambda low, high: 1.0)
 
 
 def endpoints(count: int) -> tuple[Endpoint, ...]:
