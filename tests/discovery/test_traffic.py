@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from mcp_sidecar.client import SidecarClient
+from mcp_sidecar.discovery.source import Address, Found
 from mcp_sidecar.errors import Execution, NotFound, SidecarError, Unavailable
+from mcp_sidecar.settings import DrainSettings
 from mcp_sidecar.v1 import connections_pb2 as cpb
 from mcp_sidecar.v1 import engine_pb2 as pb
 from tests.inbound.waiting import eventually
+from tests.support import raw_http
 from tests.support.fake_server import FakeServer
 from tests.support.raw_mcp import Legacy, Modern
 from tests.support.scripted_source import ScriptedSource, found
@@ -290,3 +293,22 @@ async def test_nobody_there_is_an_empty_list_and_not_an_error():
         assert failed.value.execution is Execution.NONE
         reply = await Modern(sidecar.url()).request("resources/read", {"uri": "x://y"})
         assert "error" in reply.messages[-1]
+
+
+@pytest.mark.covers("B-223")
+@ERAS
+async def test_a_call_that_a_draining_sidecar_refuses_goes_to_the_other_one(era: Any):
+    long = DrainSettings(lame_duck=0.0, grace=5.0)
+    async with FakeServer(era) as up, Sidecar({"up": up.url}, drain=long) as a, Sidecar({"up": up.url}) as b:
+        addresses = tuple(Address("127.0.0.1", int(one.address("http").rpartition(":")[2])) for one in (a, b))
+        both = Found("up", "http", False, "/servers/up/mcp", "localhost", addresses)
+        async with discovering(ScriptedSource(both)) as (sidecar, client), asyncio.timeout(20):
+            await eventually(lambda: known(sidecar, "found", "up"))
+            held = asyncio.create_task(Modern(a.url("up")).call("hold", {"gate": "g"}))
+            await up.until(lambda s: s.executions)
+            await raw_http.post(f"http://{a.address('http')}/api/drain", {"wait_seconds": 0})
+            for number in range(20):
+                assert (await client.call_tool("up", "echo", {"text": str(number)})).text == str(number)
+            assert not b.calls(code="UNAVAILABLE")
+            up.release("g")
+            await held
