@@ -101,18 +101,18 @@ class DnsSource:
         except OSError as error:  # TimeoutError is one
             self._note(endpoint, str(error) or f"no answer within {_ANSWER_SECONDS:g} s")
             return None
-        self._note(endpoint, "")
+        self._note(endpoint, "" if hosts else "the name has no addresses")
         return found_at(endpoint, hosts)
 
     def _note(self, endpoint: Endpoint, trouble: str) -> None:
-        """Say once that a name cannot be looked up, and once that it can be again."""
+        """Say once that a name leads nowhere, and once that it does again."""
         name = endpoint.upstream
         if trouble and name not in self._failing:
             self._failing.add(name)
             self._log.warning("resolver", server=name, host=endpoint.host, error=trouble)
         elif not trouble and name in self._failing:
             self._failing.discard(name)
-            self._log.info("resolver", server=name, host=endpoint.host, state="answers again")
+            self._log.info("resolver", server=name, host=endpoint.host, state="found again")
 
 
 def to_resolve(upstreams: Sequence[Upstream]) -> tuple[tuple[Upstream, ...], tuple[Endpoint, ...]]:

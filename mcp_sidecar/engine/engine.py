@@ -13,7 +13,7 @@ import msgspec
 
 from mcp_sidecar.alarm import RESOLUTION, Alarm, Limit
 from mcp_sidecar.call import NO_TRACE, Call, Client, Deadline, Trace, trace
-from mcp_sidecar.directory import Directory, Snapshot, Upstream, gone
+from mcp_sidecar.directory import Directory, Snapshot, Upstream, gone, served
 from mcp_sidecar.engine import bridge, downgrade, inputs, policy
 from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.engine.listen import Restamped
@@ -254,8 +254,8 @@ class Engine:
         """Let go of endpoints and upstreams that are no more. Who listened there listens anew."""
         known, self._known = self._known, upstreams
         self._listeners.leave(self._dialer.retire(gone(known, upstreams)))
-        for name in known.keys() - upstreams.keys():
-            self._dialer.forget_upstream(name)
+        for name in (known.keys() - upstreams.keys()) | (served(upstreams) - served(known)):
+            self._dialer.forget_health(name)
 
     def forget(self, client: Client) -> None:
         """A client of the 2025 era is gone for good: nothing is kept for it at the servers any more."""

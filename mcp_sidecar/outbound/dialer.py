@@ -214,8 +214,8 @@ class Dialer:
             ids |= self.pool.retire(endpoint)
         return ids
 
-    def forget_upstream(self, name: str) -> None:
-        """Nobody is called that any more."""
+    def forget_health(self, name: str) -> None:
+        """Nobody is called that any more, or somebody else."""
         self._health.pop(name, None)
 
     async def shut(self) -> None:

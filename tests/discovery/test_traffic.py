@@ -278,6 +278,51 @@ async def test_a_subscription_at_an_endpoint_that_is_removed_goes_on_at_another(
                 assert (await anext(heard))["method"] == "notifications/tools/list_changed"
 
 
+@pytest.mark.covers("B-228")
+@ERAS
+async def test_a_subscription_to_one_server_by_name_ends_gracefully_with_its_endpoint(era: Any):
+    async with FakeServer(era) as a, FakeServer(era) as b:
+        source = ScriptedSource(found("up", a))
+        async with discovering(source) as (sidecar, _), asyncio.timeout(20):
+            await eventually(lambda: known(sidecar, "found", "up"))
+            wants = {"notifications": {"toolsListChanged": True}}
+            async with Modern(sidecar.url("up")).opened("subscriptions/listen", wants) as stream:
+                heard = stream.messages()
+                await anext(heard)
+                await a.until(lambda s: s.streams)
+                source.say(found("up", b))
+                assert "result" in await anext(heard)
+
+
+@pytest.mark.covers("B-227", "B-228")
+async def test_a_session_with_one_server_hears_that_its_lists_may_have_changed_when_the_endpoint_is_another():
+    async with FakeServer("modern") as a, FakeServer("modern") as b:
+        source = ScriptedSource(found("up", a))
+        async with discovering(source) as (sidecar, _), asyncio.timeout(20):
+            await eventually(lambda: known(sidecar, "found", "up"))
+            client = Legacy(sidecar.url("up"))
+            await client.initialize()
+            async with client.listening() as stream:
+                heard = stream.messages()
+                await a.until(lambda s: s.streams)
+                source.say(found("up", b))
+                await b.until(lambda s: s.streams)
+                assert (await anext(heard))["method"] == "notifications/tools/list_changed"
+            await client.close()
+
+
+@pytest.mark.covers("B-224")
+async def test_a_server_whose_endpoints_come_back_is_not_called_down():
+    source = ScriptedSource(found("up"))
+    async with FakeServer() as up, discovering(source) as (sidecar, client):
+        await eventually(lambda: known(sidecar, "found", "up"))
+        with pytest.raises(Unavailable):
+            await client.call_tool("up", "echo", {"text": "x"})
+        source.say(found("up", up))
+        await eventually(lambda: known(sidecar, "changed", "up"))
+        assert (await servers_of(sidecar))["up"].state == cpb.SERVER_STATE_UNKNOWN
+
+
 async def test_nobody_there_is_an_empty_list_and_not_an_error():
     async with (
         discovering(
