@@ -225,7 +225,7 @@ class DiscoverySettings:
     selectors: Annotated[tuple[str, ...], Doc("Label selectors of the Services to take.", only_default=True)] = (
         "mcp-sidecar.dev/server=true",
     )
-    interval: Annotated[float, Seconds("Time between two lookups of a name, in mode `dns`.", low=0.1)] = 5.0
+    interval: Annotated[float, Seconds("Time between two lookups of a name, in mode `dns`.", low=0.01)] = 5.0
     auth: UpstreamAuthSettings = UpstreamAuthSettings()
 
 
@@ -279,7 +279,7 @@ class StartSettings:
     """When the sidecar calls itself started."""
 
     require: Annotated[
-        tuple[str, ...], Doc("Upstreams that must have listed their tools before startup is SERVING.")
+        tuple[str, ...], Doc("Upstreams that must have listed their tools before startup is SERVING.", form="name")
     ] = ()
     timeout: Annotated[
         float,

@@ -84,6 +84,8 @@ def warnings(settings: Settings) -> Iterator[str]:
     if settings.auth.mode == "none":
         yield from _open_doors(settings)
     yield from _idle_auth_keys(settings.auth)
+    if settings.discovery.auth.bearer_file and settings.discovery.mode in ("off", "dns"):
+        yield f"discovery.auth.bearer_file has no effect in mode {settings.discovery.mode}: no other servers are found"
     if not settings.upstreams and settings.discovery.mode == "off":
         yield "no upstreams are configured, so there is nothing to call; add one with --upstream NAME=URL"
 
