@@ -10,7 +10,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 
 import msgspec
@@ -145,7 +144,9 @@ def _feed(settings: Settings, parts: Parts, source: Source | None) -> Feed | Non
         parts.dialer.watch(source.hurry)
     elif source is None and mode == "namespace":
         # Only here: the client of the Kubernetes API is large, and most sidecars do without.
-        source = import_module("mcp_sidecar.kube").KubeSource(settings.discovery, parts.log)
+        from mcp_sidecar.kube import KubeSource
+
+        source = KubeSource(settings.discovery, parts.log)
     if source is None:
         return None
     return Feed(source, parts.directory, settings.discovery.auth, parts.log)

@@ -24,7 +24,9 @@ class Limits:
     low: float = 0
     high: float = LARGEST
     choices: tuple[str, ...] = ()
-    form: Literal["", "name", "url", "jwks", "file", "folder", "listen", "tcp", "separator"] = ""
+    form: Literal[
+        "", "name", "url", "jwks", "file", "folder", "listen", "tcp", "separator", "namespace", "selector"
+    ] = ""
     """The grammar of a text."""
     required: bool = False
     later: tuple[str, ...] = ()
@@ -216,15 +218,41 @@ class DiscoverySettings:
     mode: Annotated[
         str,
         Doc(
-            "Where to look: `dns` takes every address of the names in `upstreams`, as those of headless Services.",
+            "Where to look: `dns` takes every address of the names in `upstreams`, as those of headless Services;"
+            " `namespace` asks the API server.",
             choices=("off", "dns", "namespace", "hub"),
-            later=("namespace", "hub"),
+            later=("hub",),
         ),
     ] = "off"
-    namespace: Annotated[str, Doc("Namespace to look in; empty is the pod's own.", only_default=True)] = ""
-    selectors: Annotated[tuple[str, ...], Doc("Label selectors of the Services to take.", only_default=True)] = (
-        "mcp-sidecar.dev/server=true",
-    )
+    namespace: Annotated[
+        str, Doc("Namespace to look in, in mode namespace; empty is the pod's own.", form="namespace")
+    ] = ""
+    selectors: Annotated[
+        tuple[str, ...],
+        Doc(
+            "Label selectors of the Services to take, in mode namespace; a Service that fits one of them is taken for"
+            " an MCP server. `*` looks at every Service and takes those that carry a marker of an MCP server.",
+            form="selector",
+        ),
+    ] = ("mcp-sidecar.dev/server=true",)
+    annotations: Annotated[
+        bool,
+        Doc("Read the annotations of the Services too (path, transport, name); needs `list` and `watch` on services."),
+    ] = False
+    resources: Annotated[
+        bool,
+        Doc("Take MCPServer objects of mcp.x-k8s.io too; needs `list` and `watch` on mcpservers.mcp.x-k8s.io."),
+    ] = False
+    zone: Annotated[
+        str, Doc("The pod's zone, for the topology hints of Services; the variable `MCP_SIDECAR_ZONE` says it too.")
+    ] = ""
+    kubeconfig: Annotated[
+        str,
+        Doc(
+            "Reach the API server as this file says, not as pods do; outside clusters `KUBECONFIG` names it.",
+            form="file",
+        ),
+    ] = ""
     interval: Annotated[float, Seconds("Time between two lookups of a name, in mode `dns`.", low=0.01)] = 5.0
     auth: UpstreamAuthSettings = UpstreamAuthSettings()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from mcp_sidecar.config.forms import is_local_listener
 from mcp_sidecar.config.problems import quoted
 from mcp_sidecar.protocol.eras import MODERN_VERSIONS
-from mcp_sidecar.settings import AuthSettings, Settings, UpstreamSettings
+from mcp_sidecar.settings import AuthSettings, DiscoverySettings, Settings, UpstreamSettings
 
 Fault = tuple[str, str]
 """The path of the key to mend and the sentence."""
@@ -18,6 +19,7 @@ def faults(settings: Settings) -> Iterator[Fault]:
     """Yield what does not go together."""
     yield from _upstream_faults(settings.upstreams)
     yield from _auth_faults(settings.auth)
+    yield from _discovery_faults(settings.discovery)
     yield from _start_faults(settings)
 
 
@@ -77,6 +79,15 @@ def _auth_faults(auth: AuthSettings) -> Iterator[Fault]:
             yield "auth.audience", "needed in mode jwt"
         if not auth.algorithms:
             yield "auth.algorithms", "needs at least one algorithm"
+
+
+def _discovery_faults(discovery: DiscoverySettings) -> Iterator[Fault]:
+    if discovery.mode != "namespace":
+        return
+    if find_spec("kubernetes") is None:  # looks for it without importing it
+        yield "discovery.mode", "namespace needs the Kubernetes client: pip install 'mcp-sidecar[kubernetes]'"
+    if not discovery.selectors and not discovery.resources:
+        yield "discovery.selectors", "mode namespace needs at least one, or resources: true"
 
 
 def warnings(settings: Settings) -> Iterator[str]:
