@@ -144,7 +144,7 @@ def _feed(settings: Settings, parts: Parts, source: Source | None) -> Feed | Non
         parts.dialer.watch(source.hurry)
     elif source is None and mode == "namespace":
         # Only here: the client of the Kubernetes API is large, and most sidecars do without.
-        from mcp_sidecar.kube import KubeSource
+        from mcp_sidecar.kube.discovery import KubeSource
 
         source = KubeSource(settings.discovery, parts.log)
     if source is None:
