@@ -8,13 +8,17 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.inbound.http.posts import message, post
 from tests.inbound.waiting import eventually
+from tests.kube.objects import endpoint, piece, port
 from tests.support import raw_http
 from tests.support.fake_server import FakeServer
+from tests.support.kube_api import Fault, kube_api
 from tests.support.raw_mcp import Modern
 from tests.support.sidecar_process import SidecarProcess, run, sidecar_process
 
@@ -137,3 +141,40 @@ async def test_beside_an_application_that_has_ended_the_signal_ends_it_as_soon_a
             assert await sidecar.ended(10) == 0
             (stopping,) = (line for line in sidecar.lines if line["event"] == "stopping")
             assert stopping["in_flight"] == 0
+
+
+def slice_of(up: FakeServer, *, name: str = "x1", **conditions: bool) -> dict[str, Any]:
+    return piece("weather", [endpoint("127.0.0.1", **conditions)], ports=[port(up.port)], name=f"weather-{name}")
+
+
+@pytest.mark.covers("B-220", "B-232", "B-233")
+async def test_servers_of_a_namespace_are_called_as_they_come_and_go_and_without_the_api_server(tmp_path: Path):
+    async with kube_api() as api, FakeServer() as a, FakeServer("legacy") as b:
+        environ = {
+            "MCP_SIDECAR_DISCOVERY_MODE": "namespace",
+            "MCP_SIDECAR_DISCOVERY_KUBECONFIG": api.kubeconfig(tmp_path, token=api.token),
+            "MCP_SIDECAR_START_REQUIRE": "weather",
+        }
+        with sidecar_process({}, environ=environ) as sidecar:
+            await eventually(lambda: any(one.path.endswith("endpointslices") for one in api.asked), 20)
+            assert await status(sidecar, "/startupz") == 503
+            api.put("endpointslices", slice_of(a))
+            await until_started(sidecar)
+            client = Modern(sidecar.url())
+            assert (await client.call("echo", {"text": "x"})).status == 200
+            api.put("endpointslices", slice_of(a, ready=False, serving=True, terminating=True))
+            api.put("endpointslices", slice_of(b, name="x2"))
+            async with asyncio.timeout(10):
+                while not b.executions:
+                    assert (await client.call("echo", {"text": "x"})).status == 200
+            seen = len(a.executions)
+            for _ in range(5):
+                assert (await client.call("echo", {"text": "x"})).status == 200
+            assert len(a.executions) == seen
+            api.fault = Fault.STALL
+            for _ in range(5):
+                assert (await client.call("echo", {"text": "x"})).status == 200
+            code, out, _ = await run("status", "-o", "json", "--address", sidecar.bound["grpc"])
+            (server,) = json.loads(out)["servers"]
+            assert (code, server["origin"], server["state"]) == (0, "Service tools/weather", "up")
+            assert {end["state"] for end in server["endpoints"]} == {"ready", "leaving"}
