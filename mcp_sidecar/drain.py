@@ -60,6 +60,8 @@ class Drain:
         """
         if announced:
             self._lifecycle.announce()
+        elif self._walk is None:
+            self._lifecycle.hush()
         if self._walk is None:
             self._walk = self._tasks.create_task(self._run(), name="drain")
         return self._walk

@@ -36,7 +36,7 @@ class Lifecycle:
         self._waiting = set(latches)
         self.in_flight = 0
         """Admitted calls that have not ended: each adds itself, and takes itself back with `leave`."""
-        self._leaving_is_known = False
+        self._hushed = False
         self._refused = 0
         self._idle: asyncio.Event | None = None  # while somebody waits for it
         self._subscribers: list[Callable[[Phase], None]] = []
@@ -56,13 +56,17 @@ class Lifecycle:
 
     @property
     def ready(self) -> bool:
-        """Calls are welcome. In the lame-duck phase that is so until the end is announced."""
-        return self._phase is Phase.SERVING or (self._phase is Phase.LAME_DUCK and not self._leaving_is_known)
+        """Calls are welcome."""
+        return self._phase is Phase.SERVING or (self._phase is Phase.LAME_DUCK and self._hushed)
+
+    def hush(self) -> None:
+        """Stay ready in the lame-duck phase, until `announce`."""
+        self._hushed = True
 
     def announce(self) -> None:
-        """Say that the process is not ready from the moment on in which it begins to leave."""
-        if not self._leaving_is_known:
-            self._leaving_is_known = True
+        """Be not ready from the moment on in which the process begins to leave."""
+        if self._hushed:
+            self._hushed = False
             if self._phase is Phase.LAME_DUCK:
                 self._tell()
 
