@@ -8,7 +8,7 @@ import msgspec
 
 from mcp_sidecar.directory import AnyEndpoint
 from mcp_sidecar.engine import news
-from mcp_sidecar.errors import Execution, SidecarError, UpstreamLost, UpstreamUnavailable
+from mcp_sidecar.errors import Execution, SidecarError, Unavailable, UpstreamLost, UpstreamUnavailable
 from mcp_sidecar.outbound.connection import Connection
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol.jsonrpc import Request, Response
@@ -36,15 +36,17 @@ class SoFar(msgspec.Struct, eq=False, gc=False):
 
     def judged(self, failure: SidecarError) -> SidecarError:
         """The last failure, as that of the whole call."""
-        if failure.execution is not Execution.NONE or not (self.may_have_run or len(self.tried) > 1):
+        if failure.execution is not Execution.NONE:
             return failure
         message, facts = failure.message, dict(failure.metadata)
-        if len(self.tried) > 1:
-            message, facts["endpoints_tried"] = f"{message} ({len(self.tried)} endpoints tried)", str(len(self.tried))
-        kind, execution = (
-            (UpstreamLost, Execution.UNKNOWN) if self.may_have_run else (UpstreamUnavailable, failure.execution)
-        )
-        return kind(message, execution=execution, retry_after=failure.retry_after, metadata=facts)
+        if len(self.tried) > 1 and isinstance(failure, Unavailable):
+            message = f"{message} ({len(self.tried)} endpoints tried)"
+            facts["endpoints_tried"] = str(len(self.tried))
+        elif not self.may_have_run:
+            return failure
+        if self.may_have_run:
+            return UpstreamLost(message, execution=Execution.UNKNOWN, retry_after=failure.retry_after, metadata=facts)
+        return UpstreamUnavailable(message, retry_after=failure.retry_after, metadata=facts)
 
     async def notify(self, method: str, message: bytes) -> None:
         self.used = True

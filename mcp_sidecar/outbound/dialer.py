@@ -136,9 +136,9 @@ class Dialer:
         try:
             way = self._ways.to(upstream, endpoint, credential)
             verdict = self.prober.known(endpoint, credential)
-            if verdict is None:
+            if verdict is None and endpoint not in self.prober.retired:
                 verdict = await self.prober.verdict(endpoint, credential, way.ask)
-            if endpoint in self.prober.retired:
+            if verdict is None or endpoint in self.prober.retired:
                 raise vanished(endpoint)
             key = _key(endpoint, credential, verdict, capabilities, client)
             return await self.pool.acquire(key, lambda: way.link(verdict, key, client), deadline)

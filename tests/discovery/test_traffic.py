@@ -213,6 +213,12 @@ async def test_a_session_of_a_2025_client_stays_while_its_endpoint_is_leaving_an
             await client.close()
 
 
+async def tools_of(sidecar: Sidecar) -> int:
+    """How many servers have the tool `add`, as one who lists all tools sees it."""
+    listed = await Modern(sidecar.url()).request("tools/list")
+    return sum(tool["name"].endswith("add") for tool in listed.messages[-1]["result"]["tools"])
+
+
 @pytest.mark.covers("B-227")
 async def test_listeners_of_2026_hear_of_servers_that_come_and_go():
     source = ScriptedSource()
@@ -224,11 +230,10 @@ async def test_listeners_of_2026_hear_of_servers_that_come_and_go():
             for now in ([found("a", a)], [found("a", a), found("b", b)], [found("b", b)], []):
                 source.say(*now)
                 methods: set[str] = set()
-                while len(methods) < len(LISTS):
+                # Who was heard of late is told of twice: what counts is that the last look is right.
+                while len(methods) < len(LISTS) or await tools_of(sidecar) != len(now):
                     methods.add((await anext(heard))["method"])
                 assert sorted(methods) == LISTS
-                listed = await Modern(sidecar.url()).request("tools/list")
-                assert bool(listed.messages[-1]["result"]["tools"]) is bool(now)
 
 
 @pytest.mark.covers("B-227")
@@ -252,7 +257,7 @@ async def test_a_grpc_stream_hears_when_a_server_that_had_no_endpoint_gets_one()
     async with FakeServer() as a, discovering(source) as (sidecar, _), asyncio.timeout(20):
         await eventually(lambda: known(sidecar, "found", "a"))
         stream: Any = sidecar.engine.Stream(pb.StreamRequest(tools_list_changed=True))
-        await stream.initial_metadata()
+        await stream.read()  # the acknowledgement: from here on nothing is missed
         source.say(found("a", a))
         while b"tools/list_changed" not in (await stream.read()).notification_json:
             pass
