@@ -41,7 +41,7 @@ class Answer:
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(_words(error)) from error
+            raise Unreachable("the connection was lost") from error
 
     async def body(self, most: int) -> bytes:
         """All of it. Raises `Unreachable`, and `Garbled` when it is larger than `most` bytes."""

@@ -105,8 +105,6 @@ def test_values_that_do_not_fit_are_explained(tmp_path, text, complaint):
     "text",
     [
         "discovery: {mode: hub}",
-        "discovery: {namespace: tools}",
-        "discovery: {selectors: []}",
         "admission: {per_endpoint: 65}",
         "admission: {queue: 0}",
         "admission: {queue_wait: 2s}",

@@ -57,7 +57,9 @@ def service(name: str, annotations: Mapping[str, str] | None = None, labels=None
     return {"metadata": metadata, "spec": {"ports": list(ports)}}
 
 
-def mcp_server(name: str, url: str, conditions: Mapping[str, str] | None = None, group="mcp.x-k8s.io/v1beta1") -> Object:
+def mcp_server(
+    name: str, url: str, conditions: Mapping[str, str] | None = None, group="mcp.x-k8s.io/v1beta1"
+) -> Object:
     said = {"Verified": "True"} if conditions is None else conditions
     return {
         "apiVersion": group,

@@ -76,7 +76,7 @@ class _Stream:
 
 
 class KubeApi:
-    """The server. `served` has the API paths of resources that exist, as in `/apis/discovery.k8s.io/v1/endpointslices`."""
+    """The server. `served` has the API paths of the resources that exist, without their namespaces."""
 
     def __init__(self, *, streaming_lists: bool = True, refuses_with: int = 422) -> None:
         self.streaming_lists = streaming_lists
@@ -90,6 +90,8 @@ class KubeApi:
         self.asked: list[Asked] = []
         self.heard = asyncio.Event()
         """Set by every request; tests clear it."""
+        self.idle = asyncio.Event()
+        """Set while no watch is open."""
         self.port = 0
         self._refuses_with = refuses_with
         self._version = 100
@@ -242,6 +244,7 @@ class KubeApi:
 
     async def _pump(self, stream: _Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._streams.add(stream)
+        self.idle.clear()
         async with asyncio.TaskGroup() as tasks:
             gone = tasks.create_task(_left(reader), name="wait for the client to leave")
             gone.add_done_callback(lambda _: stream.queue.put_nowait(None))
@@ -253,10 +256,12 @@ class KubeApi:
                     writer.write(b"%x\r\n%b\r\n" % (len(line), line))
                     await writer.drain()
                 writer.write(b"0\r\n\r\n")
-            except OSError:
-                pass  # the client has left
+            except (OSError, RuntimeError):
+                pass  # the client has left, for which uvloop has the second word
             finally:
                 self._streams.discard(stream)
+                if not self._streams:
+                    self.idle.set()
                 gone.cancel()
 
 
