@@ -72,7 +72,7 @@ async def test_startup_waits_for_required_servers_to_list_their_tools():
 async def test_a_required_server_that_takes_too_long_is_named_in_the_log_and_still_waited_for():
     async with FakeServer() as up:
         await up.stop()
-        require = StartSettings(require=("up",), timeout=0.05, warm=False)
+        require = StartSettings(require=("up",), timeout=0.5, warm=False)
         async with Sidecar({"up": up.url}, start=require) as sidecar:
             await eventually(lambda: [line for line in sidecar.lines if line["event"] == "start"])
             (line,) = (line for line in sidecar.lines if line["event"] == "start")
