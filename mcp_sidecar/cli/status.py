@@ -74,13 +74,13 @@ async def _changes(client: SidecarClient, output: str) -> int:
 def _tables(servers: list[Server], connections: list[Connection]) -> str:
     if not servers:
         return "no MCP servers; give some with `mcp-sidecar serve --upstream NAME=URL`, or see discovery.mode"
-    head = ("SERVER", "STATE", "ENDPOINTS", "CONNECTIONS", "PROTOCOL", "URL", "ORIGIN", "LAST ERROR")
+    head = ("SERVER", "STATE", "CONNECTIONS", "PROTOCOL", "URL", "ENDPOINTS", "ORIGIN", "LAST ERROR")
     rows = []
     for server in map(_server, servers):
         versions = ", ".join(sorted({end["protocol_version"] for end in server["endpoints"]} - {""})) or "-"
-        counts = (_counted(server["endpoints"]), str(server["connections"]))
-        where = (server["url"], server["origin"] or "configuration", server["last_error"])
-        rows.append((server["name"], server["state"], *counts, versions, *where))
+        what = (server["name"], server["state"], str(server["connections"]), versions)
+        where = (server["url"], _counted(server["endpoints"]), server["origin"] or "configuration")
+        rows.append((*what, *where, server["last_error"]))
     text = table(head, rows)
     if not connections:
         return f"{text}\n\nno connections: they are opened when they are needed"
