@@ -323,7 +323,10 @@ class StartSettings:
 class DrainSettings:
     """Leaving without losing a call; both together must fit the pod's termination grace period."""
 
-    lame_duck: Annotated[float, Seconds("Still serving while already reported as not ready.")] = 5.0
+    lame_duck: Annotated[
+        float,
+        Seconds("Still serving while others learn that it leaves; 0 where only the pod's own application calls."),
+    ] = 5.0
     grace: Annotated[float, Seconds("How long running calls may take to finish.")] = 15.0
 
 
