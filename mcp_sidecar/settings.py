@@ -215,9 +215,15 @@ class MergeSettings:
 class DiscoverySettings:
     """How upstreams are found in a cluster."""
 
-    mode: Annotated[str, Doc("Where to look.", choices=("off", "dns", "namespace", "hub"), later=("dns", "hub"))] = (
-        "off"
-    )
+    mode: Annotated[
+        str,
+        Doc(
+            "Where to look: `dns` takes every address of the names in `upstreams`, as those of headless Services;"
+            " `namespace` asks the API server.",
+            choices=("off", "dns", "namespace", "hub"),
+            later=("hub",),
+        ),
+    ] = "off"
     namespace: Annotated[
         str, Doc("Namespace to look in, in mode namespace; empty is the pod's own.", form="namespace")
     ] = ""
@@ -247,6 +253,8 @@ class DiscoverySettings:
             form="file",
         ),
     ] = ""
+    interval: Annotated[float, Seconds("Time between two lookups of a name, in mode `dns`.", low=0.01)] = 5.0
+    auth: UpstreamAuthSettings = UpstreamAuthSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,10 +309,15 @@ class StartSettings:
     """When the sidecar calls itself started."""
 
     require: Annotated[
-        tuple[str, ...],
-        Doc("Upstreams that must have listed their tools before startup is SERVING.", only_default=True),
+        tuple[str, ...], Doc("Upstreams that must have listed their tools before startup is SERVING.", form="name")
     ] = ()
-    timeout: Annotated[float, Seconds("How long to wait for them.", only_default=True)] = 60.0
+    timeout: Annotated[
+        float,
+        Seconds(
+            "How long they may take before the log says who is missing and why. Startup stays NOT_SERVING until they"
+            " are there: when to restart is for the kubelet's startup probe."
+        ),
+    ] = 60.0
     warm: Annotated[bool, Doc("List the tools of every upstream once, so that the first client need not wait.")] = True
 
 
@@ -312,7 +325,10 @@ class StartSettings:
 class DrainSettings:
     """Leaving without losing a call; both together must fit the pod's termination grace period."""
 
-    lame_duck: Annotated[float, Seconds("Still serving while already reported as not ready.")] = 5.0
+    lame_duck: Annotated[
+        float,
+        Seconds("Still serving while others learn that it leaves; 0 where only the pod's own application calls."),
+    ] = 5.0
     grace: Annotated[float, Seconds("How long running calls may take to finish.")] = 15.0
 
 

@@ -182,6 +182,7 @@ def test_what_nobody_can_name_is_caught_only_at_boundaries(package: dict[str, as
         "inbound/chain.py": "the boundary of one call",
         "wire/server_connection.py": "a fault of a handler is reported, answered 500, and ends no other connection",
         "inbound/grpc/conversation.py": "the RPC boundary of one request on a stream",
+        "discovery/feed.py": "a source that breaks is logged and run again; it must not end calls to what it found",
         "tasks.py": "kept for whoever asks for the result",
         "outbound/flights.py": "a failure belongs to those who wait for the outcome, not to the task group",
     }

@@ -20,6 +20,15 @@ def faults(settings: Settings) -> Iterator[Fault]:
     yield from _upstream_faults(settings.upstreams)
     yield from _auth_faults(settings.auth)
     yield from _discovery_faults(settings.discovery)
+    yield from _start_faults(settings)
+
+
+def _start_faults(settings: Settings) -> Iterator[Fault]:
+    """Only a discovery that finds names may know more than the configuration."""
+    names = [upstream.name for upstream in settings.upstreams]
+    for name in settings.start.require if settings.discovery.mode in ("off", "dns") else ():
+        if name not in names:
+            yield "start.require", f"no upstream is called {quoted(name)}; known: {', '.join(names) or 'none'}"
 
 
 def _upstream_faults(upstreams: tuple[UpstreamSettings, ...]) -> Iterator[Fault]:
@@ -86,6 +95,8 @@ def warnings(settings: Settings) -> Iterator[str]:
     if settings.auth.mode == "none":
         yield from _open_doors(settings)
     yield from _idle_auth_keys(settings.auth)
+    if settings.discovery.auth.bearer_file and settings.discovery.mode in ("off", "dns"):
+        yield f"discovery.auth.bearer_file has no effect in mode {settings.discovery.mode}: no other servers are found"
     if not settings.upstreams and settings.discovery.mode == "off":
         yield "no upstreams are configured, so there is nothing to call; add one with --upstream NAME=URL"
 

@@ -10,6 +10,7 @@ from mcp_sidecar.inbound.http.guard import Guard
 from mcp_sidecar.inbound.http.server import HttpFace
 from mcp_sidecar.inbound.parts import Parts
 from mcp_sidecar.inbound.probes import probes
+from mcp_sidecar.lifecycle import Phase
 from mcp_sidecar.settings import Settings
 from mcp_sidecar.wire.http_server import Handle, Listener, OnRefusal, unheard
 from mcp_sidecar.wire.limits import ServerLimits
@@ -84,6 +85,13 @@ class Faces:
     async def start(self) -> None:
         """Begin to accept."""
         await self._grpc.start()
+        self._parts.lifecycle.subscribe(self._part)
+
+    def _part(self, phase: Phase) -> None:
+        """Clients that keep connections open would come back here for as long as they get answers."""
+        if phase is Phase.LAME_DUCK:
+            for listener in self._listeners:
+                listener.part()
 
     async def stop(self, grace: float) -> None:
         """Accept nothing any more, end what is left after `grace` seconds."""

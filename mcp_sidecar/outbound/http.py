@@ -260,6 +260,15 @@ def status_error(response: Response, endpoint: Endpoint) -> SidecarError:
     return nonsense(endpoint, f"HTTP {status} without a JSON-RPC message", executed)
 
 
+def not_taken(response: Response, endpoint: Endpoint) -> UpstreamUnavailable | None:
+    """The refusal of a sidecar in front of the server, which vouches that the call has not run; None for all else."""
+    if response.status != 503 or response.headers.get(b"mcp-sidecar-execution") != b"none":
+        return None
+    message = f"the sidecar of the MCP server {endpoint.upstream!r} takes no calls just now"
+    facts = {"server": endpoint.upstream, "http_status": "503"}
+    return UpstreamUnavailable(message, retry_after=_retry_after(response), metadata=facts)
+
+
 def _retry_after(response: Response) -> float | None:
     value = response.headers.get(b"retry-after") or b""
     return min(float(value), _MAX_RETRY_AFTER) if value.isdigit() and len(value) < 10 else None

@@ -77,6 +77,9 @@ class HttpCarrier:
     async def _refused(self, response: Response, session: Session, request_id: bytes, call: Call) -> jsonrpc.Response:
         if response.status == 404 and session.id:
             raise self._lost_session(call)
+        if (refusal := http.not_taken(response, self._endpoint)) is not None:
+            call.execution = Execution.NONE
+            raise refusal
         error = await http.error_reply(response, self._endpoint, request_id)
         if error is None:
             failure = http.status_error(response, self._endpoint)

@@ -122,7 +122,7 @@ class HttpWay:
             return spare
         endpoint = self.endpoint
         tls = _tls_context() if endpoint.secure else None
-        origin = Origin(endpoint.host, endpoint.port, endpoint.authority.encode(), tls)
+        origin = Origin(endpoint.host, endpoint.port, endpoint.authority.encode(), tls, endpoint.name)
         return HttpClient(origin, ClientLimits(connect_seconds=self.upstream.settings.timeout.connect))
 
 

@@ -250,7 +250,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _begin(self, request: Request) -> None:
         head = request.head
-        self.closing = not head.persistent or self._service.draining
+        self.closing = not head.persistent or self._service.parting
         reply = self._reply = Reply(self, head.method == "HEAD", head.old)
         self._due = request, reply
         if self._asked is None:

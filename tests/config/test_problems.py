@@ -27,7 +27,7 @@ def only(tmp_path: Path, text: str) -> str:
     ("text", "complaint"),
     [
         ("pol: {}", 'pol: unknown key; did you mean "pool"?'),
-        ("interval: 5s", "interval: unknown key; it belongs in monitor"),
+        ("lame_duck: 5s", "lame_duck: unknown key; it belongs in drain"),
         ("pool: {call: 5s}", "pool.call: unknown key; it belongs in upstreams[].timeout"),
         ("log: {zzz: 1}", "log.zzz: unknown key; known here: level, format"),
         (UPSTREAM % "timeout: {cal: 1s}", 'upstreams[0].timeout.cal: unknown key; did you mean "call"?'),
@@ -104,13 +104,11 @@ def test_values_that_do_not_fit_are_explained(tmp_path, text, complaint):
 @pytest.mark.parametrize(
     "text",
     [
-        "discovery: {mode: dns}",
         "discovery: {mode: hub}",
         "admission: {per_endpoint: 65}",
         "admission: {queue: 0}",
         "admission: {queue_wait: 2s}",
         "retry: {budget: 0.5}",
-        "start: {require: [a]}",
         "auth: {mode: kubernetes}",
         "telemetry: {otlp_endpoint: http://collector:4318}",
         "telemetry: {sample: 1}",
@@ -317,3 +315,10 @@ def test_no_text_of_the_file_can_steer_the_terminal(tmp_path):
         f"!{'x' * 99} y",
     ):
         assert all(complaint.isprintable() for complaint in complaints(tmp_path, text))
+
+
+@pytest.mark.covers("B-233")
+@pytest.mark.parametrize("mode", ["off", "dns"])
+def test_a_required_upstream_must_be_one_that_can_be_known(tmp_path, mode):
+    text = f"upstreams: [{{name: a, url: http://a/mcp}}]\nstart: {{require: [a, b]}}\ndiscovery: {{mode: {mode}}}"
+    assert only(tmp_path, text).startswith('start.require: no upstream is called "b"; known: a')

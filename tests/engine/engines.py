@@ -64,6 +64,7 @@ class Bench:
     engine: Engine
     dialer: Dialer
     lifecycle: Lifecycle
+    directory: Directory
     calls: list[Call] = field(default_factory=list)
 
     async def run(self, request: Request, server: str = "", heard: Heard | None = None, **call: Any) -> Response:
@@ -116,7 +117,7 @@ async def bench(
             merge,
         )
         try:
-            yield Bench(engine, dialer, lifecycle)
+            yield Bench(engine, dialer, lifecycle, directory)
         finally:
             engine.offers.close()
             await dialer.shut()
