@@ -24,7 +24,9 @@ class Limits:
     low: float = 0
     high: float = LARGEST
     choices: tuple[str, ...] = ()
-    form: Literal["", "name", "url", "jwks", "file", "folder", "listen", "tcp", "separator"] = ""
+    form: Literal[
+        "", "name", "url", "jwks", "file", "folder", "listen", "tcp", "separator", "namespace", "selector"
+    ] = ""
     """The grammar of a text."""
     required: bool = False
     later: tuple[str, ...] = ()
@@ -257,13 +259,38 @@ class MergeSettings:
 class DiscoverySettings:
     """How upstreams are found in a cluster."""
 
-    mode: Annotated[
-        str, Doc("Where to look.", choices=("off", "dns", "namespace", "hub"), later=("dns", "namespace", "hub"))
-    ] = "off"
-    namespace: Annotated[str, Doc("Namespace to look in; empty is the pod's own.", only_default=True)] = ""
-    selectors: Annotated[tuple[str, ...], Doc("Label selectors of the Services to take.", only_default=True)] = (
-        "mcp-sidecar.dev/server=true",
+    mode: Annotated[str, Doc("Where to look.", choices=("off", "dns", "namespace", "hub"), later=("dns", "hub"))] = (
+        "off"
     )
+    namespace: Annotated[
+        str, Doc("Namespace to look in, in mode namespace; empty is the pod's own.", form="namespace")
+    ] = ""
+    selectors: Annotated[
+        tuple[str, ...],
+        Doc(
+            "Label selectors of the Services to take, in mode namespace; a Service that fits one of them is taken for"
+            " an MCP server. `*` looks at every Service and takes those that carry a marker of an MCP server.",
+            form="selector",
+        ),
+    ] = ("mcp-sidecar.dev/server=true",)
+    annotations: Annotated[
+        bool,
+        Doc("Read the annotations of the Services too (path, transport, name); needs `list` and `watch` on services."),
+    ] = False
+    resources: Annotated[
+        bool,
+        Doc("Take MCPServer objects of mcp.x-k8s.io too; needs `list` and `watch` on mcpservers.mcp.x-k8s.io."),
+    ] = False
+    zone: Annotated[
+        str, Doc("The pod's zone, for the topology hints of Services; the variable `MCP_SIDECAR_ZONE` says it too.")
+    ] = ""
+    kubeconfig: Annotated[
+        str,
+        Doc(
+            "Reach the API server as this file says, not as pods do; outside clusters `KUBECONFIG` names it.",
+            form="file",
+        ),
+    ] = ""
 
 
 @dataclass(frozen=True, slots=True)

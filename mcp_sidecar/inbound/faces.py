@@ -32,7 +32,7 @@ class Faces:
         self._settings = settings
         self._parts = parts
         self._listeners: list[Listener] = []
-        known = authenticator(settings.auth, lambda trouble: parts.log.warning("auth", trouble=trouble))
+        known = authenticator(settings.auth, lambda trouble: parts.log.warning("auth", trouble=trouble), parts.reviewed)
         ledger = Ledger(parts.log, parts.metrics)
         self._tls = _tls(settings.listen.tls, parts.log)
         self._watch: asyncio.Task[None] | None = None
