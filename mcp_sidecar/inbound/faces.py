@@ -69,9 +69,10 @@ class Faces:
         return await self._listen(face, limits, address, on_refusal=face.refused, tls=tls)
 
     async def _bind_probes(self, address: str) -> str:
-        return await self._listen(
-            probes(self._parts.board, self._parts.metrics), ServerLimits(body_bytes=1024), address
-        )
+        # A preStop hook has no certificate to show: where the HTTP listener speaks TLS it drains from here.
+        pages = {"/api/drain": DrainPage(self._parts.drain, self._parts.lifecycle)} if self._tls is not None else {}
+        handle = probes(self._parts.board, self._parts.metrics, pages)
+        return await self._listen(handle, ServerLimits(body_bytes=1024), address)
 
     async def _listen(
         self,

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -23,6 +24,7 @@ from mcp_sidecar.wire.limits import ClientLimits
 from mcp_sidecar.wire.tls import client_material
 from tests.inbound.waiting import eventually
 from tests.outbound.calling import tool
+from tests.support import raw_http
 from tests.support.certificates import Authority, Issued, Mounted
 from tests.support.fake_server import FakeServer
 from tests.support.sidecar import Sidecar
@@ -80,8 +82,9 @@ def port_of(sidecar: Sidecar, listener: str) -> int:
 
 
 @asynccontextmanager
-async def over_grpc(sidecar: Sidecar, authority: Authority, shown: Issued | None) -> AsyncIterator[MCPEngineStub]:
-    credentials = grpc.ssl_channel_credentials(authority.certificate, shown and shown.key, shown and shown.certificate)
+async def over_grpc(sidecar: Sidecar, authority: Authority, shown: Issued | None) -> AsyncIterator[Any]:
+    key, certificate = (shown.key, shown.certificate) if shown else (None, None)
+    credentials = grpc.ssl_channel_credentials(authority.certificate, key, certificate)
     options = [("grpc.use_local_subchannel_pool", 1)]
     address = f"localhost:{port_of(sidecar, 'grpc')}"
     async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
@@ -265,6 +268,14 @@ async def test_a_client_that_says_nothing_in_its_handshake_holds_up_no_end(tmp_p
         sidecar.stop()
         await sidecar.stopped(seconds=5.0)
         writer.close()
+
+
+@pytest.mark.covers("B-285")
+async def test_a_pod_drains_its_sidecar_where_it_needs_no_certificate(tmp_path: Path, authority):
+    async with served(on_the_network(tls_of(mounted(tmp_path, authority)))) as (_, sidecar):
+        url = f"http://{sidecar.address('metrics')}/api/drain"
+        reply = await raw_http.post(url, {"wait_seconds": 5})
+        assert (reply.status, reply.json()["in_flight"]) == (200, 0)
 
 
 @pytest.mark.covers("B-285")

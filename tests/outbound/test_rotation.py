@@ -106,3 +106,16 @@ async def test_a_token_file_that_cannot_be_used_is_told_once_and_the_last_token_
         (line,) = (line for line in sidecar.lines if line["event"] == "credentials")
         assert "it holds no token; what was read before stays in force" in line["trouble"]
         assert CANARY not in repr(sidecar.lines)
+
+
+@pytest.mark.covers("B-284")
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_a_server_that_refuses_the_token_is_shown_the_newest_one_at_once(era, tmp_path: Path):
+    files = Mounted(tmp_path / "v", token=b"one")
+    async with FakeServer(era, authorization=True) as up, Sidecar({"near": shown_to(up.url, files)}) as sidecar:
+        await tool(sidecar, "echo", {"text": "hi"})
+        files.replace(token=b"two")
+        up.next_reply("status_401")
+        assert await tool(sidecar, "echo", {"text": "hi"}) == "hi"
+        assert up.requests[-1].headers["authorization"] == "Bearer two"
+        assert len(up.executions) == 2
