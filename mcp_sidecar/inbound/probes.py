@@ -28,7 +28,7 @@ def probe(path: str, board: HealthBoard, metrics: Metrics) -> tuple[int, str, by
 
 
 def probes(board: HealthBoard, metrics: Metrics, pages: Mapping[str, Page] | None = None) -> Handle:
-    """What a `wire` listener calls for each request on the metrics port. It only ever reads, but for `pages` (by path)."""
+    """What a `wire` listener calls for requests to the metrics port. It only ever reads, but for `pages` (by path)."""
     others = pages or {}
 
     async def handle(request: Request, reply: Reply) -> None:

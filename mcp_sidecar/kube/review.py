@@ -44,7 +44,8 @@ class TokenReviews:
             self._complain(error)
             # Without the cause: nobody knows what an API server, or who poses as one, repeats in its words.
             raise Unavailable(
-                "the sidecar cannot check tokens: the Kubernetes API does not answer", retry_after=_RETRY_AFTER
+                "the sidecar cannot check tokens: the Kubernetes API does not review them at the moment",
+                retry_after=_RETRY_AFTER,
             ) from None
         self._trouble = ""
         return status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import grpc.aio
@@ -82,9 +83,8 @@ async def test_a_token_that_is_rotated_and_withdrawn_under_load_loses_no_call(sc
                     await accepts(there, f"{CANARY}{number}")
                     files.replace(token=f"{CANARY}{number}".encode())
                     accepted.write_text(newer)  # whoever still shows the old one is refused
-                    await eventually(
-                        lambda wanted=f"agent-{number}": there.calls(subject=wanted, code="OK", name="echo"), 10
-                    )
+                    newest = partial(there.calls, subject=f"agent-{number}", code="OK", name="echo")
+                    await eventually(newest, 10)
                 stop.set()
             made = sum(task.result() for task in running)
             assert made > 10
