@@ -37,13 +37,13 @@ def _listen_faults(listen: ListenSettings) -> Iterator[Fault]:
 
 def _tls_faults(path: str, cert_file: str, key_file: str, ca_file: str, *, server: bool) -> Iterator[Fault]:
     """Yield what keeps files from being used together."""
+    # Imported where needed: few configurations have TLS, and `check` shall start fast.
     from mcp_sidecar.wire import tls
 
-    found: list[str] = []
-    tls.watch(cert_file, key_file, ca_file, tls.server_material if server else tls.client_material, found.append)
-    if found:
-        trouble = found[0].removeprefix("cannot use ").rpartition("; ")[0]
-        yield f"{path}.{'cert_file' if cert_file else 'ca_file'}", trouble
+    make = tls.server_material if server else tls.client_material
+    files = tls.watch(cert_file, key_file, ca_file, make, lambda _: None)
+    if files.trouble:
+        yield f"{path}.{'cert_file' if cert_file else 'ca_file'}", f"{files.name}: {files.trouble}"
 
 
 def _open_door_faults(settings: Settings) -> Iterator[Fault]:

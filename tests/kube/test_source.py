@@ -14,7 +14,7 @@ from mcp_sidecar.kube.discovery import KubeSource
 from mcp_sidecar.logs import Log
 from mcp_sidecar.settings import DiscoverySettings
 from tests.kube.clock import BOUND, FakeTime
-from tests.kube.objects import endpoint, piece
+from tests.kube.objects import OURS, endpoint, mcp_server, piece, port, service
 from tests.support.kube_api import KubeApi, kube_api
 
 SLICES = "endpointslices"
