@@ -39,6 +39,9 @@ _.on_headers_complete
 _.on_body
 _.on_message_complete
 
+# The app imports it by name when discovery.mode is namespace.
+_.KubeSource
+
 # io.RawIOBase asks for it.
 _.readable
 

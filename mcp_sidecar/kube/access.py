@@ -1,7 +1,7 @@
 """The way to the API server, through `kubernetes.aio`: where it is, whom to trust, what to show. Knows no resource.
 
-Everything is read anew for every request. There is one in minutes, so that costs nothing, and a token, a CA or a
-kubeconfig that is replaced needs no code of its own.
+Tokens and kubeconfigs are read anew for every request. There is one in minutes, so that costs nothing, and one that is
+replaced needs no code of its own. Certificates take longer to read and are looked at for a change.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Answer:
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(_words(error)) from error
+            raise Unreachable("the connection was lost") from error
 
     async def body(self, most: int) -> bytes:
         """All of it. Raises `Unreachable`, and `Garbled` when it is larger than `most` bytes."""
@@ -76,6 +76,8 @@ class Access:
         self._folder = folder
         self._environ = environ
         self._asked = namespace
+        self._client: ApiClient | None = None
+        self._certificates: tuple[object, ...] = ()
         self.namespace = namespace
         """Where to look. Empty until the first request when nobody said: it is that of the pod or of the kubeconfig."""
 
@@ -94,10 +96,7 @@ class Access:
         self, method: str, path: str, query: Mapping[str, str] = MappingProxyType({}), body: bytes | None = None
     ) -> Answer:
         configuration = await self._configure()
-        try:
-            client = ApiClient(configuration)
-        except OSError as error:  # ssl.SSLError too
-            raise NoAccess(f"the certificates cannot be used: {error}") from error
+        client = self._client_for(configuration)
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -108,6 +107,7 @@ class Access:
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=client.rest_client.ssl_context, limit=1, force_close=True),
             headers={"User-Agent": _AGENT},
+            middlewares=(_once(),),
             read_bufsize=_BUFFER,
             timeout=aiohttp.ClientTimeout(total=None),  # who waits knows how long
             trust_env=True,
@@ -117,6 +117,18 @@ class Access:
         except BaseException:
             await session.close()
             raise
+
+    def _client_for(self, configuration: Configuration) -> ApiClient:
+        """Raises `NoAccess`."""
+        try:
+            certificates = _certificates(configuration)
+            if self._client is None or certificates != self._certificates:
+                self._client = ApiClient(configuration)
+                self._certificates = certificates
+        except OSError as error:  # ssl.SSLError too
+            raise NoAccess(f"the certificates cannot be used: {error}") from error
+        self._client.configuration = configuration
+        return self._client
 
     async def _configure(self) -> Configuration:
         """Raises `NoAccess`."""
@@ -145,6 +157,27 @@ class Access:
         loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
         configuration.api_key[_BEARER] = configuration.api_key[_BEARER].strip()
         return self._asked or (self._folder / "namespace").read_text().strip()
+
+
+def _certificates(configuration: Configuration) -> tuple[object, ...]:
+    """What changes when the files with the certificates do."""
+    paths = (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file)
+    stamps = [(path, stat.st_mtime_ns, stat.st_ino) for path in paths if path for stat in (Path(path).stat(),)]
+    return (configuration.verify_ssl, *stamps)
+
+
+def _once() -> aiohttp.ClientMiddlewareType:
+    """Lets one request out. By itself aiohttp repeats at once what a server closes the connection on."""
+    sent = False
+
+    async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        nonlocal sent
+        if sent:
+            raise Unreachable("the API server closed the connection")
+        sent = True
+        return await handler(request)
+
+    return send
 
 
 async def _send(

@@ -47,6 +47,7 @@ class KubeSource:
 
     async def run(self, publish: Publish) -> None:
         """Publish the servers whenever they change, until cancelled. Raises nothing."""
+        self._changed.set()  # whoever runs it again hears what is known
         async with asyncio.TaskGroup() as tasks:
             for watch in self._watches():
                 tasks.create_task(watch.run(), name=f"watch of {watch.collection}")

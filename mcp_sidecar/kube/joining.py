@@ -17,7 +17,6 @@ from mcp_sidecar.kube.objects import Port, Server, Service, Slice
 Complain = Callable[[str, Complaint], None]
 """Told the object and what is wrong with it."""
 _RESERVED = frozenset((slices.SERVICE_NAME, "endpointslice.kubernetes.io/managed-by"))
-_NO_PORT = Port(name="", port=0)
 
 
 class Take(enum.IntEnum):
@@ -104,12 +103,11 @@ class Joining:
 
     def _services(self, namespace: str, seen: Seen, group: _Group) -> Iterable[_Candidate]:
         origin = f"Service {namespace}/{seen.name}"
-        placed = seen if seen.ports else Seen(seen.name, seen.labels, seen.annotations, (_NO_PORT,))
-        reading = markers.read(placed, asked=group.take is Take.ASKED, gateways=group.gateways)
+        reading = markers.read(seen, asked=group.take is Take.ASKED, gateways=group.gateways)
         self._pass_on(origin, reading)
         for marked in reading.servers:
             found = self._found(namespace, seen, group, marked, origin)
-            yield _Candidate(marked.rank, f"{origin}:{marked.port.name or ''}", markers.dns_label(seen.name), found)
+            yield _Candidate(marked.rank, f"{origin} {marked.port.name or ''}", markers.dns_label(seen.name), found)
 
     def _found(self, namespace: str, seen: Seen, group: _Group, marked: Marked, origin: str) -> Found:
         there = slices.instances(group.slices, marked.port.name or "", self._zone)

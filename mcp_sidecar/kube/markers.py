@@ -207,6 +207,8 @@ def protocol_of(port: Port) -> Said:
 
 def _ports(seen: Seen, number: int, transport: str, reading: Reading) -> list[Port]:
     """The ports that are MCP servers: the one that is named, else those whose protocol says so, else the likeliest."""
+    if not seen.ports:
+        return [Port()]  # its last instance went before we came, and nobody is there to say
     usable = [port for port in seen.ports if port.port and port.protocol in {None, "", "TCP"}]
     if number:
         if named := port_behind(seen, number):

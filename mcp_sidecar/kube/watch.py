@@ -26,7 +26,7 @@ _SILENCE_SECONDS = 80.0
 _SPAN = (300.0, 600.0)
 """A watch is asked to end after some time of this, so that not all watches of a cluster end together."""
 _GRACE_SECONDS = 30.0
-_LONGEST_LINE = 8 * 1024 * 1024  # etcd's largest object is 1.5 MiB
+_LONGEST_LINE = 4 * 1024 * 1024  # etcd's largest object is 1.5 MiB
 _LONGEST_LIST = 64 * 1024 * 1024
 
 

@@ -106,8 +106,7 @@ def test_values_that_do_not_fit_are_explained(tmp_path, text, complaint):
     "text",
     [
         "discovery: {mode: dns}",
-        "discovery: {namespace: tools}",
-        "discovery: {selectors: []}",
+        "discovery: {mode: hub}",
         "admission: {per_endpoint: 65}",
         "admission: {queue: 0}",
         "admission: {queue_wait: 2s}",

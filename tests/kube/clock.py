@@ -20,6 +20,8 @@ class FakeTime:
         self._horizon = horizon
         self._jitter = jitter
         self._limits: list[tuple[float, asyncio.Timeout]] = []
+        self._asked: list[float] = []
+        self._news = asyncio.Event()
 
     @property
     def time(self) -> Time:
@@ -34,6 +36,13 @@ class FakeTime:
             with contextlib.suppress(RuntimeError):  # what it limited has ended in time
                 timeout.reschedule(0)
 
+    async def limited(self, seconds: float, times: int = 1) -> None:
+        """Wait until something was limited to so many seconds, so many times in all."""
+        async with asyncio.timeout(BOUND):
+            while self._asked.count(seconds) < times:
+                self._news.clear()
+                await self._news.wait()
+
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         if self.seconds + seconds > self._horizon:
@@ -45,6 +54,8 @@ class FakeTime:
     def _limit(self, seconds: float) -> asyncio.Timeout:
         timeout = asyncio.timeout(None)
         self._limits.append((self.seconds + seconds, timeout))
+        self._asked.append(seconds)
+        self._news.set()
         return timeout
 
     def _draw(self, low: float, high: float) -> float:

@@ -76,7 +76,7 @@ class _Stream:
 
 
 class KubeApi:
-    """The server. `served` has the API paths of resources that exist, as in `/apis/discovery.k8s.io/v1/endpointslices`."""
+    """The server. `served` has the API paths of the resources that exist, without their namespaces."""
 
     def __init__(self, *, streaming_lists: bool = True, refuses_with: int = 422) -> None:
         self.streaming_lists = streaming_lists
@@ -90,6 +90,8 @@ class KubeApi:
         self.asked: list[Asked] = []
         self.heard = asyncio.Event()
         """Set by every request; tests clear it."""
+        self.idle = asyncio.Event()
+        """Set while no watch is open."""
         self.port = 0
         self._refuses_with = refuses_with
         self._version = 100
@@ -218,9 +220,9 @@ class KubeApi:
             return
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
         stream = _Stream(resource, selector)
-        if self.fault is None:
+        if self.fault is None or self.fault is Fault.GONE_STATUS:
             self._begin(asked, stream, since)
-        else:
+        if self.fault is not None:
             _misbehave(self.fault, stream)
         await self._pump(stream, reader, writer)
 
@@ -242,8 +244,9 @@ class KubeApi:
 
     async def _pump(self, stream: _Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._streams.add(stream)
+        self.idle.clear()
         async with asyncio.TaskGroup() as tasks:
-            gone = tasks.create_task(reader.read(), name="wait for the client to leave")
+            gone = tasks.create_task(_left(reader), name="wait for the client to leave")
             gone.add_done_callback(lambda _: stream.queue.put_nowait(None))
             try:
                 while (line := await stream.queue.get()) is not None:
@@ -253,12 +256,21 @@ class KubeApi:
                     writer.write(b"%x\r\n%b\r\n" % (len(line), line))
                     await writer.drain()
                 writer.write(b"0\r\n\r\n")
+            except (OSError, RuntimeError):
+                pass  # the client has left, for which uvloop has the second word
             finally:
                 self._streams.discard(stream)
+                if not self._streams:
+                    self.idle.set()
                 gone.cancel()
 
 
 _BREAK = b"\0break"
+
+
+async def _left(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(OSError):
+        await reader.read()
 
 
 def _misbehave(fault: Fault | Refusal, stream: _Stream) -> None:
@@ -270,6 +282,7 @@ def _misbehave(fault: Fault | Refusal, stream: _Stream) -> None:
         Fault.GARBAGE: [b"<html>502 Bad Gateway</html>\n"],
         Fault.ENDLESS_LINE: [b"x" * 1_000_000] * 10,
         Fault.GONE_EVENT: [_expired()],
+        Fault.GONE_STATUS: [None],
     }
     for line in says.get(fault, []):
         stream.queue.put_nowait(line)
