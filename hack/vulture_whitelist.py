@@ -42,6 +42,9 @@ _.on_message_complete
 # The app imports it by name when discovery.mode is namespace.
 _.KubeSource
 
+# kubernetes.aio sends it.
+_.user_agent
+
 # io.RawIOBase asks for it.
 _.readable
 

@@ -106,7 +106,6 @@ class Access:
         # The client's own session would follow redirects, each of them a request.
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=client.rest_client.ssl_context, limit=1, force_close=True),
-            headers={"User-Agent": _AGENT},
             middlewares=(_once(),),
             read_bufsize=_BUFFER,
             timeout=aiohttp.ClientTimeout(total=None),  # who waits knows how long
@@ -124,6 +123,7 @@ class Access:
             certificates = _certificates(configuration)
             if self._client is None or certificates != self._certificates:
                 self._client = ApiClient(configuration)
+                self._client.user_agent = _AGENT
                 self._certificates = certificates
         except OSError as error:  # ssl.SSLError too
             raise NoAccess(f"the certificates cannot be used: {error}") from error

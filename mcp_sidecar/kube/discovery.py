@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any, Final
 
 from mcp_sidecar.discovery.source import Found, Publish
 from mcp_sidecar.kube.access import Access
 from mcp_sidecar.kube.joining import Joining, Sliced, Take
 from mcp_sidecar.kube.markers import Complaint
-from mcp_sidecar.kube.objects import Read, Service, Slice, T, read_server, read_service, read_slice
+from mcp_sidecar.kube.objects import Read, Slice, T, read_server, read_service, read_slice
 from mcp_sidecar.kube.pace import Time
 from mcp_sidecar.kube.replica import Replica
 from mcp_sidecar.kube.watch import Collection, Watch
@@ -42,8 +41,8 @@ class KubeSource:
         self._complained: set[tuple[str, Complaint]] = set()
         self._slices = self._slice_watches(settings)
         # Least privilege: what nobody asked for is not even tried.
-        self._services = self._watch_all(_SERVICES, read_service) if settings.annotations else []
-        self._servers = self._watch_all(_SERVERS, read_server) if settings.resources else []
+        self._services = self._watch(_SERVICES, read_service) if settings.annotations else None
+        self._servers = self._watch(_SERVERS, read_server) if settings.resources else None
 
     async def run(self, publish: Publish) -> None:
         """Publish the servers whenever they change, until cancelled. Raises nothing."""
@@ -75,11 +74,9 @@ class KubeSource:
     def _join(self) -> tuple[Found, ...]:
         self._complaints = set()
         sliced = [Sliced(take, _names_gateways(watch.collection), watch.replica.known) for take, watch in self._slices]
-        services: Mapping[str, Service] = {}
-        for watch in self._services:
-            services = watch.replica.known
-        servers = [server for watch in self._servers for server in watch.replica.known.values()]
-        found = self._joining.join(self._access.namespace, sliced, services, servers)
+        services = self._services.replica.known if self._services else {}
+        servers = self._servers.replica.known if self._servers else {}
+        found = self._joining.join(self._access.namespace, sliced, services, servers.values())
         self._warn()
         return found
 
@@ -93,16 +90,14 @@ class KubeSource:
         self._complaints.add((origin, complaint))
 
     def _watches(self) -> list[Watch[Any]]:
-        return [*(watch for _, watch in self._slices), *self._services, *self._servers]
+        watches = [*(watch for _, watch in self._slices), self._services, self._servers]
+        return [watch for watch in watches if watch is not None]
 
     def _slice_watches(self, settings: DiscoverySettings) -> list[tuple[Take, Watch[Slice]]]:
         found = [(Take.MARKED if one == _EVERY else Take.ASKED, one) for one in dict.fromkeys(settings.selectors)]
         if settings.resources:
             found.append((Take.NEVER, _OF_SERVERS))
         return [(take, self._watch(_SLICES, read_slice, "" if one == _EVERY else one)) for take, one in found]
-
-    def _watch_all(self, kind: tuple[str, tuple[str, ...]], read: Read[T]) -> list[Watch[T]]:
-        return [self._watch(kind, read)]
 
     def _watch(self, kind: tuple[str, tuple[str, ...]], read: Read[T], selector: str = "") -> Watch[T]:
         collection = Collection(*kind, selector)

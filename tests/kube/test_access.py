@@ -95,6 +95,7 @@ async def test_a_kubeconfig_says_where_who_and_in_which_namespace(tmp_path: Path
         await fetched(access)
         assert (api.asked[0].path, api.asked[0].authorization) == (SLICES.format(namespace="team"), "Bearer mine")
         assert access.namespace == "team"
+        assert api.asked[0].agent.startswith("mcp-sidecar/")
 
 
 @pytest.mark.parametrize("text", ["", "[", "{}", "apiVersion: v1", "current-context: x\ncontexts: 7"])

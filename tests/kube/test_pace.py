@@ -19,7 +19,8 @@ def test_there_is_a_second_for_every_request_and_half_a_minute_is_the_most(
     luck = 0.0
     pace = Pace(lambda low, high: low + luck * (high - low))
     requests, waited = 0, 0.0
-    for made, luck, failed, lived in attempts:
+    for made, drawn, failed, lived in attempts:
+        luck = drawn
         for _ in range(made):
             pace.request()
             requests += 1

@@ -53,6 +53,7 @@ class Asked:
     path: str
     query: Mapping[str, str]
     authorization: str
+    agent: str
 
     @property
     def kind(self) -> str:
@@ -310,7 +311,9 @@ def _asked(head: bytes) -> Asked:
     first, *lines = head.decode().split("\r\n")
     url = urlsplit(first.split()[1])
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines if line)}
-    return Asked(unquote(url.path), dict(parse_qsl(url.query)), headers.get("authorization", ""))
+    return Asked(
+        unquote(url.path), dict(parse_qsl(url.query)), headers.get("authorization", ""), headers.get("user-agent", "")
+    )
 
 
 def _resource(path: str) -> tuple[str, str]:
