@@ -71,3 +71,6 @@ _.stack
 _.duration_ms
 stack
 duration_ms
+
+# A knob of OpenSSL's.
+_.num_tickets

@@ -86,11 +86,22 @@ class Access:
 
         Raises `Failure`.
         """
+        return await self._ask("GET", path, query)
+
+    async def post(self, path: str, body: bytes) -> Answer:
+        """Create what the JSON `body` says; the answer has status 200 or 201. Raises `Failure`."""
+        return await self._ask("POST", path, body=body)
+
+    async def _ask(
+        self, method: str, path: str, query: Mapping[str, str] = MappingProxyType({}), body: bytes | None = None
+    ) -> Answer:
         configuration = await self._configure()
         client = self._client_for(configuration)
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         _, url, headers, _, _ = await client.param_serialize(
-            "GET", path, {"namespace": self.namespace}, list(query.items()), headers, auth_settings=[_BEARER]
+            method, path, {"namespace": self.namespace}, list(query.items()), headers, auth_settings=[_BEARER]
         )
         # The client's own session would follow redirects, each of them a request.
         session = aiohttp.ClientSession(
@@ -101,7 +112,7 @@ class Access:
             trust_env=True,
         )
         try:
-            return await _send(session, url, headers, configuration)
+            return await _send(session, configuration, method, url, headers, body)
         except BaseException:
             await session.close()
             raise
@@ -170,12 +181,19 @@ def _once() -> aiohttp.ClientMiddlewareType:
 
 
 async def _send(
-    session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], configuration: Configuration
+    session: aiohttp.ClientSession,
+    configuration: Configuration,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
 ) -> Answer:
     try:
-        response = await session.get(
+        response = await session.request(
+            method,
             url,
             headers=headers,
+            data=body,
             allow_redirects=False,
             proxy=configuration.proxy,
             server_hostname=configuration.tls_server_name,
@@ -183,7 +201,7 @@ async def _send(
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise Unreachable(_words(error)) from error
     answer = Answer(session, response)
-    if response.status != 200:
+    if response.status not in (200, 201):
         raise Refused(response.status, await _reason(answer), _seconds(response.headers.get("Retry-After", "")))
     return answer
 

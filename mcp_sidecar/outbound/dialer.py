@@ -11,7 +11,7 @@ from mcp_sidecar.directory import AnyEndpoint, Upstream
 from mcp_sidecar.errors import PoolExhausted, SidecarError, Unavailable, UpstreamUnavailable
 from mcp_sidecar.outbound.balancer import Balancer
 from mcp_sidecar.outbound.connection import Connection, Key, State
-from mcp_sidecar.outbound.credentials import NO_CREDENTIAL, Credential, Credentials
+from mcp_sidecar.outbound.credentials import NO_CREDENTIAL, Credential, Credentials, CredentialsRefused
 from mcp_sidecar.outbound.pool import Pool, vanished
 from mcp_sidecar.outbound.probe import Prober, Verdict
 from mcp_sidecar.outbound.questions import may_be_asked
@@ -88,12 +88,13 @@ class Dialer:
         endpoint, settings = upstream.only, upstream.settings
         if endpoint is None:
             endpoint = self.balancer.choose(upstream, time.monotonic())
-        credential = self._credentials.of(settings) if settings.auth.bearer_file else NO_CREDENTIAL
-        verdict = self.prober.verdicts.get((endpoint, credential.fingerprint))  # type: ignore[arg-type]  # or None
-        if verdict is None or verdict.era is not _MODERN:
+        credential = self._credentials.of(settings) if settings.secured else NO_CREDENTIAL
+        verdict = self.prober.verdicts.get((endpoint, credential.source))  # type: ignore[arg-type]  # or None
+        if endpoint is None or verdict is None or verdict.era is not _MODERN:
             return None  # a modern verdict is never out of date
+        source = "" if credential is NO_CREDENTIAL else _source(endpoint, credential)
         # A plain tuple finds what a `Key` does and is made in a fraction of the time.
-        return self.pool.ready((endpoint, credential.fingerprint, b"", "", 0))  # type: ignore[arg-type]  # None has none
+        return self.pool.ready((endpoint, source, b"", "", 0))
 
     async def lease(
         self,
@@ -150,6 +151,8 @@ class Dialer:
             alone = not listens and may_be_asked(key.capabilities) and client is None and way.is_one_stream(verdict)
             return await self.pool.acquire(key, lambda: way.link(verdict, key, client), deadline, alone=alone)
         except SidecarError as error:
+            if isinstance(error, CredentialsRefused):
+                credential.doubt()
             if not isinstance(error, PoolExhausted):
                 # Whatever is no modern answer counts as legacy until `initialize` fails: then it is to be asked again.
                 self.prober.forget(endpoint)
@@ -170,6 +173,8 @@ class Dialer:
                 self.pool.report(connection, None)
                 self._worked(connection)
         elif isinstance(error, Unavailable):
+            if isinstance(error, CredentialsRefused):
+                self._credentials.of(upstream.settings).doubt()
             self.pool.report(connection, error)
             self._failed(upstream, connection.key.endpoint, error)
         self.pool.release(connection, heard=error is None, sharing=listens)
@@ -240,8 +245,18 @@ class Dialer:
 def _key(
     endpoint: AnyEndpoint, credential: Credential, verdict: Verdict, capabilities: bytes, client: Client | None
 ) -> Key:
+    source = _source(endpoint, credential)
     if verdict.era is Era.MODERN:
-        return Key(endpoint, credential.fingerprint)
+        return Key(endpoint, source)
     if client is None:
-        return Key(endpoint, credential.fingerprint, capabilities)
-    return Key(endpoint, credential.fingerprint, client.capabilities, client.id)
+        return Key(endpoint, source, capabilities)
+    return Key(endpoint, source, client.capabilities, client.id)
+
+
+def _source(endpoint: AnyEndpoint, credential: Credential) -> str:
+    """What keeps connections apart. A gRPC channel shows one certificate for all its life: a newer one is another
+    channel's, and the old one ends when it is idle.
+    """
+    if credential is NO_CREDENTIAL or endpoint.transport != "grpc":
+        return credential.source
+    return f"{credential.source}\n{credential.trust.generation}"

@@ -13,8 +13,8 @@ from mcp_sidecar.outbound.connection import State
 from mcp_sidecar.outbound.monitor import Monitor
 from mcp_sidecar.settings import MonitorSettings
 from tests.inbound.waiting import eventually
-from tests.outbound.fake_link import key_of, refused
-from tests.outbound.pool_bench import LONG, bench, settle
+from tests.outbound.fake_link import key_of
+from tests.outbound.pool_bench import LONG, bench, refused, settle
 
 GONE = UpstreamUnavailable("gone")
 
