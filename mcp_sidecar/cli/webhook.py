@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 
-from mcp_sidecar.cli.arguments import Parser, address, seconds
+from mcp_sidecar.cli.arguments import Parser, seconds
 from mcp_sidecar.cli.pod_options import add_annotations, add_pod_options, pod_options, wishes
+from mcp_sidecar.config.forms import check_tcp
 from mcp_sidecar.injection.template import Options
 from mcp_sidecar.injection.webhook import WebhookSettings, serve
 from mcp_sidecar.logs import Log, Writer
@@ -26,7 +27,7 @@ def parser() -> Parser:
     """Where to listen, with which certificate, and what sidecars are like."""
     parser = Parser("webhook", more=_MORE)
     parser.add_argument(
-        "--listen", metavar="ADDR", type=address, default="0.0.0.0:8443", help="where to listen (default %(default)s)"
+        "--listen", metavar="ADDR", type=_listen, default="0.0.0.0:8443", help="where to listen (default %(default)s)"
     )
     parser.add_argument("--cert-file", metavar="FILE", default=f"{_FILES}/tls.crt", help="default %(default)s")
     parser.add_argument("--key-file", metavar="FILE", default=f"{_FILES}/tls.key", help="default %(default)s")
@@ -71,6 +72,17 @@ def run(options: argparse.Namespace) -> int:
         finally:
             writer.close()
     return 0
+
+
+def _listen(text: str) -> str:
+    """`host:port`; port 0 picks one."""
+    try:
+        if text == "off":
+            raise ValueError("a webhook that does not listen is none")
+        check_tcp(text)
+    except ValueError as bad:
+        raise argparse.ArgumentTypeError(f'"{text}": {bad}') from bad
+    return text
 
 
 async def _serve(settings: WebhookSettings, options: Options, log: Log) -> None:
