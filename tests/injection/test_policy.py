@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mcp_sidecar.injection.template import Options
 from tests.injection.admitting import Pod, admitted, patched, pod
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -87,7 +88,7 @@ def test_the_text_for_the_chart_is_the_policy_with_placeholders() -> None:
     text = (DEPLOY / "helm/mcp-sidecar/templates/_policy.tpl").read_text()
     for value in ("image", "sidecar.logLevel", "sidecar.resources.limits.memory", "sidecar.env"):
         assert value in text
-    assert "ghcr.io" not in text
+    assert Options().image not in text
 
 
 def test_nothing_of_the_plain_policy_looks_like_a_template(policy: dict[str, Any]) -> None:
