@@ -60,6 +60,7 @@ def test_a_pod_is_injected_once(policy: dict[str, Any]) -> None:
     [
         {"hostNetwork": True},
         {"os": {"name": "windows"}},
+        {"nodeSelector": {"kubernetes.io/os": "windows"}},
         {"containers": [{"name": "mcp-sidecar", "image": "mine"}]},
         {"initContainers": [{"name": "mcp-sidecar", "image": "mine"}]},
     ],
@@ -67,6 +68,15 @@ def test_a_pod_is_injected_once(policy: dict[str, Any]) -> None:
 def test_pods_that_a_sidecar_does_not_fit_are_left_alone(policy: dict[str, Any], spec: dict[str, Any]) -> None:
     before = pod(**spec)
     assert admitted(policy, before) is before
+
+
+def test_a_pod_that_asks_for_a_linux_node_is_injected(policy: dict[str, Any]) -> None:
+    for spec in (
+        {"nodeSelector": {"kubernetes.io/os": "linux"}},
+        {"nodeSelector": {"a": "b"}},
+        {"os": {"name": "linux"}},
+    ):
+        assert sidecar(admitted(policy, pod(**spec)))
 
 
 @pytest.mark.covers("B-246")
