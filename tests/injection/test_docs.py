@@ -35,6 +35,12 @@ def test_every_example_has_the_form_it_stands_for(name: str) -> None:
     assert not ANNOTATIONS[name].accepts("") and not ANNOTATIONS[name].accepts("a b")
 
 
+@pytest.mark.covers("B-246")
+def test_a_port_is_one_that_tcp_has() -> None:
+    good = [port for port in range(70_000) if ANNOTATIONS["app-port"].accepts(str(port))]
+    assert (good[0], good[-1], len(good)) == (1, 65535, 65535)
+
+
 def test_labels_ports_kinds_and_namespaces_are_named() -> None:
     for word in (NAMESPACE_LABEL, POD_LABEL, *SYSTEM_NAMESPACES, str(GRPC_PORT), str(HTTP_PORT), *KINDS):
         assert word in PAGE

@@ -123,6 +123,14 @@ def test_the_sidecar_understands_what_it_is_told_in_front_of_a_server() -> None:
     assert settings.drain.lame_duck == 5 and settings.http.allowed_hosts == ("*",)
 
 
+@pytest.mark.covers("B-246")
+@pytest.mark.parametrize(
+    ("said", "grace"), [({}, "15s"), ({"config": "c"}, None), ({"config": "c", "drain-seconds": "7"}, "7s")]
+)
+def test_a_configuration_file_is_overruled_by_annotations_only(said: dict[str, str], grace: str | None) -> None:
+    assert environment(by_command(before(said))).get("MCP_SIDECAR_DRAIN_GRACE") == grace
+
+
 @pytest.mark.covers("B-245")
 def test_a_sidecar_on_the_network_asks_who_calls() -> None:
     told = environment(by_command(before({"app-port": "8000"})))
