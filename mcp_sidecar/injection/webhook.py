@@ -68,14 +68,20 @@ async def serve(
             tls=lambda: _newest(certificate),
             on_handshake=lambda peer, why: log.debug("handshake", peer=peer, error=why),
         )
-        host, port = await listener.bind(settings.host, settings.port)
-        started(host, port)
+        started(*await _bound(listener, settings))
         await stop.wait()
         desk.leaving = True
         log.info("draining", lame_duck=settings.lame_duck)
         await asyncio.sleep(settings.lame_duck)
         await listener.close()
     log.info("stopped")
+
+
+async def _bound(listener: Listener, settings: WebhookSettings) -> tuple[str, int]:
+    try:
+        return await listener.bind(settings.host, settings.port)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"{settings.host}:{settings.port}") from error
 
 
 class Desk:

@@ -69,6 +69,19 @@ async def test_after_the_signal_reviews_are_answered_while_readiness_says_no(tmp
         assert (await hook.ask("GET", "/livez"))[0] == 200
 
 
+async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    async with webhook(tmp_path) as hook:
+        listen = ["--listen", f"127.0.0.1:{hook.port}", "--cert-file", "none", "--key-file", "none"]
+        command = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mcp_sidecar", "webhook", *listen),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await asyncio.wait_for(command.communicate(), WITHIN)
+        assert command.returncode == 1
+        assert said.decode() == f"mcp-sidecar: 127.0.0.1:{hook.port}: Address already in use\n"
+
+
 @pytest.mark.covers("B-249")
 async def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
     issued = Authority().issue("127.0.0.1")
