@@ -74,3 +74,5 @@ duration_ms
 
 # A knob of OpenSSL's.
 _.num_tickets
+# PyYAML asks a Dumper.
+_.ignore_aliases

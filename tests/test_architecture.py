@@ -209,7 +209,11 @@ def test_grpc_is_seen_only_by_the_grpc_face_the_grpc_link_and_the_client(package
 
 
 def test_yaml_is_read_in_config_only(package: dict[str, ast.Module]) -> None:
-    allowed = {"config/": "the configuration file", "kube/access.py": "what the client of a kubeconfig raises"}
+    allowed = {
+        "config/": "the configuration file",
+        "injection/": "manifests",
+        "kube/access.py": "what the client of a kubeconfig raises",
+    }
     _assert_only(_importing(package, "yaml"), allowed, "take settings instead")
 
 
