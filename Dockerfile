@@ -20,7 +20,9 @@ LABEL org.opencontainers.image.title="mcp-sidecar" \
       org.opencontainers.image.description="A sidecar proxy for the Model Context Protocol" \
       org.opencontainers.image.licenses="Apache-2.0"
 # GRPC_*: read when grpc is imported. Its own log lines are not our JSON, and we never fork.
-ENV PYTHONDONTWRITEBYTECODE=1 \
+# PATH: a preStop hook says `mcp-sidecar drain`.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     GRPC_VERBOSITY=NONE \
     GRPC_ENABLE_FORK_SUPPORT=0
