@@ -64,14 +64,17 @@ protos: $(VENV)/.dev  ## generate mcp_sidecar/v1 from protos/
 	$(call say,generating mcp_sidecar/v1 from protos/)
 	@$(PY) hack/protos.py
 
-docs: $(VENV)/.dev  ## generate the pages of docs/ that come from the code
+docs: $(VENV)/.dev  ## generate the pages of docs/ and the files of deploy/ that come from the code
 	$(call say,generating the configuration reference)
 	@$(PY) hack/docs.py
+	$(call say,generating what deploy/ has from the golden template)
+	@$(PY) hack/deploy.py
 
 static: lint types
 	$(call say,comparing generated files with their sources)
 	@$(PY) hack/protos.py --check
 	@$(PY) hack/docs.py --check
+	@$(PY) hack/deploy.py --check
 
 test: $(VENV)/.dev servers  ## run the tests (ARGS="-k drain" picks some)
 	$(call say,running the tests)
