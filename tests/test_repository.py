@@ -161,10 +161,12 @@ def test_dockerfile_names_the_version_of_every_base() -> None:
     assert all(re.fullmatch(r"\w+:\d+\.\d+[\w.-]*", base) for base in bases), bases
 
 
+@pytest.mark.covers("B-268")
 def test_dockerfile_runs_as_a_number_that_is_not_root() -> None:
     assert [rest for word, rest in _last_stage() if word == "USER"][-1:] == ["65532:65532"]
 
 
+@pytest.mark.covers("B-268")
 def test_dockerfile_starts_the_sidecar_without_a_shell() -> None:
     layout = image_layout.layout(image_layout.DOCKERFILE.read_text())
     assert (layout["Entrypoint"], layout["Cmd"]) == (["mcp-sidecar"], ["serve"])
@@ -189,6 +191,7 @@ def test_dockerfile_is_given_what_it_asks_for_and_nothing_else() -> None:
     assert {*copied, *mounted} == allowed
 
 
+@pytest.mark.covers("B-268")
 def test_dockerfile_installs_without_a_network_what_the_constraints_say() -> None:
     installs = [rest for _, rest in _instructions() if "pip install" in rest]
     assert all("--no-index" in rest for rest in installs)

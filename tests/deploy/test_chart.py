@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mcp_sidecar.injection import policy
 from tests.deploy import golden
 from tests.support import helm, kube_schemas
 from tests.support.helm import Object, named, render
@@ -123,6 +124,15 @@ def test_labels_decide_who_gets_a_sidecar(
         for selectors in _selectors(_rendered(mode))
     ]
     assert any(asked) is injected
+
+
+def test_the_policy_is_bound_as_the_kustomization_binds_it() -> None:
+    bindings = {thing["metadata"]["name"]: thing["spec"] for thing in named(_rendered("policy"), "MutatingAdmissionPolicyBinding")}
+    for wanted in policy.bindings(policy.NAME, policy.NAME, policy.LABELLED_PODS):
+        spec = bindings.pop(wanted["metadata"]["name"])
+        assert spec["policyName"] == wanted["spec"]["policyName"]
+        assert spec["matchResources"] == {"matchPolicy": "Equivalent", **wanted["spec"]["matchResources"]}
+    assert bindings == {}
 
 
 _ONCE: dict[str, list[Object]] = {}
