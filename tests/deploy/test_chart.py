@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+# webhook
 from mcp_sidecar.injection import policy
 from tests.deploy import golden
 from tests.support import helm, kube_schemas
@@ -176,6 +177,30 @@ def test_cert_manager_is_told_where_its_certificate_goes() -> None:
     (volume,) = deployment["spec"]["template"]["spec"]["volumes"]
     assert volume["secret"]["secretName"] == certificate["spec"]["secretName"]
     assert named(things, "Secret") == named(things, "Issuer") == []
+
+
+def test_the_webhook_is_told_what_the_policy_has_written_into_it() -> None:
+    settings = (
+        *("sidecar.logLevel=debug", "sidecar.discovery=dns", "sidecar.drainSeconds=7", "sidecar.auth=jwt"),
+        *("sidecar.otlpEndpoint=http://$(HOST_IP):4318", "sidecar.env.TEAM=a", "sidecar.resources.limits.memory=1Gi"),
+    )
+    (deployment,) = named(render("", "injection.mode=webhook", *settings), "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    # Kubernetes makes one dollar of two, and so leaves the name to the sidecar's own container.
+    assert "--otlp-endpoint=http://$$(HOST_IP):4318" in container["args"]
+    command, *arguments = [argument.replace("$$(", "$(") for argument in container["args"]]
+    assert command == "webhook"
+    understood = vars(webhook.parser().parse_args(arguments))
+    assert understood | {
+        "image": "mcp-sidecar:0.1.0",
+        "log_level": "debug",
+        "discovery": "dns",
+        "drain_seconds": "7",
+        "auth": "jwt",
+        "otlp_endpoint": "http://$(HOST_IP):4318",
+        "env": [("TEAM", "a")],
+        "memory_limit": "1Gi",
+    } == understood
 
 
 # --- what it may do -------------------------------------------------------------------------------------------------
