@@ -69,9 +69,16 @@ def test_an_upgrade_renews_a_certificate_in_its_last_year(tmp_path: Path) -> Non
     # In January 2027; the calendar only makes the certificate older.
     installed["metadata"]["annotations"][UNTIL] = "1800000000"
     with api_server(tmp_path, "1.33.0", {SECRET: installed}) as kubeconfig:
-        upgraded = _secret(render_on(kubeconfig, "webhook"))
-    assert upgraded["data"]["tls.crt"] != installed["data"]["tls.crt"]
-    assert _certificate(upgraded, "tls.crt").not_valid_after_utc.year > 2030
+        upgraded = render_on(kubeconfig, "webhook")
+    renewed = _certificate(_secret(upgraded), "tls.crt")
+    assert renewed != _certificate(installed, "tls.crt")
+    assert renewed.not_valid_after_utc.year > 2030
+    # Pods show the old certificate until the kubelet has brought them the new one.
+    (configuration,) = named(upgraded, "MutatingWebhookConfiguration")
+    trusted = x509.load_pem_x509_certificates(
+        base64.b64decode(configuration["webhooks"][0]["clientConfig"]["caBundle"])
+    )
+    assert trusted == [_certificate(_secret(upgraded), "ca.crt"), _certificate(installed, "ca.crt")]
 
 
 @pytest.mark.covers("B-261")
