@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
+import ssl
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,25 @@ def test_the_certificate_is_for_the_service_and_signed_by_the_authority_beside_i
     certificate.verify_directly_issued_by(authority)
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["mcp-sidecar-webhook.mcp.svc"]
+
+
+def test_a_strict_client_shakes_hands_with_it(tmp_path: Path) -> None:
+    secret = _secret(render("webhook"))
+    for name, content in secret["data"].items():
+        (tmp_path / name).write_bytes(base64.b64decode(content))
+    client, server = (
+        ssl.create_default_context(cafile=str(tmp_path / "ca.crt")),
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+    )
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    server.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asks = client.wrap_bio(back, there, server_hostname="mcp-sidecar-webhook.mcp.svc")
+    answers = server.wrap_bio(there, back, server_side=True)
+    for side in (asks, answers, asks):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    assert asks.version() == "TLSv1.3"
 
 
 def test_the_secret_says_until_when_the_certificate_is_valid() -> None:
