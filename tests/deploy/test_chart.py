@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-# webhook
+from mcp_sidecar.cli import webhook
 from mcp_sidecar.injection import policy
 from tests.deploy import golden
 from tests.support import helm, kube_schemas
