@@ -18,9 +18,15 @@ def test_a_kustomization_comes_to_what_is_written_down(folder: str) -> None:
 
 
 @pytest.mark.covers("B-260")
-@pytest.mark.parametrize("folder", golden.KUSTOMIZATIONS)
-def test_every_object_is_one_that_kubernetes_knows_field_by_field(folder: str) -> None:
-    assert kube_schemas.complaints(build(folder), "1.37") == []
+@pytest.mark.parametrize(
+    ("folder", "version"),
+    [
+        *((folder, "1.37") for folder in golden.KUSTOMIZATIONS),
+        *((folder, version) for folder in ("overlays/default", "examples/agent") for version in ("1.29", "1.33")),
+    ],
+)
+def test_every_object_is_one_that_kubernetes_knows_field_by_field(folder: str, version: str) -> None:
+    assert kube_schemas.complaints(build(folder), version) == []
 
 
 @pytest.mark.covers("B-264")
