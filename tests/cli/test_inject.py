@@ -71,7 +71,9 @@ def test_nothing_is_written_when_one_document_is_bad(
     assert b"bad.yaml: document 2, line 11: pod/(no name): spec: expected a mapping" in err
 
 
-@pytest.mark.parametrize(("contents", "word"), [(b"\xff\xfe", "not UTF-8"), (b"a: [\n", "document 1, line 2: not valid YAML")])
+@pytest.mark.parametrize(
+    ("contents", "word"), [(b"\xff\xfe", "not UTF-8"), (b"a: [\n", "document 1, line 2: not valid YAML")]
+)
 def test_a_file_that_is_no_text_is_named(
     contents: bytes, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
