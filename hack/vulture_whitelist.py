@@ -65,3 +65,6 @@ _.stack
 _.duration_ms
 stack
 duration_ms
+
+# PyYAML asks a Dumper.
+_.ignore_aliases

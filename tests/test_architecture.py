@@ -204,7 +204,11 @@ def test_grpc_is_seen_only_by_the_grpc_face_the_grpc_link_and_the_client(package
 
 
 def test_yaml_is_read_in_config_only(package: dict[str, ast.Module]) -> None:
-    _assert_only(_importing(package, "yaml"), {"config/": "the configuration file"}, "take settings instead")
+    _assert_only(
+        _importing(package, "yaml"),
+        {"config/": "the configuration file", "injection/": "manifests"},
+        "take settings instead",
+    )
 
 
 def test_the_serving_process_never_imports_the_sdk_or_a_framework(package: dict[str, ast.Module]) -> None:

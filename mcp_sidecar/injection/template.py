@@ -36,7 +36,7 @@ Template = dict[str, Any]
 class Options:
     """What is the same for every pod of one installation."""
 
-    image: str = f"ghcr.io/mcp-sidecar/mcp-sidecar:{__version__}"
+    image: str = f"mcp-sidecar:{__version__}"
     pull_policy: str = "IfNotPresent"
     mode: str = NATIVE
     log_level: str = ""

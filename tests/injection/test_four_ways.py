@@ -68,7 +68,8 @@ def alike(after: Pod) -> Pod:
 @pytest.mark.parametrize("said", ANNOTATED.values(), ids=list(ANNOTATED))
 async def test_policy_webhook_and_command_make_the_same_pod(said: dict[str, str], tmp_path: Path) -> None:
     others = {"initContainers": [{"name": "i", "image": "i:1"}], "volumes": [{"name": "v", "emptyDir": {}}]}
-    for number, spec in enumerate(({}, others, {"terminationGracePeriodSeconds": 600})):
+    specs: list[dict[str, Any]] = [{}, others, {"terminationGracePeriodSeconds": 600}]
+    for number, spec in enumerate(specs):
         of = before(said, **spec)
         made = by_command(of)
         assert alike(by_policy(of)) == alike(made)
@@ -115,7 +116,7 @@ def test_the_sidecar_understands_what_it_is_told_beside_an_agent() -> None:
 @pytest.mark.covers("B-245")
 def test_the_sidecar_understands_what_it_is_told_in_front_of_a_server() -> None:
     told = environment(by_command(before({"app-port": "8000", "upstreams": "weather=http://weather/mcp"})))
-    told["MCP_SIDECAR_AUTH_MODE"] = "none"  # until `kubernetes` is there
+    told["MCP_SIDECAR_AUTH_MODE"] = "none"  # who may call is looked at below
     settings = load(None, told, {}).settings
     assert [one.url for one in settings.upstreams] == ["http://127.0.0.1:8000/mcp", "http://weather/mcp"]
     assert settings.listen.grpc == ("0.0.0.0:15051",) and settings.listen.http == "0.0.0.0:15080"

@@ -26,7 +26,10 @@ matchConditions:
 - name: not-mirror-pod
   expression: '!has(object.metadata.annotations) || !("kubernetes.io/config.mirror" in object.metadata.annotations)'
 - name: not-windows
-  expression: '!has(object.spec.os) || object.spec.os.name != "windows"'
+  expression: |-
+    (!has(object.spec.os) || object.spec.os.name != "windows")
+    && (!has(object.spec.nodeSelector) || !("kubernetes.io/os" in object.spec.nodeSelector)
+        || object.spec.nodeSelector["kubernetes.io/os"] != "windows")
 variables:
 - name: noInit
   expression: '!has(object.spec.initContainers) || size(object.spec.initContainers) == 0'
