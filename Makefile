@@ -17,7 +17,7 @@ export PYTHON
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: kube-tools wheels help demo setup format lint types test test-conformance test-matrix test-kube test-all bench protos chart image check docs static servers
+.PHONY: help demo setup format lint types test test-conformance test-matrix test-kube test-all bench protos chart image check docs static servers kube-tools wheels
 
 say = @printf '==> %s\n' '$(1)'
 

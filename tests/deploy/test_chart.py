@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -149,13 +150,9 @@ def test_the_policy_is_bound_as_the_kustomization_binds_it() -> None:
     assert bindings == {}
 
 
-_ONCE: dict[str, list[Object]] = {}
-
-
+@functools.cache
 def _rendered(mode: str) -> list[Object]:
-    if mode not in _ONCE:
-        _ONCE[mode] = render("", f"injection.mode={mode}")
-    return _ONCE[mode]
+    return render("", f"injection.mode={mode}")
 
 
 @pytest.mark.covers("B-263")
