@@ -19,6 +19,7 @@ from mcp_sidecar.directory import Directory, configured
 from mcp_sidecar.drain import Drain, Plan, plan
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.engine.hold import Hold
+from mcp_sidecar.inbound.auth import Authenticator
 from mcp_sidecar.inbound.faces import Faces
 from mcp_sidecar.inbound.grpc.servers import RPCS
 from mcp_sidecar.inbound.grpc.wakeups import Loop
@@ -146,7 +147,18 @@ def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, task
         metrics=_metrics(lifecycle, pool, log),
         log=log,
         tasks=tasks,
+        reviewed=lambda audience: _reviewed(audience, settings.discovery.kubeconfig, log, tasks),
     )
+
+
+def _reviewed(audience: str, kubeconfig: str, log: Log, tasks: asyncio.TaskGroup) -> Authenticator:
+    # Imported where needed: the Kubernetes client is large, and an optional dependency.
+    from mcp_sidecar.inbound.auth.service_accounts import ServiceAccounts
+    from mcp_sidecar.kube.access import Access
+    from mcp_sidecar.kube.review import TokenReviews
+
+    reviews = TokenReviews(Access(kubeconfig), lambda trouble: log.warning("auth", trouble=trouble))
+    return ServiceAccounts(audience, reviews, tasks)
 
 
 async def _close(parts: Parts, faces: Faces, steps: Plan) -> None:

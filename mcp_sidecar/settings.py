@@ -9,51 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated
 
-MIB = 1024 * 1024
-LARGEST = 2**31 - 1
-"""gRPC takes its numbers, also its milliseconds, as signed 32-bit integers."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a value must keep to; both ends inclusive."""
-
-    unit: Literal["", "seconds", "bytes"] = ""
-    low: float = 0
-    high: float = LARGEST
-    choices: tuple[str, ...] = ()
-    form: Literal["", "name", "url", "jwks", "file", "folder", "listen", "tcp", "separator"] = ""
-    """The grammar of a text."""
-    required: bool = False
-    later: tuple[str, ...] = ()
-    """Values that belong to the format but that this version cannot honour."""
-    only_default: bool = False
-    """The key belongs to the format, but this version honours nothing but its default."""
-
-
-@dataclass(frozen=True, slots=True)
-class Doc(Limits):
-    """One setting in a sentence, with its limits."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seconds(Doc):
-    """A duration; the upper end is what fits gRPC's milliseconds."""
-
-    unit: Literal["", "seconds", "bytes"] = "seconds"
-    high: float = LARGEST // 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bytes(Doc):
-    """A size."""
-
-    unit: Literal["", "seconds", "bytes"] = "bytes"
-    low: float = 1
+from mcp_sidecar.documented import MIB, Bytes, Doc, Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,13 +215,38 @@ class MergeSettings:
 class DiscoverySettings:
     """How upstreams are found in a cluster."""
 
-    mode: Annotated[
-        str, Doc("Where to look.", choices=("off", "dns", "namespace", "hub"), later=("dns", "namespace", "hub"))
-    ] = "off"
-    namespace: Annotated[str, Doc("Namespace to look in; empty is the pod's own.", only_default=True)] = ""
-    selectors: Annotated[tuple[str, ...], Doc("Label selectors of the Services to take.", only_default=True)] = (
-        "mcp-sidecar.dev/server=true",
+    mode: Annotated[str, Doc("Where to look.", choices=("off", "dns", "namespace", "hub"), later=("dns", "hub"))] = (
+        "off"
     )
+    namespace: Annotated[
+        str, Doc("Namespace to look in, in mode namespace; empty is the pod's own.", form="namespace")
+    ] = ""
+    selectors: Annotated[
+        tuple[str, ...],
+        Doc(
+            "Label selectors of the Services to take, in mode namespace; a Service that fits one of them is taken for"
+            " an MCP server. `*` looks at every Service and takes those that carry a marker of an MCP server.",
+            form="selector",
+        ),
+    ] = ("mcp-sidecar.dev/server=true",)
+    annotations: Annotated[
+        bool,
+        Doc("Read the annotations of the Services too (path, transport, name); needs `list` and `watch` on services."),
+    ] = False
+    resources: Annotated[
+        bool,
+        Doc("Take MCPServer objects of mcp.x-k8s.io too; needs `list` and `watch` on mcpservers.mcp.x-k8s.io."),
+    ] = False
+    zone: Annotated[
+        str, Doc("The pod's zone, for the topology hints of Services; the variable `MCP_SIDECAR_ZONE` says it too.")
+    ] = ""
+    kubeconfig: Annotated[
+        str,
+        Doc(
+            "Reach the API server as this file says, not as pods do; outside clusters `KUBECONFIG` names it.",
+            form="file",
+        ),
+    ] = ""
 
 
 @dataclass(frozen=True, slots=True)

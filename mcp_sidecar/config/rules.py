@@ -9,7 +9,7 @@ from pathlib import Path
 from mcp_sidecar.config.forms import is_local_listener
 from mcp_sidecar.config.problems import quoted
 from mcp_sidecar.protocol.eras import MODERN_VERSIONS
-from mcp_sidecar.settings import AuthSettings, ListenSettings, Settings, UpstreamSettings
+from mcp_sidecar.settings import AuthSettings, DiscoverySettings, ListenSettings, Settings, UpstreamSettings
 
 Fault = tuple[str, str]
 """The path of the key to mend and the sentence."""
@@ -20,6 +20,7 @@ def faults(settings: Settings, written: Container[str] = ()) -> Iterator[Fault]:
     yield from _listen_faults(settings.listen)
     yield from _upstream_faults(settings.upstreams)
     yield from _auth_faults(settings.auth)
+    yield from _discovery_faults(settings.discovery)
     if "auth.mode" not in written:
         yield from _open_door_faults(settings)
 
@@ -121,6 +122,15 @@ def _auth_faults(auth: AuthSettings) -> Iterator[Fault]:
             yield "auth.algorithms", "needs at least one algorithm"
     if auth.mode == "kubernetes" and find_spec("kubernetes") is None:
         yield "auth.mode", "mode kubernetes needs a package: pip install 'mcp-sidecar[kubernetes]'"
+
+
+def _discovery_faults(discovery: DiscoverySettings) -> Iterator[Fault]:
+    if discovery.mode != "namespace":
+        return
+    if find_spec("kubernetes") is None:  # looks for it without importing it
+        yield "discovery.mode", "namespace needs the Kubernetes client: pip install 'mcp-sidecar[kubernetes]'"
+    if not discovery.selectors and not discovery.resources:
+        yield "discovery.selectors", "mode namespace needs at least one, or resources: true"
 
 
 def warnings(settings: Settings) -> Iterator[str]:

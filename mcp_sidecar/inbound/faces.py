@@ -32,7 +32,7 @@ class Faces:
         self._settings = settings
         self._parts = parts
         self._listeners: list[Listener] = []
-        known = authenticator(settings.auth, lambda trouble: parts.log.warning("auth", trouble=trouble))
+        known = authenticator(settings.auth, lambda trouble: parts.log.warning("auth", trouble=trouble), parts.reviewed)
         ledger = Ledger(parts.log, parts.metrics)
         self._tls = _tls(settings.listen.tls, parts.log)
         self._watch: asyncio.Task[None] | None = None
@@ -69,9 +69,10 @@ class Faces:
         return await self._listen(face, limits, address, on_refusal=face.refused, tls=tls)
 
     async def _bind_probes(self, address: str) -> str:
-        return await self._listen(
-            probes(self._parts.board, self._parts.metrics), ServerLimits(body_bytes=1024), address
-        )
+        # A preStop hook has no certificate to show: where the HTTP listener speaks TLS it drains from here.
+        pages = {"/api/drain": DrainPage(self._parts.drain, self._parts.lifecycle)} if self._tls is not None else {}
+        handle = probes(self._parts.board, self._parts.metrics, pages)
+        return await self._listen(handle, ServerLimits(body_bytes=1024), address)
 
     async def _listen(
         self,

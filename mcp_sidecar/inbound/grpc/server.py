@@ -14,11 +14,12 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from mcp_sidecar.call import Call
+from mcp_sidecar.documented import LARGEST
 from mcp_sidecar.errors import InvalidCall, UnknownMethod
 from mcp_sidecar.inbound.chain import Chain, Handler
 from mcp_sidecar.inbound.grpc.metadata import Context, RpcCall, read_call, say_done
 from mcp_sidecar.inbound.grpc.status import recover
-from mcp_sidecar.settings import LARGEST, GrpcSettings, KeepaliveSettings
+from mcp_sidecar.settings import GrpcSettings, KeepaliveSettings
 
 Handlers = Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
 Option = tuple[str, int]
