@@ -247,8 +247,7 @@ def test_a_namespace_of_servers_is_opened_to_the_agents_of_the_others() -> None:
 @pytest.mark.covers("B-264")
 @pytest.mark.parametrize(("setting", "resource"), [("annotations", "services"), ("resources", "mcpservers")])
 def test_more_kinds_may_be_listed_and_watched_only_where_they_are_read(setting: str, resource: str) -> None:
-    # The settings come with discovery itself, and the schema of the values with them.
-    things = render("none", f"config.discovery.{setting}=true", flags=["--skip-schema-validation"])
+    things = render("none", f"config.discovery.{setting}=true")
     (role,) = named(things, "Role")
     assert [rule["resources"] for rule in role["rules"]] == [["endpointslices"], [resource]]
     assert all(rule["verbs"] == ["list", "watch"] for rule in role["rules"])

@@ -53,12 +53,12 @@ def run(*command: str | Path) -> str:
     return done.stdout
 
 
-def render(values: str = "", *settings: str, kube: str = "1.37.0", flags: Sequence[str] = ()) -> list[Object]:
+def render(values: str = "", *settings: str, kube: str = "1.37.0") -> list[Object]:
     """The chart's objects with the values of a file in `ci/`, and with `key=value` settings, in the namespace `mcp`."""
     files = ["--values", str(CHART / "ci" / f"{values}-values.yaml")] if values else []
     more = [part for setting in settings for part in ("--set", setting)]
     command = ("helm", "template", "mcp-sidecar", CHART, "--namespace", "mcp", "--kube-version", kube)
-    return objects(run(*command, *files, *more, *flags))
+    return objects(run(*command, *files, *more))
 
 
 def render_on(kubeconfig: Path, values: str, *settings: str) -> list[Object]:
