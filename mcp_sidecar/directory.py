@@ -90,10 +90,13 @@ class Upstream:
     """Its endpoint, if it has just one: there is nothing to choose then."""
     restricted: bool = field(init=False)
     """Not every tool of it exists for callers."""
+    secured: bool = field(init=False)
+    """The sidecar has something to prove itself with, or to judge the server by."""
 
     def __post_init__(self) -> None:
         tools = self.settings.tools
         object.__setattr__(self, "restricted", tools.allow != ("*",) or bool(tools.deny))
+        object.__setattr__(self, "secured", self.settings.secured)
         alone = len(self.endpoints) == 1 and not self.leaving
         object.__setattr__(self, "only", self.endpoints[0] if alone else None)
 

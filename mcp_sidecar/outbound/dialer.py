@@ -85,10 +85,10 @@ class Dialer:
 
     def standing(self, upstream: Upstream) -> Connection | None:
         """Lease the connection to a modern server, if it stands; the fast path of `lease`."""
-        endpoint, settings = upstream.only, upstream.settings
+        endpoint = upstream.only
         if endpoint is None:
             endpoint = self.balancer.choose(upstream, time.monotonic())
-        credential = self._credentials.of(settings) if settings.secured else NO_CREDENTIAL
+        credential = self._credentials.of(upstream.settings) if upstream.secured else NO_CREDENTIAL
         verdict = self.prober.verdicts.get((endpoint, credential.source))  # type: ignore[arg-type]  # or None
         if endpoint is None or verdict is None or verdict.era is not _MODERN:
             return None  # a modern verdict is never out of date
