@@ -1,0 +1,69 @@
+"""Makes the images of a test cluster without docker: the project's own from its wheel, and one for what is around it.
+
+The layout is the Dockerfile's: `/opt/venv`, the same user, environment and entry point.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+from hack.kube import dockerfile, oci
+from hack.kube.layers import Layers
+from hack.kube.layout import REGISTRY
+
+SIDECAR = f"{REGISTRY}/mcp-sidecar:1"
+WORKLOADS = f"{REGISTRY}/workloads:1"
+"""Agents and MCP servers for tests: the programs of tests/cluster/programs, in `/opt/programs`."""
+PAUSE = f"{REGISTRY}/pause:1"
+
+_ROOT = Path(__file__).resolve().parents[2]
+_PROGRAMS = _ROOT / "tests" / "cluster" / "programs"
+_EXTRAS = ("kubernetes", "otel", "reflection")  # what the extra `all` stands for
+
+
+def write(archive: Path, programs: Path) -> None:
+    """Write an archive with every image. `programs` is where the programs of the cluster were built."""
+    layers = Layers(programs.parent / "layers")
+    debian = layers.debian()
+    pyproject = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    needs = [
+        *pyproject["dependencies"],
+        *(need for extra in _EXTRAS for need in pyproject["optional-dependencies"][extra]),
+    ]
+    dependencies = layers.packages(needs)
+    official_sdk = layers.packages(
+        [need for need in pyproject["optional-dependencies"]["sdk"] if need.startswith("mcp")]
+    )
+    with tempfile.TemporaryDirectory() as work:
+        project = layers.project(Path(work))
+        tests = _programs(Path(work))
+        config = dockerfile.image_config(_ROOT / "Dockerfile")
+        plain = {key: value for key, value in config.items() if key != "Entrypoint"} | {"Cmd": ["python"]}
+        below = [debian, dependencies, project]
+        images = [
+            oci.Image(PAUSE, [_pause(Path(work), programs)], {"Entrypoint": ["/pause"], "User": "65535:65535"}),
+            oci.Image(SIDECAR, below, config),
+            oci.Image(WORKLOADS, [*below, official_sdk, tests], plain),
+        ]
+        oci.write(archive, images)
+
+
+def _pause(work: Path, programs: Path) -> Path:
+    (work / "pause").mkdir()
+    shutil.copy2(programs / "pause", work / "pause" / "pause")
+    oci.write_layer(work / "pause.tar", work / "pause")
+    return work / "pause.tar"
+
+
+def _programs(work: Path) -> Path:
+    shutil.copytree(_PROGRAMS, work / "tests/opt/programs", ignore=shutil.ignore_patterns("__pycache__"))
+    oci.write_layer(work / "tests.tar", work / "tests")
+    return work / "tests.tar"
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), Path(sys.argv[2]))
