@@ -17,39 +17,36 @@ from hack.kube.layout import REGISTRY
 
 SIDECAR = f"{REGISTRY}/mcp-sidecar:1"
 WORKLOADS = f"{REGISTRY}/workloads:1"
-"""Agents and MCP servers for tests: the programs of tests/cluster/programs, in `/opt/programs`."""
+"""Agents and MCP servers for tests: the programs of tests/cluster/programs, in `/opt/workloads`."""
 PAUSE = f"{REGISTRY}/pause:1"
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAMS = _ROOT / "tests" / "cluster" / "programs"
-_EXTRAS = ("kubernetes", "otel", "reflection")  # what the extra `all` stands for
+_ALL = ("kubernetes", "otel", "reflection")  # what the extra `all` stands for
 
 
 def write(archive: Path, programs: Path) -> None:
     """Write an archive with every image. `programs` is where the programs of the cluster were built."""
     layers = Layers(programs.parent / "layers")
-    debian = layers.debian()
-    pyproject = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
-    needs = [
-        *pyproject["dependencies"],
-        *(need for extra in _EXTRAS for need in pyproject["optional-dependencies"][extra]),
-    ]
-    dependencies = layers.packages(needs)
-    official_sdk = layers.packages(
-        [need for need in pyproject["optional-dependencies"]["sdk"] if need.startswith("mcp")]
-    )
-    with tempfile.TemporaryDirectory() as work:
-        project = layers.project(Path(work))
-        tests = _programs(Path(work))
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        sidecar = [layers.debian(), layers.packages(_needs("", *_ALL)), layers.project(work)]
+        workloads = [*sidecar, layers.packages(_needs("sdk")), _programs(work)]
         config = dockerfile.image_config(_ROOT / "Dockerfile")
-        plain = {key: value for key, value in config.items() if key != "Entrypoint"} | {"Cmd": ["python"]}
-        below = [debian, dependencies, project]
+        plain = {"User": config["User"], "WorkingDir": "/", "Env": [*config["Env"], "PYTHONPATH=/opt/workloads"]}
         images = [
-            oci.Image(PAUSE, [_pause(Path(work), programs)], {"Entrypoint": ["/pause"], "User": "65535:65535"}),
-            oci.Image(SIDECAR, below, config),
-            oci.Image(WORKLOADS, [*below, official_sdk, tests], plain),
+            oci.Image(PAUSE, [_pause(work, programs)], {"Entrypoint": ["/pause"], "User": "65535:65535"}),
+            oci.Image(SIDECAR, sidecar, config),
+            oci.Image(WORKLOADS, workloads, plain),
         ]
         oci.write(archive, images)
+
+
+def _needs(*extras: str) -> list[str]:
+    """What these extras of the project require; the one without a name is what every installation does."""
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    needs = {"": project["dependencies"], **project["optional-dependencies"]}
+    return [need for extra in extras for need in needs[extra]]
 
 
 def _pause(work: Path, programs: Path) -> Path:
@@ -60,7 +57,11 @@ def _pause(work: Path, programs: Path) -> Path:
 
 
 def _programs(work: Path) -> Path:
-    shutil.copytree(_PROGRAMS, work / "tests/opt/programs", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        _PROGRAMS,
+        work / "tests/opt/workloads" / _PROGRAMS.relative_to(_ROOT),
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     oci.write_layer(work / "tests.tar", work / "tests")
     return work / "tests.tar"
 

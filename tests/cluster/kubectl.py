@@ -96,7 +96,7 @@ class Namespace:
         """An object as it is. `kind` as in the API's paths: `pods`, `deployments`, `endpointslices` …"""
         return self.cluster.ask(f"{self._path(kind)}/{name}")
 
-    def list(self, kind: str, selector: str = "") -> list[Json]:
+    def all(self, kind: str, selector: str = "") -> list[Json]:
         """The objects with these labels."""
         found: list[Json] = self.cluster.ask(f"{self._path(kind)}?labelSelector={selector}")["items"]
         return found
@@ -168,7 +168,7 @@ class Namespace:
         """What one would ask for first: events, descriptions, and the logs of every container."""
         asked = [["get", "all,endpointslices", "-o", "wide"], ["get", "events", "--sort-by=.lastTimestamp"]]
         asked.append(["describe", "pods"])
-        for pod in self.list("pods"):
+        for pod in self.all("pods"):
             logs = ["logs", pod["metadata"]["name"], "--all-containers", "--prefix", "--tail=60"]
             asked += [logs, [*logs, "--previous"]]
         said = []

@@ -60,7 +60,7 @@ def program(name: str, **variables: object) -> Json:
         "name": name,
         "image": WORKLOADS,
         "imagePullPolicy": "Never",
-        "command": ["python", f"/opt/programs/{name}.py"],
+        "command": ["python", "-m", f"tests.cluster.programs.{name}"],
         "env": environment(**variables),
         "securityContext": dict(_CONFINED),
     }

@@ -1,4 +1,4 @@
-"""A sidecar that somebody wrote into a pod by hand: started before the agent, probed by the kubelet, restarted alone."""
+"""A sidecar that was written into a pod by hand: started before the agent, probed by the kubelet, restarted alone."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_agent_waits_while_the_sidecar_is_not_started(namespace: Namespace) 
     namespace.apply({**pod, "spec": pod_spec(program(AGENT), before=(broken,))})
 
     def refused() -> bool:
-        return any("Startup probe failed" in event["message"] for event in namespace.list("events"))
+        return any("Startup probe failed" in event["message"] for event in namespace.all("events"))
 
     namespace.until("the kubelet sees that nobody answers on the pod's address", refused)
     waiting = container_status(namespace.get("pods", "agent"), AGENT)["state"]
@@ -73,7 +73,7 @@ def test_a_sidecar_that_is_killed_is_restarted_alone_and_the_agent_goes_on(names
 
     def restarted() -> bool:
         beside = container_status(namespace.get("pods", "agent"), CONTAINER)
-        return beside["restartCount"] == 1 and beside["ready"]
+        return bool(beside["restartCount"] == 1 and beside["ready"])
 
     namespace.until("the sidecar runs again", restarted)
     answered = got(namespace, "agent")

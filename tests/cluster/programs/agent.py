@@ -16,10 +16,10 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from ledger import Ledger
 from mcp import Client
 
 from mcp_sidecar.client import SidecarClient
+from tests.cluster.programs.ledger import Ledger
 
 Call = Callable[[dict[str, object]], Awaitable[bool]]
 
@@ -68,7 +68,7 @@ async def calling(ledger: Ledger, stop: asyncio.Event) -> None:
                     if stop.is_set() or (CALLS and number > CALLS):
                         return
                     await once(ledger, call, f"{prefix}-{number}")
-        except Exception as lost:  # whatever it was, the agent goes on
+        except Exception as lost:  # noqa: BLE001 - whatever it was, the agent goes on
             ledger.note("lost", why=repr(lost))
             await asyncio.sleep(0.2)
 
@@ -76,7 +76,7 @@ async def calling(ledger: Ledger, stop: asyncio.Event) -> None:
 async def once(ledger: Ledger, call: Call, identifier: str) -> None:
     ledger.note("sent", id=identifier)
     try:
-        good = await call({"id": identifier, "seconds": SECONDS})
+        good = await call({"call": identifier, "seconds": SECONDS})
     except Exception as failure:
         ledger.note("failed", id=identifier, why=repr(failure), execution=str(getattr(failure, "execution", "")))
         if WAY == "http":

@@ -1,4 +1,4 @@
-"""A line for everything that happens in this pod, on its log and, where there is one, in a file that outlives the pod."""
+"""A line for everything that happens in this pod, on its log and in a file that may outlive the pod."""
 
 from __future__ import annotations
 

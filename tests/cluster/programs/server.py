@@ -6,9 +6,10 @@ import os
 
 import anyio
 import uvicorn
-from ledger import Ledger
 from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
+
+from tests.cluster.programs.ledger import Ledger
 
 PORT = int(os.environ.get("PORT", "8080"))
 
@@ -18,11 +19,11 @@ def main() -> None:
     server = MCPServer("record", log_level="WARNING")
 
     @server.tool()
-    async def record(id: str, seconds: float = 0.0) -> str:
-        """Write `id` into the ledger, after so many seconds."""
+    async def record(call: str, seconds: float = 0.0) -> str:
+        """Write the name of the call into the ledger, after so many seconds."""
         await anyio.sleep(seconds)
-        ledger.note("ran", id=id)
-        return id
+        ledger.note("ran", id=call)
+        return call
 
     # The sidecar calls it by a pod's address, a Service's name, or loopback.
     anybody = TransportSecuritySettings(enable_dns_rebinding_protection=False)
