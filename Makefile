@@ -17,7 +17,7 @@ export PYTHON
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup format lint types test test-conformance test-matrix test-kube test-all bench protos chart image check docs static servers
+.PHONY: kube-tools wheels help demo setup format lint types test test-conformance test-matrix test-kube test-all bench protos chart image check docs static servers
 
 say = @printf '==> %s\n' '$(1)'
 
@@ -43,6 +43,13 @@ servers: $(VENV)/.dev
 	$(call say,fetching the MCP servers that the tests use)
 	@$(PY) -m tests.support.real_servers --install
 
+# helm and kubectl are Go programs; without Go the tests that need them say so.
+kube-tools: $(VENV)/.dev
+	$(call say,fetching what checks the manifests)
+	@$(PY) -m tests.support.kube_schemas --install
+	@if command -v go >/dev/null; then hack/kube/build.sh helm kubectl; \
+	else echo 'there is no Go: the tests in tests/deploy will be skipped'; fi
+
 format: $(VENV)/.dev  ## write every file as ruff formats it
 	$(call say,formatting)
 	@$(BIN)/ruff format .
@@ -64,16 +71,21 @@ protos: $(VENV)/.dev  ## generate mcp_sidecar/v1 from protos/
 	$(call say,generating mcp_sidecar/v1 from protos/)
 	@$(PY) hack/protos.py
 
-docs: $(VENV)/.dev  ## generate the pages of docs/ that come from the code
+docs: $(VENV)/.dev  ## generate the pages of docs/ and the files of deploy/ that come from the code
 	$(call say,generating the configuration reference)
 	@$(PY) hack/docs.py
+	$(call say,generating what deploy/ has from the golden template)
+	@$(PY) hack/deploy.py
 
 static: lint types
 	$(call say,comparing generated files with their sources)
 	@$(PY) hack/protos.py --check
 	@$(PY) hack/docs.py --check
+	@$(PY) hack/deploy.py --check
+	@$(PY) hack/chart.py --check
+	@$(PY) hack/deploy.py --check
 
-test: $(VENV)/.dev servers  ## run the tests (ARGS="-k drain" picks some)
+test: $(VENV)/.dev servers kube-tools  ## run the tests (ARGS="-k drain" picks some)
 	$(call say,running the tests)
 	@$(PY) -m pytest -n $(JOBS) $(ARGS)
 
@@ -98,15 +110,19 @@ bench: $(VENV)/.dev  ## measure speed and memory beside other proxies (ARGS="--q
 	$(call say,measuring)
 	@$(PY) -m bench.run $(ARGS)
 
-chart:  ## lint and package the Helm chart
-	$(call say,packaging the Helm chart: not there yet)
-	@exit 1
+chart: $(VENV)/.dev  ## lint the Helm chart, and package it into dist/ (needs Go, to build helm)
+	$(call say,packaging the Helm chart)
+	@hack/package_chart.sh
+
+wheels: $(VENV)/.dev  ## the wheels that the image is made of, into dist/wheels
+	$(call say,collecting the wheels of the image)
+	@hack/wheels.sh
 
 image: $(VENV)/.dev  ## lint the Dockerfile, and build the image where docker is at hand
 	$(call say,linting the Dockerfile)
 	@$(PY) -m pytest -q -k dockerfile tests/test_repository.py
 	@if docker info >/dev/null 2>&1; then \
-	    printf '==> building $(IMAGE)\n' && docker build -t $(IMAGE) .; \
+	    hack/wheels.sh && printf '==> building $(IMAGE)\n' && docker build --network none -t $(IMAGE) .; \
 	else \
 	    echo 'no docker daemon answers: the image is linted, not built'; \
 	fi

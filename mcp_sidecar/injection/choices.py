@@ -1,7 +1,7 @@
 """What in the template depends on the pod it goes into, and how it is settled for one pod; knows no template.
 
-A template is plain data with a few of these in it. `settle` turns them into plain data for one pod; `cel` prints them as
-expressions that the API server settles.
+A template is plain data with a few of these in it. `settle` turns them into plain data for one pod; `cel` prints them
+as expressions that the API server settles.
 """
 
 from __future__ import annotations
@@ -14,6 +14,12 @@ from mcp_sidecar.injection.vocabulary import ANNOTATIONS
 
 Plain = Any
 """What JSON can hold."""
+
+
+class Placeholder(str):
+    """An expression of a later program, `{{ … }}`, that puts a text there, quoted as in JSON."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

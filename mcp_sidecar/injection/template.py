@@ -1,16 +1,16 @@
 """The golden template: the one container that every way of injection puts into pods. Knows no way.
 
-What depends on the pod is written with the words of `choices`. Every text of `Options` may be a placeholder of a later
-program (`{{ … }}`), because nothing here looks into it.
+What depends on the pod is written with the words of `choices`. Every text of `Options` may be a `Placeholder`, because
+nothing here looks into it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from mcp_sidecar import __version__
-from mcp_sidecar.injection.choices import Annotated, PodGrace, When
+from mcp_sidecar.injection.choices import Annotated, Placeholder, PodGrace, When
 from mcp_sidecar.injection.vocabulary import ANNOTATIONS, AUDIENCE, CONTAINER, DOMAIN, INJECTED_BY, VERSION
 
 GRPC_PORT: Final = 15051
@@ -52,8 +52,8 @@ class Options:
     otlp_endpoint: str = ""
     """Collector to send telemetry to; `$(HOST_IP)` is the node's address. Empty sends nothing."""
     version: str = __version__
-    env: tuple[tuple[str, str], ...] = field(default=())
-    """More variables, for every sidecar."""
+    env: tuple[tuple[str, str] | Placeholder, ...] = ()
+    """More variables, for every sidecar; a placeholder puts any number of entries there, each with a comma behind."""
 
 
 def container(options: Options) -> Template:
@@ -72,7 +72,8 @@ def container(options: Options) -> Template:
         "resources": {
             "requests": {
                 "cpu": Annotated("cpu-request", options.cpu_request),
-                "memory": options.memory_request,
+                # Whoever sets a limit asks for it whole: a request above the limit would be refused.
+                "memory": Annotated("memory-limit", options.memory_request),
             },
             "limits": {"memory": Annotated("memory-limit", options.memory_limit)},
         },
@@ -118,7 +119,7 @@ def _environment(options: Options) -> list[Any]:
         When("config", [{"name": "MCP_SIDECAR_CONFIG", "value": f"{_CONFIG_FOLDER}/config.yaml"}]),
         When("app-port", _inbound(options), _outbound()),
         *_telemetry(options),
-        *({"name": name, "value": value} for name, value in options.env),
+        *(more if isinstance(more, Placeholder) else {"name": more[0], "value": more[1]} for more in options.env),
     ]
 
 
@@ -133,8 +134,8 @@ def _outbound() -> list[Any]:
 def _inbound(options: Options) -> list[Any]:
     """In front of an MCP server: listeners on the network, and so callers who prove who they are.
 
-    A file can say better who may call; with one, nothing is said here. Any name of this pod is a good `Host`: that check
-    is against web pages, which do not have a token.
+    A file can say better who may call; with one, nothing is said here. Any name of this pod is a good `Host`: that
+    check is against web pages, which do not have a token.
     """
     authentication = [
         {"name": "MCP_SIDECAR_AUTH_MODE", "value": options.auth},
@@ -199,7 +200,7 @@ def _probe(service: str, *, period: int, failures: int, timeout: int) -> Templat
 
 
 def _drain_first() -> Template:
-    """The wait is longer than any drain: the sidecar answers as soon as its own, bounded by the pod's grace, is over."""
+    """The wait is longer than any drain: the sidecar answers when its own, bounded by the pod's grace, is over."""
     return {"preStop": {"exec": {"command": ["mcp-sidecar", "drain", "--wait", "3600"]}}}
 
 

@@ -1,6 +1,6 @@
 """The labels and annotations that users write, each with its sentence; knows not what is done with them.
 
-Selectors of the API server see labels only, so what switches injection on or off is a label, and what tunes it an annotation.
+Selectors of the API server see labels only: what switches injection on or off is a label, what tunes it an annotation.
 """
 
 from __future__ import annotations
@@ -77,8 +77,6 @@ ANNOTATIONS: Final = {
             "drain-seconds", "How long running calls may take to finish when the pod goes.", r"[0-9]{1,4}", "20"
         ),
         Annotation("cpu-request", "CPU the sidecar asks for.", _QUANTITY, "50m"),
-        Annotation(
-            "memory-limit", "Memory the sidecar may use; also what it asks for, at most 96Mi.", _QUANTITY, "256Mi"
-        ),
+        Annotation("memory-limit", "Memory the sidecar asks for and may use.", _QUANTITY, "256Mi"),
     )
 }

@@ -65,6 +65,29 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
+{{/*
+What sidecars are like, as the flags of `mcp-sidecar webhook`. `$(NAME)` is meant for the sidecar; doubled, or Kubernetes
+would put in what the webhook's own container has by that name.
+*/}}
+{{- define "mcp-sidecar.webhook.arguments" -}}
+{{- $sidecar := .Values.sidecar }}
+{{- $flags := list
+      (printf "--image=%s" (include "mcp-sidecar.image" .))
+      (printf "--pull-policy=%s" .Values.image.pullPolicy)
+      (printf "--auth=%s" $sidecar.auth)
+      (printf "--drain-seconds=%v" $sidecar.drainSeconds)
+      (printf "--cpu-request=%v" $sidecar.resources.requests.cpu)
+      (printf "--memory-request=%v" $sidecar.resources.requests.memory)
+      (printf "--memory-limit=%v" $sidecar.resources.limits.memory) }}
+{{- with $sidecar.logLevel }}{{ $flags = append $flags (printf "--log-level=%s" .) }}{{ end }}
+{{- with $sidecar.discovery }}{{ $flags = append $flags (printf "--discovery=%s" .) }}{{ end }}
+{{- with $sidecar.otlpEndpoint }}{{ $flags = append $flags (printf "--otlp-endpoint=%s" .) }}{{ end }}
+{{- range $name, $value := $sidecar.env }}{{ $flags = append $flags (printf "--env=%s=%s" $name $value) }}{{ end }}
+{{- range $flags }}
+- {{ . | replace "$(" "$$(" | quote }}
+{{- end }}
+{{- end }}
+
 {{/* Not empty when there are sidecars that watch EndpointSlices. */}}
 {{- define "mcp-sidecar.watches" -}}
 {{- if or (eq .Values.sidecar.discovery "namespace") (eq "namespace" (dig "discovery" "mode" "off" .Values.config)) }}yes{{ end }}
