@@ -10,8 +10,8 @@
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 
-# In the order in which they are built: what the first one compiles, most of the others need too.
-CLUSTER="kube-apiserver etcd kubectl kubelet kube-controller-manager kube-scheduler kube-proxy helm
+# In the order in which they are built: ordinary tests want the first two.
+CLUSTER="helm kubectl kube-apiserver etcd kubelet kube-controller-manager kube-scheduler kube-proxy
     containerd containerd-shim-runc-v2 ctr ptp loopback host-local coredns pause debian"
 # shellcheck disable=SC2086,SC2116 # joins the lines
 KNOWN=$(echo $CLUSTER kubeconform)
@@ -117,13 +117,15 @@ for tool in "$@"; do
 done
 if [ ${#missing[@]} -gt 0 ]; then
     mkdir -p "$bin"
-    exec 9>"$cache/lock"
-    flock 9 # one build at a time; what another one finished meanwhile is not built again
     export GOCACHE=$cache/objects
+    exec 8>"$cache/builders" 9>"$cache/lock"
+    flock --shared 8
     for tool in "${missing[@]}"; do
-        [ ! -e "$bin/$tool" ] || continue
-        if [ "$tool" = debian ]; then unpack_debian; else build "$tool"; fi
+        flock 9 # one program at a time; what another build finished meanwhile is not built again
+        if [ -e "$bin/$tool" ]; then :; elif [ "$tool" = debian ]; then unpack_debian; else build "$tool"; fi
+        flock --unlock 9
     done
-    rm -rf "$GOCACHE" # gigabytes that nobody needs once the programs are there
+    # The last one to go takes along the gigabytes that nobody needs once the programs are there.
+    if flock --exclusive --nonblock 8; then rm -rf "$GOCACHE"; fi
 fi
 echo "$bin"

@@ -11,7 +11,8 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from hack.kube import dockerfile, oci
+from hack.image_layout import DOCKERFILE, layout
+from hack.kube import oci
 from hack.kube.layers import Layers
 from hack.kube.layout import REGISTRY
 
@@ -22,7 +23,7 @@ PAUSE = f"{REGISTRY}/pause:1"
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAMS = _ROOT / "tests" / "cluster" / "programs"
-_ALL = ("kubernetes", "otel", "reflection")  # what the extra `all` stands for
+_EXTRAS = ("kubernetes", "otel")  # those of the Dockerfile
 
 
 def write(archive: Path, programs: Path) -> None:
@@ -30,9 +31,9 @@ def write(archive: Path, programs: Path) -> None:
     layers = Layers(programs.parent / "layers")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        sidecar = [layers.debian(), layers.packages(_needs("", *_ALL)), layers.project(work)]
+        sidecar = [layers.debian(), layers.packages(_needs("", *_EXTRAS)), layers.project(work)]
         workloads = [*sidecar, layers.packages(_needs("sdk")), _programs(work)]
-        config = dockerfile.image_config(_ROOT / "Dockerfile")
+        config = layout(DOCKERFILE.read_text())
         plain = {"User": config["User"], "WorkingDir": "/", "Env": [*config["Env"], "PYTHONPATH=/opt/workloads"]}
         images = [
             oci.Image(PAUSE, [_pause(work, programs)], {"Entrypoint": ["/pause"], "User": "65535:65535"}),

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hack.kube import oci
+from hack.prune_image import prune
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("python3", "base-files", "netbase", "ca-certificates", "libstdc++6")
@@ -74,6 +75,7 @@ class Layers:
         quiet = ["--quiet", "--disable-pip-version-check", "--no-input", "--root-user-action=ignore", "--no-compile"]
         constraints = ["-c", str(_ROOT / "constraints-dev.txt")]
         _run([sys.executable, "-m", "pip", "install", *quiet, *into, *constraints, *more, *requirements])
+        prune(site)
         shutil.rmtree(site / "bin", ignore_errors=True)  # scripts that would run with this machine's Python
         self._compile(root)
 
