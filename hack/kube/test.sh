@@ -22,5 +22,5 @@ hack/kube/up.sh
 printf '==> cluster ready: %s s\n' "$((SECONDS - start))"
 # Most of the time the tests wait for the kubelet, so more of them run at once than there are cores. Those that take
 # something away from the whole cluster run alone.
-.venv/bin/python -m pytest -n "${JOBS:-4}" -m 'not alone' tests/cluster "$@" || [ $? -eq 5 ] # 5: none was picked
-.venv/bin/python -m pytest -n 0 -m alone tests/cluster "$@" || [ $? -eq 5 ]
+.venv/bin/python -m pytest -p no:randomly -n "${JOBS:-4}" --dist loadgroup -m 'not alone' tests/cluster "$@" || [ $? -eq 5 ] # 5: none was picked
+.venv/bin/python -m pytest -p no:randomly -n 0 -m alone tests/cluster "$@" || [ $? -eq 5 ]

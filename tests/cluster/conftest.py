@@ -5,9 +5,6 @@ The cluster is started and ended by `hack/kube/test.sh` (`make test-kube`), or b
 
 from __future__ import annotations
 
-import contextlib
-import re
-import secrets
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -15,8 +12,7 @@ import pytest
 
 from hack.kube.layout import Layout, default_run, load
 from tests.cluster.kubectl import Cluster, Namespace
-
-_LONGEST_NAME = 40
+from tests.cluster.namespaces import made
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,30 +40,15 @@ def cluster(layout: Layout) -> Cluster:
 @pytest.fixture
 def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Namespace]:
     """An empty namespace that admits only pods of the Pod Security level *restricted*; it is deleted afterwards."""
-    with _made(cluster, request.node.name, "restricted") as namespace:
+    with made(cluster, request.node.name, "restricted") as namespace:
         yield namespace
 
 
 @pytest.fixture
 def open_namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Namespace]:
     """An empty namespace that admits every pod, such as those that write ledgers onto the node."""
-    with _made(cluster, request.node.name, "privileged") as namespace:
+    with made(cluster, request.node.name, "privileged") as namespace:
         yield namespace
-
-
-@contextlib.contextmanager
-def _made(cluster: Cluster, test: str, level: str) -> Iterator[Namespace]:
-    """A namespace with its default ServiceAccount, without which no pod is admitted."""
-    words = re.sub("[^a-z0-9]+", "-", test.removeprefix("test_").lower())[:_LONGEST_NAME]
-    name = f"{words.strip('-')}-{secrets.token_hex(2)}"
-    labels = {"pod-security.kubernetes.io/enforce": level}
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    namespace = Namespace(cluster, name)
-    try:
-        namespace.until("the default ServiceAccount", lambda: namespace.get("serviceaccounts", "default"))
-        yield namespace
-    finally:
-        cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.hookimpl(wrapper=True)

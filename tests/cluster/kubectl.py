@@ -18,7 +18,7 @@ Json = dict[str, Any]
 Found = TypeVar("Found")
 
 PATIENCE_SECONDS = 90.0
-_COMMAND_SECONDS = 120
+_COMMAND_SECONDS = 180
 _POLL_SECONDS = 0.1
 
 
@@ -42,9 +42,9 @@ class Cluster:
         """Run kubectl and return what it printed. Raises `KubectlFailed`."""
         return self._run(str(self.layout.programs / "kubectl"), *arguments, stdin=stdin)
 
-    def helm(self, *arguments: str) -> str:
+    def helm(self, *arguments: str, stdin: str | None = None) -> str:
         """Run helm and return what it printed. Raises `KubectlFailed`."""
-        return self._run(str(self.layout.programs / "helm"), *arguments)
+        return self._run(str(self.layout.programs / "helm"), *arguments, stdin=stdin)
 
     def _run(self, *command: str, stdin: str | None = None) -> str:
         done = subprocess.run(
