@@ -22,7 +22,7 @@ _CLUSTER_WIDE = (
 
 def everything(cluster: Cluster, namespace: Namespace) -> set[str]:
     """What there is, in the namespace and cluster-wide."""
-    kinds = [kind for kind in cluster.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()]
+    kinds = cluster.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
     kept = [kind for kind in kinds if not kind.startswith("events")]
     there = namespace.kubectl("get", ",".join(kept), "-o", "name", "--ignore-not-found").split()
     return {*there, *cluster.kubectl("get", ",".join(_CLUSTER_WIDE), "-o", "name").split()}

@@ -1,12 +1,14 @@
-"""Four ways to a sidecar – policy, webhook, `mcp-sidecar inject`, kustomize – lead to the same container in a running pod."""
+"""Four ways to a sidecar (policy, webhook, `mcp-sidecar inject`, kustomize): the same container, in pods that run."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,8 @@ from tests.cluster.releases import CHART, release
 
 UPSTREAM = "record"
 LABEL = "mcp-sidecar.dev/inject"
-COMPONENT = CHART.parents[1] / "kustomize" / "components" / "sidecar"
+APP_PORT = "mcp-sidecar.dev/app-port"
+COMPONENTS = CHART.parents[1] / "kustomize" / "components"
 
 Way = Callable[[Cluster, Json, Path], str]
 
@@ -38,14 +41,16 @@ def by_cli(cluster: Cluster, workload: Json, folder: Path) -> str:
 def by_kustomize(cluster: Cluster, workload: Json, folder: Path) -> str:
     image, tag = SIDECAR.rsplit(":", 1)
     (folder / "agent.json").write_text(json.dumps(workload))
-    (folder / "component").symlink_to(COMPONENT)
+    annotations = workload["spec"]["template"]["metadata"].get("annotations", {})
+    role = "sidecar-inbound" if APP_PORT in annotations else "sidecar"
+    shutil.copytree(COMPONENTS / role, folder / "component")
     kustomization = {
         "resources": ["agent.json"],
         "components": ["component"],
         "images": [{"name": "ghcr.io/mcp-sidecar/mcp-sidecar", "newName": image, "newTag": tag}],
     }
     (folder / "kustomization.yaml").write_text(json.dumps(kustomization))
-    return cluster.kubectl("kustomize", "--load-restrictor=LoadRestrictionsNone", str(folder))
+    return cluster.kubectl("kustomize", str(folder))
 
 
 def by_admission(cluster: Cluster, workload: Json, folder: Path) -> str:
@@ -66,7 +71,7 @@ def way(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
             yield request.param
 
 
-def deployment(**more: object) -> Json:
+def deployment(**more: Any) -> Json:
     """An agent that knows nothing of a sidecar, except that it wants one."""
     labels = {"app": AGENT, LABEL: "true"}
     annotations = {"mcp-sidecar.dev/upstreams": f"record={address(UPSTREAM)}"}
@@ -120,9 +125,7 @@ def test_a_job_that_was_injected_completes(way: str, namespace: Namespace, tmp_p
 
 @pytest.mark.covers("B-274")
 def test_a_server_that_names_its_port_gets_a_sidecar_in_front(way: str, namespace: Namespace, tmp_path: Path) -> None:
-    if way == "kustomize":
-        pytest.skip("the Component sidecar-inbound takes the place of an annotation; enable with a test of its own")
-    annotations = {"mcp-sidecar.dev/app-port": str(PORT)}
+    annotations = {APP_PORT: str(PORT)}
     serving, _ = server(UPSTREAM)
     serving["metadata"]["labels"] = {LABEL: "true"}
     serving["spec"]["template"]["metadata"]["labels"][LABEL] = "true"
