@@ -3,8 +3,8 @@
     python hack/chart.py            write
     python hack/chart.py --check    compare; exit 1 and name the files when they differ
 
-In values.yaml `# --` begins the description of the key below it, and `# @schema {…}` adds to what the default says about
-the type. Knows the form of values, not their meaning: that is the templates'.
+In values.yaml `# --` begins the description of the key below it, and `# @schema {…}` adds to what the default says
+about the type. Knows the form of values, not their meaning: that is the templates'.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Takes out of an environment what no sidecar runs: `python hack/prune_image.py /opt/venv`.
 
-Knows the one large part: of `kubernetes` we use configuration, authentication and transport, while 123 of its 126 MB are
-an API class for each group and a model for each kind, which import each other when they are asked for.
+Knows the one large part: of `kubernetes` we use configuration, authentication and transport, while 123 of its 126 MB
+are an API class for each group and a model for each kind, which import each other when they are asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-_MODELS = [f"{client}/{part}" for client in ("kubernetes/client", "kubernetes/aio/client") for part in ("api", "models")]
+_MODELS = [
+    f"{client}/{part}" for client in ("kubernetes/client", "kubernetes/aio/client") for part in ("api", "models")
+]
 _PROOF = """
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config

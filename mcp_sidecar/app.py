@@ -128,7 +128,9 @@ def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, task
     directory = Directory(tuple(configured(one) for one in settings.upstreams))
     pool = Pool(settings.pool, tasks)
     pool.watch(lambda row: _note(log, row))
-    dialer = Dialer(pool, Prober(tasks), Credentials(), Ways(tasks, log))
+    dialer = Dialer(
+        pool, Prober(tasks), Credentials(lambda trouble: log.warning("credentials", trouble=trouble)), Ways(tasks, log)
+    )
     hold = Hold(settings.hold, tasks)
     engine = Engine(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
     engine.offers.mirrors.watch(

@@ -57,6 +57,22 @@ class Bytes(Doc):
 
 
 @dataclass(frozen=True, slots=True)
+class ListenTlsSettings:
+    """TLS for calls that come over the network; loopback, unix sockets, health and metrics always stay plaintext."""
+
+    cert_file: Annotated[
+        str,
+        Doc(
+            "Certificate chain to show, PEM; switches TLS on. Like the others, read again when it changes.", form="file"
+        ),
+    ] = ""
+    key_file: Annotated[str, Doc("Its private key, PEM, not encrypted.", form="file")] = ""
+    client_ca_file: Annotated[
+        str, Doc("Authorities, PEM; a client must then show a certificate that one of them signed.", form="file")
+    ] = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ListenSettings:
     """Where to listen: `host:port`, `[v6]:port`, `off`, or `unix:///path` (gRPC and HTTP). Port 0 picks a free one."""
 
@@ -66,6 +82,7 @@ class ListenSettings:
     http: Annotated[str, Doc("MCP Streamable HTTP and the admin page.", form="listen")] = "127.0.0.1:15080"
     health: Annotated[str, Doc("Plaintext gRPC health service for the kubelet.", form="tcp")] = "0.0.0.0:15081"
     metrics: Annotated[str, Doc("`/metrics` and the HTTP probes.", form="tcp")] = "0.0.0.0:15090"
+    tls: ListenTlsSettings = ListenTlsSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +145,29 @@ class UpstreamAuthSettings:
     """How the sidecar proves itself to an upstream."""
 
     bearer_file: Annotated[
-        str, Doc("File with the bearer token to send; must be readable when the configuration is.", form="file")
+        str,
+        Doc(
+            "File with the bearer token to send; must be readable when the configuration is, and may be replaced at any"
+            " time (kubelets rotate projected tokens).",
+            form="file",
+        ),
     ] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTlsSettings:
+    """TLS towards an `https`, `sse+https` or `grpcs` upstream. The files are read again when they change."""
+
+    ca_file: Annotated[
+        str, Doc("Authorities to trust instead of the system's (or those of `SSL_CERT_FILE`), PEM.", form="file")
+    ] = ""
+    cert_file: Annotated[str, Doc("Client certificate chain to show, PEM.", form="file")] = ""
+    key_file: Annotated[str, Doc("Its private key, PEM, not encrypted.", form="file")] = ""
+
+    @property
+    def given(self) -> bool:
+        """Something is set."""
+        return bool(self.ca_file or self.cert_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +216,7 @@ class UpstreamSettings:
         ),
     ] = "auto"
     auth: UpstreamAuthSettings = UpstreamAuthSettings()
+    tls: UpstreamTlsSettings = UpstreamTlsSettings()
     timeout: TimeoutSettings = TimeoutSettings()
     tools: ToolSettings = ToolSettings()
     command: Annotated[
@@ -193,6 +232,11 @@ class UpstreamSettings:
         ),
     ] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     cwd: Annotated[str, Doc("Directory to start `command` in; empty is the sidecar's own.", form="folder")] = ""
+
+    @property
+    def secured(self) -> bool:
+        """There are files with what proves the sidecar to it, or it to the sidecar."""
+        return bool(self.auth.bearer_file or self.tls.ca_file or self.tls.cert_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,14 +337,25 @@ class AuthSettings:
 
     mode: Annotated[
         str,
-        Doc("What a client must show.", choices=("none", "token", "jwt", "kubernetes"), later=("kubernetes",)),
+        Doc(
+            "What a client must show: nothing, a token of `token_file`, a signed JWT, or the token of a service account"
+            " (checked with the cluster's TokenReview). A listener that is not on loopback wants one of them, client"
+            " certificates, or a written `none`.",
+            choices=("none", "token", "jwt", "kubernetes"),
+        ),
     ] = "none"
     token_file: Annotated[str, Doc("File with one token a line, for mode `token`.", form="file")] = ""
     jwks_url: Annotated[
         str, Doc("Where the signing keys are, for mode `jwt`: https, or a loopback host.", form="jwks")
     ] = ""
     jwks_file: Annotated[str, Doc("File with the signing keys, for mode `jwt`.", form="file")] = ""
-    audience: Annotated[str, Doc("Audience that a JWT must be for; needed in mode `jwt`.")] = ""
+    audience: Annotated[
+        str,
+        Doc(
+            "Audience that a token must be for; needed in mode `jwt`; if empty in mode `kubernetes`, it is"
+            " `mcp-sidecar.dev`."
+        ),
+    ] = ""
     issuer: Annotated[str, Doc("Issuer that a JWT must come from; empty accepts any that the keys verify.")] = ""
     algorithms: Annotated[
         tuple[str, ...],

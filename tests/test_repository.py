@@ -186,7 +186,9 @@ def test_dockerfile_exposes_the_ports_that_are_documented() -> None:
 
 def test_dockerfile_is_given_what_it_asks_for_and_nothing_else() -> None:
     copied = [rest.split()[0] for word, rest in _instructions() if word == "COPY" and not rest.startswith("--from")]
-    mounted = [source for _, rest in _instructions() for source in re.findall(r"--mount=type=bind,source=([^,]+)", rest)]
+    mounted = [
+        source for _, rest in _instructions() for source in re.findall(r"--mount=type=bind,source=([^,]+)", rest)
+    ]
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert {*copied, *mounted} == allowed
 

@@ -130,7 +130,7 @@ def _construct(section: Section, values: Values) -> Any:
 def _apply_rules(settings: Settings, reading: Reading) -> None:
     """Report what does not go together, except about keys that are already known to be wrong."""
     wrong = [problem.path for problem in reading.problems]
-    for path, message in rules.faults(settings):
+    for path, message in rules.faults(settings, reading.places):
         section, _, key = path.rpartition(".")
         # An upstream whose command was refused has no url because it needs none.
         known = {path, f"{section}.command"} if key == "url" else {path}

@@ -34,8 +34,8 @@ class Edit:
     start: int
     end: int
     text: str
-    depth: int
-    """Columns before it: of two at the same place the deeper comes first, because it belongs to what stands there."""
+    depth: int = 0
+    """How deep it belongs: of two at the same place the deeper comes first, because it continues what stands there."""
 
 
 def edited(text: str, edits: Iterable[Edit]) -> str:
@@ -64,9 +64,8 @@ class Editor:
                 found.append(self._add(root, one))
             else:
                 removed.setdefault(one.path[:-1], []).append(one.path[-1])
-        for path, keys in removed.items():
-            found += self._removals(root, path, keys)
-        return found
+        cuts = [cut for path, keys in removed.items() for cut in self._removals(root, path, keys)]
+        return found + self._to_the_end(cuts)
 
     # -- adding
 
@@ -76,13 +75,13 @@ class Editor:
         if parent.kind == "map" and (there := parent.entry(key)) is not None:
             return self._fill(there[1], one, self._column(there[0].start))
         if parent.flow:
-            return self._add_between_brackets(parent, key, one.value)
+            return self._add_between_brackets(parent, one)
         if not (parent.items or parent.pairs):
             raise NotEditable(one.path[:-1], parent.line, "is neither a list nor a mapping")
         if parent.kind == "list":
             return self._add_item(parent, key, one, key_node)
         column = self._column(parent.pairs[0][0].start)
-        return self._insert_line(self._after(parent), {key: one.value}, column)
+        return self._insert_line(self._after(parent), {key: one.value}, column, one)
 
     def _fill(self, empty: Node, one: Add, column: int) -> Edit:
         """A key that has no value: in a block the value gets lines of its own."""
@@ -90,48 +89,37 @@ class Editor:
             raise NotEditable(one.path, empty.line, "is there already")
         if empty.flow or empty.start != empty.end:
             gap = "" if self._text[empty.start - 1] in " \t" else " "
-            return Edit(empty.start, empty.end, gap + _json(one.value), column)
-        return self._insert_line(self._next_line(empty.end), one.value, column + _STEP)
+            return Edit(empty.start, empty.end, gap + _json(one.value))
+        return self._insert_line(self._next_line(empty.end), one.value, column + _STEP, one)
 
     def _add_item(self, parent: Node, key: Key, one: Add, key_node: Node | None) -> Edit:
         column = self._column(self._dash(parent.items[0]))
         if key == END:
-            return self._insert_line(self._after(parent), [one.value], column)
+            return self._insert_line(self._after(parent), [one.value], column, one)
         if key != 0 or key_node is None:
             raise NotEditable(one.path, parent.line, "only the first place can be taken")
         # Right below the key: a comment above the first item stays with that item.
-        return self._insert_line(self._next_line(key_node.end), [one.value], column)
+        return self._insert_line(self._next_line(key_node.end), [one.value], column, one)
 
-    def _insert_line(self, place: int, value: Any, column: int) -> Edit:
+    def _insert_line(self, place: int, value: Any, column: int, one: Add) -> Edit:
         lines = yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=4096, allow_unicode=True).splitlines()
         block = self._newline.join(" " * column + line for line in lines)
-        if place and self._text[place - 1] != "\n":
-            return Edit(place, place, self._newline + block, column)
-        return Edit(place, place, block + self._newline, column)
+        at_the_end = place > 0 and self._text[place - 1] != "\n"
+        return Edit(place, place, self._newline + block if at_the_end else block + self._newline, len(one.path))
 
-    def _add_between_brackets(self, parent: Node, key: Key, value: Any) -> Edit:
-        new = _json(value) if parent.kind == "list" else f"{json.dumps(key)}: {_json(value)}"
-        children = parent.items or [pair[0] for pair in parent.pairs]
-        spread = bool(children) and "\n" in self._text[parent.start : children[0].start]
-        if spread:
-            column = self._column(children[0].start)
-            indent = " " * column
-            new = (
-                _json(value, spread=True)
-                if parent.kind == "list"
-                else f"{json.dumps(key)}: {_json(value, spread=True)}"
-            )
-            new = new.replace("\n", self._newline + indent)
-            gap = self._newline + indent
-        else:
-            column, gap = 0, " "
+    def _add_between_brackets(self, parent: Node, one: Add) -> Edit:
+        children = parent.items or [key for key, _ in parent.pairs]
         if not children:
             inside = self._text.index("[" if parent.kind == "list" else "{", parent.start) + 1
-            return Edit(inside, inside, new, column)
-        if key == 0:
-            return Edit(children[0].start, children[0].start, f"{new},{gap}", column)
+            return Edit(inside, inside, _entry(parent, one))
+        gap, new = " ", _entry(parent, one)
+        if "\n" in self._text[parent.start : children[0].start]:
+            gap = self._newline + " " * self._column(children[0].start)
+            new = _entry(parent, one, spread=True).replace("\n", gap)
+        if one.path[-1] == 0:
+            return Edit(children[0].start, children[0].start, f"{new},{gap}")
         last = parent.items[-1] if parent.items else parent.pairs[-1][1]
-        return Edit(last.end, last.end, f",{gap}{new}", column)
+        return Edit(last.end, last.end, f",{gap}{new}")
 
     # -- removing
 
@@ -147,9 +135,19 @@ class Editor:
         start, end = self._line(first.start), self._after(last)
         if self._text[start : first.start].strip(" -" if parent.kind == "list" else " "):
             raise NotEditable(path, first.line, "something else stands on the same line")
-        if end == len(self._text) and not self._text.endswith("\n") and start:
-            start -= len(self._newline)
-        return Edit(start, end, "", 0)
+        return Edit(start, end, "")
+
+    def _to_the_end(self, cuts: list[Edit]) -> list[Edit]:
+        """The same cuts; where they reach the end of a text without a last line end, the one before them goes too."""
+        cuts = sorted(cuts, key=lambda cut: cut.start)
+        start = len(self._text)
+        for cut in reversed(cuts):
+            if cut.end != start:
+                break
+            start = cut.start
+        if start in {0, len(self._text)} or self._text.endswith("\n"):
+            return cuts
+        return [*(cut for cut in cuts if cut.end <= start), Edit(start - len(self._newline), len(self._text), "")]
 
     # -- places
 
@@ -183,6 +181,12 @@ class Editor:
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, _data: Any) -> bool:
         return True
+
+
+def _entry(parent: Node, one: Add, *, spread: bool = False) -> str:
+    """An item, or a key with its value, as it stands between brackets."""
+    value = _json(one.value, spread=spread)
+    return value if parent.kind == "list" else f"{json.dumps(one.path[-1])}: {value}"
 
 
 def _json(value: Any, *, spread: bool = False) -> str:
@@ -221,8 +225,8 @@ def _cut_between_brackets(entries: list[tuple[Node, Node]], gone: list[int]) -> 
     tail = len(entries)
     while tail - 1 in gone:
         tail -= 1
-    edits = [Edit(entries[index][0].start, entries[index + 1][0].start, "", 0) for index in gone if index < tail]
+    edits = [Edit(entries[index][0].start, entries[index + 1][0].start, "") for index in gone if index < tail]
     if tail < len(entries):
         start = entries[tail - 1][1].end if tail else entries[0][0].start
-        edits.append(Edit(start, entries[-1][1].end, "", 0))
+        edits.append(Edit(start, entries[-1][1].end, ""))
     return edits

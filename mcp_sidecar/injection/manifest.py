@@ -56,9 +56,10 @@ def inject(text: str, options: Options, wishes: Mapping[str, str]) -> Result:
     """Add sidecars; `wishes` are annotations, by name, for pods that have them not. Raises Unreadable."""
 
     def decide(workload: Workload, pod: Mapping[str, Any]) -> tuple[list[Operation], str]:
-        pods.check_annotations(pod)
         if (reason := _why_not(workload, pod)) is not None:
             return [], f"left alone: {reason}"
+        for bad in pods.bad_annotations(pod):
+            raise bad
         operations = pods.injection(pod, options, WAY, wishes)
         if workload.kind in _ENDLESS and options.mode != NATIVE:
             return operations, f"injected, but it will not end: only a native sidecar lets a {workload.kind} complete"
@@ -91,28 +92,30 @@ def _changed(text: str, decide: _Decide) -> Result:
     mark = _BYTE_ORDER_MARK if text.startswith(_BYTE_ORDER_MARK) else ""
     text = text.removeprefix(mark)
     editor, edits, notes, meant = Editor(text), list[Edit](), list[Note](), list[Any]()
-    for number, root in _roots(text):
-        data = plain_data(root)
+    for number, root, data in _read(text):
+        wanted: list[Operation] = []
         for workload in workloads(data):
             operations, word = _operations(number, root, data, workload, decide)
+            wanted += operations
             notes += [Note(number, workload.title, word)] if word else []
-            if root is not None and operations:
-                edits += _edits(editor, number, root, operations)
-                data = apply(data, operations)
-        meant.append(data)
+        if root is not None:
+            edits += _edits(editor, number, root, wanted)
+        meant.append(apply(data, wanted))
     result = edited(text, edits)
     if edits:
         _compare(result, meant)
     return Result(mark + result, notes)
 
 
-def _roots(text: str) -> Iterator[tuple[int, Node | None]]:
-    number = 0
+def _read(text: str) -> Iterator[tuple[int, Node | None, Any]]:
+    """The number of each document, its tree and its data. Raises Unreadable."""
+    number = 1
     try:
-        for number, root in enumerate(documents(text), 1):
-            yield number, root
+        for root in documents(text):
+            yield number, root, plain_data(root)
+            number += 1
     except NotYaml as bad:
-        raise Unreadable(number + 1, bad.line, str(bad)) from bad
+        raise Unreadable(number, bad.line, str(bad)) from bad
 
 
 def _operations(
@@ -167,8 +170,8 @@ def _edits(editor: Editor, number: int, root: Node, operations: list[Operation])
 def _compare(text: str, meant: list[Any]) -> None:
     """The text says what was meant. Raises Unreadable."""
     try:
-        found = [plain_data(root) for root in documents(text)]
-    except NotYaml:
+        found = [data for _, _, data in _read(text)]
+    except Unreadable:
         found = []
     for number, data in enumerate(meant, 1):
         if found[number - 1 : number] != [data]:

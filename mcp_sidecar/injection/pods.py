@@ -51,14 +51,13 @@ def check(pod: Mapping[str, Any]) -> None:
         raise NotAPod(("spec", "containers"), "a list with a container in it")
 
 
-def check_annotations(pod: Mapping[str, Any]) -> None:
-    """Raises BadAnnotation for the first of our annotations that has not its form."""
+def bad_annotations(pod: Mapping[str, Any]) -> Iterator[BadAnnotation]:
+    """Each of our annotations that has not its form."""
     said = _mapping(pod, "metadata", "annotations")
     for annotation in ANNOTATIONS.values():
         value = said.get(annotation.key)
         if value is not None and not (isinstance(value, str) and annotation.accepts(value)):
-            example = f'a text like "{annotation.example}"'
-            raise BadAnnotation(("metadata", "annotations", annotation.key), example)
+            yield BadAnnotation(("metadata", "annotations", annotation.key), f'a text like "{annotation.example}"')
 
 
 def why_not(pod: Mapping[str, Any]) -> str | None:

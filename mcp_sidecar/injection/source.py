@@ -51,8 +51,9 @@ class Node:
     alias: bool = False
     """Written as `*name`: the contents stand elsewhere."""
     text: str = ""
-    items: list[Node] = field(default_factory=list)
-    pairs: list[tuple[Node, Node]] = field(default_factory=list)
+    # Aliases make a small text an enormous tree, and so an endless repr.
+    items: list[Node] = field(default_factory=list, repr=False)
+    pairs: list[tuple[Node, Node]] = field(default_factory=list, repr=False)
 
     def entry(self, key: object) -> tuple[Node, Node] | None:
         """The key and the value as written here; not what a merge (`<<`) brings. Of several, the one that counts."""

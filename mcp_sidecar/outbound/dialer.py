@@ -8,7 +8,7 @@ from mcp_sidecar.call import Client, Deadline
 from mcp_sidecar.directory import AnyEndpoint, Upstream
 from mcp_sidecar.errors import PoolExhausted, SidecarError, Unavailable
 from mcp_sidecar.outbound.connection import Connection, Key, State
-from mcp_sidecar.outbound.credentials import NO_CREDENTIAL, Credential, Credentials
+from mcp_sidecar.outbound.credentials import NO_CREDENTIAL, Credential, Credentials, CredentialsRefused
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober, Verdict
 from mcp_sidecar.outbound.ways import Ways
@@ -62,12 +62,13 @@ class Dialer:
     def standing(self, upstream: Upstream) -> Connection | None:
         """Lease the connection to a modern server, if it stands; the fast path of `lease`."""
         endpoint, settings = upstream.endpoints[0], upstream.settings
-        credential = self._credentials.of(settings) if settings.auth.bearer_file else NO_CREDENTIAL
-        verdict = self.prober.verdicts.get((endpoint, credential.fingerprint))
+        credential = self._credentials.of(settings)
+        source = _source(endpoint, credential)
+        verdict = self.prober.verdicts.get((endpoint, credential.source))
         if verdict is None or verdict.era is not _MODERN:
             return None  # a modern verdict is never out of date
         # A plain tuple finds what a `Key` does and is made in a fraction of the time.
-        return self.pool.ready((endpoint, credential.fingerprint, b"", ""))
+        return self.pool.ready((endpoint, source, b"", ""))
 
     async def lease(
         self, upstream: Upstream, capabilities: bytes, deadline: Deadline, client: Client | None = None
@@ -89,6 +90,8 @@ class Dialer:
             key = _key(endpoint, credential, verdict, capabilities, client)
             return await self.pool.acquire(key, lambda: way.link(verdict, key, client), deadline)
         except SidecarError as error:
+            if isinstance(error, CredentialsRefused):
+                credential.doubt()
             if not isinstance(error, PoolExhausted):
                 # Whatever is no modern answer counts as legacy until `initialize` fails: then it is to be asked again.
                 self.prober.forget(endpoint)
@@ -103,6 +106,8 @@ class Dialer:
                 self.pool.report(connection, None)
                 self._note(upstream.name, None)
         elif isinstance(error, Unavailable):
+            if isinstance(error, CredentialsRefused):
+                self._credentials.of(upstream.settings).doubt()
             self.pool.report(connection, error)
             self._note(upstream.name, error)
         self.pool.release(connection, heard=error is None)
@@ -136,8 +141,18 @@ class Dialer:
 def _key(
     endpoint: AnyEndpoint, credential: Credential, verdict: Verdict, capabilities: bytes, client: Client | None
 ) -> Key:
+    source = _source(endpoint, credential)
     if verdict.era is Era.MODERN:
-        return Key(endpoint, credential.fingerprint)
+        return Key(endpoint, source)
     if client is None:
-        return Key(endpoint, credential.fingerprint, capabilities)
-    return Key(endpoint, credential.fingerprint, client.capabilities, client.id)
+        return Key(endpoint, source, capabilities)
+    return Key(endpoint, source, client.capabilities, client.id)
+
+
+def _source(endpoint: AnyEndpoint, credential: Credential) -> str:
+    """What keeps connections apart. A gRPC channel shows one certificate for all its life: a newer one is another
+    channel's, and the old one ends when it is idle.
+    """
+    if credential is NO_CREDENTIAL or endpoint.transport != "grpc":
+        return credential.source
+    return f"{credential.source}\n{credential.trust.generation}"

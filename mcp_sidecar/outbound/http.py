@@ -13,6 +13,7 @@ from mcp_sidecar.errors import (
     UpstreamProtocolError,
     UpstreamUnavailable,
 )
+from mcp_sidecar.outbound.credentials import CredentialsRefused
 from mcp_sidecar.protocol import jsonrpc, sse
 from mcp_sidecar.protocol.eras import UNSUPPORTED_VERSION, Era
 from mcp_sidecar.wire.faults import WireFault
@@ -216,7 +217,7 @@ async def error_reply(response: Response, endpoint: Endpoint, request_id: bytes)
     Correlated by the POST it answers: servers put other ids into errors of this kind (2025-era SDKs send
     `"server-error"`).
     """
-    if media_type(response) != JSON:
+    if media_type(response) != JSON or response.status == 401:  # that one is about the sidecar, whatever else it says
         return None
     try:
         message = jsonrpc.parse(await body(response, endpoint))
@@ -232,7 +233,7 @@ def status_error(response: Response, endpoint: Endpoint) -> SidecarError:
     status, name = response.status, endpoint.upstream
     facts = {"server": name, "http_status": str(status)}
     if status in (401, 403):
-        return UpstreamUnavailable(f"the MCP server {name!r} does not accept the sidecar's credentials", metadata=facts)
+        return CredentialsRefused(f"the MCP server {name!r} does not accept the sidecar's credentials", metadata=facts)
     if status in (429, 502, 503, 504):
         message = f"the MCP server {name!r} is not able to answer (HTTP {status})"
         return UpstreamUnavailable(

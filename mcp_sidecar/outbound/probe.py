@@ -48,11 +48,11 @@ class Prober:
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._flights: Flights[Verdict] = Flights(tasks)
         self.verdicts: dict[Probed, Verdict] = {}
-        """By endpoint and fingerprint of the credential; some may be out of date."""
+        """By endpoint and source of the credential; some may be out of date."""
 
     def known(self, endpoint: AnyEndpoint, credential: Credential) -> Verdict | None:
         """The verdict in force, or None when the server has to be asked."""
-        verdict = self.verdicts.get((endpoint, credential.fingerprint))
+        verdict = self.verdicts.get((endpoint, credential.source))
         return verdict if verdict is not None and time.monotonic() < verdict.until else None
 
     def forget(self, endpoint: AnyEndpoint) -> None:
@@ -75,10 +75,10 @@ class Prober:
             return known
 
         async def find_out() -> Verdict:
-            verdict = self.verdicts[endpoint, credential.fingerprint] = await ask()
+            verdict = self.verdicts[endpoint, credential.source] = await ask()
             return verdict
 
-        return await self._flights.join((endpoint, credential.fingerprint), find_out)
+        return await self._flights.join((endpoint, credential.source), find_out)
 
 
 def configured(protocol: str) -> Verdict | None:

@@ -6,6 +6,7 @@ It follows no redirect, keeps no cookie, undoes no encoding and reads no proxy f
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,8 @@ class Origin:
     host: str
     port: int
     authority: bytes
-    tls: ssl.SSLContext | None = None
+    tls: Callable[[], ssl.SSLContext] | None = None
+    """Gives the context for the next handshake. Raises `OSError` when there is none."""
 
 
 class HttpClient:
@@ -138,7 +140,7 @@ class HttpClient:
                     lambda: sock,
                     origin.host,
                     origin.port,
-                    ssl=origin.tls,
+                    ssl=origin.tls() if origin.tls else None,
                     server_hostname=name,
                 )
             connected = True

@@ -1,4 +1,4 @@
-"""What the chart and the kustomizations are known to come to, and how it is written: `python -m tests.deploy.golden --write`.
+"""What the chart and the kustomizations are known to come to; `python -m tests.deploy.golden --write` writes it.
 
 A difference is to be read, not only renewed: it is what a user's cluster would see of a change.
 """
@@ -17,7 +17,9 @@ VALUES = ("policy", "webhook", "cert-manager", "none")
 KUSTOMIZATIONS = ("overlays/default", "overlays/policy", "examples/agent")
 
 # Helm makes another certificate each time.
-_CERTIFICATES = re.compile(r"^( *(?:ca\.crt|tls\.crt|tls\.key|caBundle|mcp-sidecar\.dev/valid-until): ).*$", re.MULTILINE)
+_CERTIFICATES = re.compile(
+    r"^( *(?:ca\.crt|tls\.crt|tls\.key|caBundle|mcp-sidecar\.dev/valid-until): ).*$", re.MULTILINE
+)
 
 
 def chart(values: str) -> str:

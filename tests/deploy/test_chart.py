@@ -27,6 +27,13 @@ SUPPORTED = [
 ]
 
 
+def test_the_schemas_find_a_field_that_kubernetes_does_not_have() -> None:
+    (pod,) = named(render("none"), "Pod")
+    pod["spec"]["containers"][0]["securityContext"]["runAsNoRoot"] = True
+    (complaint,) = kube_schemas.complaints([pod], "1.33")
+    assert "runAsNoRoot" in complaint
+
+
 @pytest.mark.covers("B-260")
 @pytest.mark.parametrize(("values", "version"), SUPPORTED)
 def test_every_object_is_one_that_kubernetes_knows_field_by_field(values: str, version: str) -> None:
@@ -40,7 +47,9 @@ def test_the_chart_comes_to_what_is_written_down(values: str) -> None:
 
 @pytest.mark.parametrize("values", golden.VALUES)
 def test_every_object_has_the_labels_that_tools_look_for(values: str) -> None:
-    wanted = {f"app.kubernetes.io/{name}" for name in ("name", "instance", "version", "component", "part-of", "managed-by")}
+    wanted = {
+        f"app.kubernetes.io/{name}" for name in ("name", "instance", "version", "component", "part-of", "managed-by")
+    }
     without = [
         thing["metadata"]["name"]
         for thing in render(values)
@@ -75,7 +84,8 @@ def test_clusters_without_native_sidecars_are_refused() -> None:
 @pytest.mark.covers("B-261")
 def test_each_mode_brings_its_own_objects_and_no_others() -> None:
     kinds = {
-        mode: {thing["kind"] for thing in render("", f"injection.mode={mode}")} for mode in ("policy", "webhook", "none")
+        mode: {thing["kind"] for thing in render("", f"injection.mode={mode}")}
+        for mode in ("policy", "webhook", "none")
     }
     assert kinds["policy"] == {"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "Pod"}
     assert kinds["webhook"] == {
@@ -128,7 +138,10 @@ def test_labels_decide_who_gets_a_sidecar(
 
 
 def test_the_policy_is_bound_as_the_kustomization_binds_it() -> None:
-    bindings = {thing["metadata"]["name"]: thing["spec"] for thing in named(_rendered("policy"), "MutatingAdmissionPolicyBinding")}
+    bindings = {
+        thing["metadata"]["name"]: thing["spec"]
+        for thing in named(_rendered("policy"), "MutatingAdmissionPolicyBinding")
+    }
     for wanted in policy.bindings(policy.NAME, policy.NAME, policy.LABELLED_PODS):
         spec = bindings.pop(wanted["metadata"]["name"])
         assert spec["policyName"] == wanted["spec"]["policyName"]
@@ -191,16 +204,20 @@ def test_the_webhook_is_told_what_the_policy_has_written_into_it() -> None:
     command, *arguments = [argument.replace("$$(", "$(") for argument in container["args"]]
     assert command == "webhook"
     understood = vars(webhook.parser().parse_args(arguments))
-    assert understood | {
-        "image": "mcp-sidecar:0.1.0",
-        "log_level": "debug",
-        "discovery": "dns",
-        "drain_seconds": "7",
-        "auth": "jwt",
-        "otlp_endpoint": "http://$(HOST_IP):4318",
-        "env": [("TEAM", "a")],
-        "memory_limit": "1Gi",
-    } == understood
+    assert (
+        understood
+        | {
+            "image": "mcp-sidecar:0.1.0",
+            "log_level": "debug",
+            "discovery": "dns",
+            "drain_seconds": "7",
+            "auth": "jwt",
+            "otlp_endpoint": "http://$(HOST_IP):4318",
+            "env": [("TEAM", "a")],
+            "memory_limit": "1Gi",
+        }
+        == understood
+    )
 
 
 # --- what it may do -------------------------------------------------------------------------------------------------
@@ -231,9 +248,7 @@ def test_a_namespace_of_servers_is_opened_to_the_agents_of_the_others() -> None:
 
 
 @pytest.mark.covers("B-264")
-@pytest.mark.parametrize(
-    ("setting", "resource"), [("annotations", "services"), ("resources", "mcpservers")]
-)
+@pytest.mark.parametrize(("setting", "resource"), [("annotations", "services"), ("resources", "mcpservers")])
 def test_more_kinds_may_be_listed_and_watched_only_where_they_are_read(setting: str, resource: str) -> None:
     # The settings come with discovery itself, and the schema of the values with them.
     things = render("none", f"config.discovery.{setting}=true", flags=["--skip-schema-validation"])
@@ -330,4 +345,6 @@ def test_the_sidecars_configuration_arrives_as_it_was_written() -> None:
 @pytest.mark.parametrize("values", golden.VALUES)
 def test_lint_finds_nothing(values: str) -> None:
     file = helm.CHART / "ci" / f"{values}-values.yaml"
-    assert "0 chart(s) failed" in helm.run("helm", "lint", "--strict", "--values", file, helm.CHART, "--kube-version", "1.37.0")
+    assert "0 chart(s) failed" in helm.run(
+        "helm", "lint", "--strict", "--values", file, helm.CHART, "--kube-version", "1.37.0"
+    )

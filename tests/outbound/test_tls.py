@@ -19,8 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mcp_sidecar.outbound import grpc as grpc_link
-from mcp_sidecar.outbound import ways
+from mcp_sidecar.outbound import trust
 from mcp_sidecar.v1 import engine_pb2
 from tests.support.fake_server import FakeServer
 from tests.support.sidecar import Sidecar
@@ -87,10 +86,10 @@ async def behind_tls(url: str, certificate: Path) -> AsyncIterator[int]:
 
 @pytest.fixture
 def _fresh_context() -> Iterator[None]:
-    for kept in (ways._tls_context, grpc_link._trusting):
+    for kept in (trust.system_context, trust.system_authorities):
         kept.cache_clear()
     yield
-    for kept in (ways._tls_context, grpc_link._trusting):
+    for kept in (trust.system_context, trust.system_authorities):
         kept.cache_clear()
 
 

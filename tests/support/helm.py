@@ -58,6 +58,14 @@ def render(values: str = "", *settings: str, kube: str = "1.37.0", flags: Sequen
     return objects(run(*command, *files, *more, *flags))
 
 
+def render_on(kubeconfig: Path, values: str, *settings: str) -> list[Object]:
+    """The same for the cluster of a kubeconfig, whose objects the templates can look up."""
+    more = [part for setting in settings for part in ("--set", setting)]
+    file = CHART / "ci" / f"{values}-values.yaml"
+    command = ("helm", "template", "mcp-sidecar", CHART, "--namespace", "mcp", "--dry-run=server", "--values", file)
+    return objects(run(*command, "--kubeconfig", kubeconfig, "--disable-openapi-validation", *more))
+
+
 def build(folder: str) -> list[Object]:
     """What `kubectl kustomize` makes of a folder below deploy/kustomize."""
     return objects(run("kubectl", "kustomize", KUSTOMIZE / folder))

