@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import inspect
 import os
 import re
 import shutil
@@ -115,7 +116,7 @@ def _once(place: Path, make: Callable[[Path], None]) -> Path:
 
 
 def _key(facts: object) -> str:
-    made_by = Path(__file__).read_text()
+    made_by = [Path(__file__).read_text(), inspect.getsource(prune)]
     return hashlib.sha256(f"{facts!r}\n{made_by}".encode()).hexdigest()[:16]
 
 
