@@ -13,6 +13,7 @@ Json = dict[str, Any]
 CONTAINER = "mcp-sidecar"
 AGENT = "agent"
 PORT = 8080
+RBAC = "rbac.authorization.k8s.io"
 _CONFINED = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -76,9 +77,12 @@ def pod(name: str, spec: Json, **metadata: Json) -> Json:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, **metadata}, "spec": spec}
 
 
-def agent(name: str, *, upstream: str, grace: int = 30, agent: Json | None = None, **variables: object) -> Json:
-    """A pod with an agent that calls `record` of the server at `upstream` through its sidecar."""
-    beside = sidecar(MCP_SIDECAR_UPSTREAMS=f"record={upstream}", MCP_SIDECAR_POD_GRACE_SECONDS=grace, **variables)
+def agent(name: str, *, upstream: str = "", grace: int = 30, agent: Json | None = None, **variables: object) -> Json:
+    """A pod with an agent that calls `record` through its sidecar: at `upstream`, or of a server that is found."""
+    where = {"MCP_SIDECAR_UPSTREAMS": f"record={upstream}"} if upstream else {"MCP_SIDECAR_DISCOVERY_MODE": "namespace"}
+    beside = sidecar(**{**where, "MCP_SIDECAR_POD_GRACE_SECONDS": grace, **variables})
+    # The sidecar of an agent is told to end when nobody is left to call.
+    beside["env"] += environment(MCP_SIDECAR_DRAIN_LAME_DUCK="0s")
     spec = pod_spec(program(AGENT, **(agent or {})), before=(beside,), terminationGracePeriodSeconds=grace)
     return pod(name, spec)
 
@@ -88,11 +92,17 @@ def server(name: str, *, replicas: int = 1, image_version: int = 1, **variables:
     container = program("server", PORT=PORT, VERSION=image_version, **variables)
     container["name"] = name
     container["ports"] = [{"name": "mcp", "containerPort": PORT}]
-    container["readinessProbe"] = {"tcpSocket": {"port": PORT}, "periodSeconds": 1}
+    container["readinessProbe"] = {
+        "httpGet": {"path": "/ready", "port": PORT},
+        "periodSeconds": 1,
+        "failureThreshold": 1,
+    }
+    container["volumeMounts"] = [{"name": "scratch", "mountPath": "/tmp"}]
     # As every server behind a Service should: endpoints are told to go before the process is.
     container["lifecycle"] = {"preStop": {"sleep": {"seconds": 3}}}
     labels = {"app": name}
-    template = {"metadata": {"labels": labels}, "spec": pod_spec(container)}
+    scratch = {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
+    template = {"metadata": {"labels": labels}, "spec": pod_spec(container, volumes=[scratch])}
     rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
     deployment = {"replicas": replicas, "strategy": rolling, "selector": {"matchLabels": labels}, "template": template}
     ports = [{"name": "mcp", "port": PORT, "targetPort": "mcp", "appProtocol": "mcp"}]
@@ -107,6 +117,16 @@ def server(name: str, *, replicas: int = 1, image_version: int = 1, **variables:
     ]
 
 
+def may_discover(namespace: str) -> list[Json]:
+    """What lets the pods of a namespace find its MCP servers: as little as there is."""
+    name = {"name": "mcp-sidecar-discovery"}
+    rule = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}
+    group = {"apiGroup": RBAC, "kind": "Group", "name": f"system:serviceaccounts:{namespace}"}
+    bound = {"roleRef": {"apiGroup": RBAC, "kind": "Role", **name}, "subjects": [group]}
+    version = {"apiVersion": f"{RBAC}/v1", "metadata": name}
+    return [{**version, "kind": "Role", "rules": [rule]}, {**version, "kind": "RoleBinding", **bound}]
+
+
 def address(service: str) -> str:
     """Where a server of `server` is, from a pod of its namespace."""
     return f"http://{service}:{PORT}/mcp"
@@ -119,6 +139,6 @@ def keeping_ledgers(folder: Path, workload: Json) -> Json:
     place = {"path": str(folder), "type": "Directory"}
     spec["volumes"] = [*spec.get("volumes", []), {"name": _LEDGERS, "hostPath": place}]
     for container in spec["containers"]:
-        container["volumeMounts"] = [{"name": _LEDGERS, "mountPath": "/ledgers"}]
+        container["volumeMounts"] = [*container.get("volumeMounts", []), {"name": _LEDGERS, "mountPath": "/ledgers"}]
         container["env"] = [*container["env"], *environment(LEDGER="/ledgers")]
     return changed
