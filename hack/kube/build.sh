@@ -96,10 +96,10 @@ unpack_debian() {
     # shellcheck disable=SC2086 # several names
     (cd "$work/packages" && apt-get -qq -o APT::Sandbox::User=root download $DEBIAN) >&2 ||
         fail "apt-get could not download runc and nftables; its words are above. Is 'apt-get update' long ago?"
-    for package in "$work"/packages/*.deb; do dpkg-deb -x "$package" "$work/root"; done
-    cp -a "$work"/root/usr/sbin/{runc,nft} "$work/"
-    find "$work/root" -name 'lib*.so*' -exec cp -a {} "$work/" \;
-    rm -rf "$work/root" "$work/packages"
+    for package in "$work"/packages/*.deb; do dpkg-deb -x "$package" "$work/unpacked"; done
+    cp -a "$work"/unpacked/usr/sbin/{runc,nft} "$work/"
+    find "$work/unpacked" -name 'lib*.so*' -exec cp -a {} "$work/" \;
+    rm -rf "$work/unpacked" "$work/packages"
     mv "$work" "$bin/debian"
 }
 
