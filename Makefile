@@ -96,9 +96,9 @@ test-conformance: $(VENV)/.dev servers  ## the official MCP conformance suite th
 	$(call say,running the conformance suite)
 	@$(PY) -m pytest -n $(JOBS) -o faulthandler_timeout=300 tests/conformance $(ARGS)
 
-test-kube:  ## the suite against a Kubernetes API server
-	$(call say,testing against Kubernetes: not there yet)
-	@exit 1
+test-kube: $(VENV)/.dev  ## the suite on a real cluster of one node, built and started for it (needs Go and root)
+	$(call say,testing on a Kubernetes cluster)
+	@hack/kube/test.sh $(ARGS)
 
 test-matrix: $(VENV)/.dev servers  ## official clients and servers through a sidecar (ARGS=--write renews docs/protocol.md)
 	$(call say,testing every client with every server)
