@@ -74,8 +74,9 @@ protos: $(VENV)/.dev  ## generate mcp_sidecar/v1 from protos/
 docs: $(VENV)/.dev  ## generate the pages of docs/ and the files of deploy/ that come from the code
 	$(call say,generating the configuration reference)
 	@$(PY) hack/docs.py
-	$(call say,generating what deploy/ has from the golden template)
+	$(call say,generating what deploy/ has from the golden template and from the comments in values.yaml)
 	@$(PY) hack/deploy.py
+	@$(PY) hack/chart.py
 
 static: lint types
 	$(call say,comparing generated files with their sources)
@@ -83,7 +84,6 @@ static: lint types
 	@$(PY) hack/docs.py --check
 	@$(PY) hack/deploy.py --check
 	@$(PY) hack/chart.py --check
-	@$(PY) hack/deploy.py --check
 
 test: $(VENV)/.dev servers kube-tools  ## run the tests (ARGS="-k drain" picks some)
 	$(call say,running the tests)

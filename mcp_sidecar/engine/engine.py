@@ -254,6 +254,7 @@ class Engine:
     async def tell(self, client: Client, notification: Request) -> None:
         """Pass on what a client of the 2025 era tells, to the servers that know it; never fails, and opens nothing."""
         await asyncio.gather(*(bridge.tell(own.link, notification) for own in self._dialer.own(client)))
+
     def _follow(self, upstreams: Snapshot) -> None:
         """Let go of endpoints and upstreams that are no more. Who listened there listens anew."""
         known, self._known = self._known, upstreams
@@ -299,8 +300,6 @@ def _sooner(call: Call, upstream: Upstream) -> Deadline:
     if not call.deadline.remaining():
         raise DeadlineExceeded("the deadline passed before the call was sent", metadata={"server": upstream.name})
     return deadline.sooner(Deadline(call.deadline - _HEADROOM_SECONDS))
-
-
 
 
 class Stay(Protocol):

@@ -222,6 +222,7 @@ class Dialer:
     def own(self, client: Client) -> tuple[Connection, ...]:
         """The connections that a conversation has of its own."""
         return self.pool.of_client(client.id)
+
     def retire(self, endpoints: Iterable[AnyEndpoint]) -> frozenset[str]:
         """These are gone for good: their calls may finish, and nothing is kept of them. Their connections' ids."""
         ids: frozenset[str] = frozenset()
