@@ -15,8 +15,6 @@ from tests.support import helm
 from tests.support.helm import Object, named, render, render_on
 from tests.support.stub_api import api_server
 
-pytestmark = pytest.mark.skipif(not helm.has_go(), reason=helm.NEEDS_GO)
-
 SECRET = "/api/v1/namespaces/mcp/secrets/mcp-sidecar-webhook-tls"
 UNTIL = "mcp-sidecar.dev/valid-until"
 

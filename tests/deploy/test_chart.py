@@ -15,8 +15,6 @@ from tests.deploy import golden
 from tests.support import helm, kube_schemas
 from tests.support.helm import Object, named, render
 
-pytestmark = pytest.mark.skipif(not helm.has_go(), reason=helm.NEEDS_GO)
-
 SUPPORTED = [
     ("webhook", "1.29.0"),
     ("webhook", "1.33.0"),

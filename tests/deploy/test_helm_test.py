@@ -11,8 +11,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.support import helm
 from tests.support.certificates import Authority
 from tests.support.helm import named, render
@@ -62,7 +60,6 @@ def _ask(address: str, authority: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
-@pytest.mark.skipif(not helm.has_go(), reason=helm.NEEDS_GO)
 def test_a_webhook_that_is_started_as_the_chart_does_passes(tmp_path: Path) -> None:
     settings = (
         "injection.mode=webhook",

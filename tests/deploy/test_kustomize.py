@@ -15,8 +15,6 @@ from tests.deploy import golden
 from tests.support import helm, kube_schemas
 from tests.support.helm import build, named
 
-pytestmark = pytest.mark.skipif(not helm.has_go(), reason=helm.NEEDS_GO)
-
 
 @pytest.mark.parametrize("folder", golden.KUSTOMIZATIONS)
 def test_a_kustomization_comes_to_what_is_written_down(folder: str) -> None:

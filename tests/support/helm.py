@@ -1,12 +1,11 @@
 """Renders the Helm chart and the kustomizations with the real programs; knows no expectation.
 
-`make kube-tools` builds both from published Go modules, once for all checkouts: minutes that no test waits for.
+`make chart` builds both from published Go modules, once for all checkouts: minutes that no test waits for.
 """
 
 from __future__ import annotations
 
 import functools
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,17 +16,12 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/mcp-sidecar"
 KUSTOMIZE = ROOT / "deploy/kustomize"
-NEEDS_GO = "needs Go on the PATH, to build helm and kubectl (hack/kube/build.sh)"
 
 Object = dict[str, Any]
 
 
 class Refused(RuntimeError):
     """Helm or kubectl did not want to; the message is what it said."""
-
-
-def has_go() -> bool:
-    return shutil.which("go") is not None
 
 
 @functools.cache
@@ -38,7 +32,7 @@ def programs() -> Path:
     )
     folder = Path(asked.stdout.strip())
     if not all((folder / name).exists() for name in ("helm", "kubectl")):
-        raise RuntimeError("helm and kubectl are not built yet: run `make kube-tools`")
+        raise RuntimeError("helm and kubectl are not built yet: run `make chart`")
     return folder
 
 
