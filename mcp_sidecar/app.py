@@ -10,7 +10,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,18 +17,23 @@ import msgspec
 
 from mcp_sidecar import priority
 from mcp_sidecar.directory import Directory, configured
+from mcp_sidecar.discovery.dns import DnsSource, to_resolve
+from mcp_sidecar.discovery.feed import Feed
+from mcp_sidecar.discovery.source import Source
 from mcp_sidecar.drain import Drain, Plan, plan
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.engine.hold import Hold
-from mcp_sidecar.inbound import instruments
+from mcp_sidecar.engine.required import Required
+from mcp_sidecar.inbound.auth import Authenticator
 from mcp_sidecar.inbound.chain import Tell
 from mcp_sidecar.inbound.faces import Faces
+from mcp_sidecar.inbound.gauges import watch
 from mcp_sidecar.inbound.grpc.servers import RPCS
 from mcp_sidecar.inbound.grpc.wakeups import Loop
 from mcp_sidecar.inbound.health import HealthBoard
+from mcp_sidecar.inbound.instruments import LOOP_LAG
 from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.inbound.parts import Parts
-from mcp_sidecar.inbound.process import watch_process
 from mcp_sidecar.lifecycle import Lifecycle, Phase
 from mcp_sidecar.logs import Log, Writer
 from mcp_sidecar.outbound.connection import Row, State
@@ -46,7 +50,8 @@ from mcp_sidecar.settings import Settings
 if TYPE_CHECKING:
     from mcp_sidecar.telemetry.export import Export
 
-_LISTENERS = "listeners"
+_LISTENERS, _DISCOVERY, _REQUIRED = "listeners", "discovery", "required servers"
+_FIRST_DISCOVERY_SECONDS = 10.0  # an API server or a resolver that does not answer must not hold up the start
 _TICK_SECONDS = 1.0
 Bound = dict[str, str | list[str]]
 
@@ -98,18 +103,21 @@ async def serve(
     started: Callable[[Bound], None],
     *,
     pod_grace: float | None = None,
+    source: Source | None = None,
 ) -> None:
     """The life of a sidecar, until `stop` is set and everything is drained.
 
-    `started` is called with the bound addresses once every listener accepts. Raises `OSError` when a port is taken;
-    a part that dies ends all others (an `ExceptionGroup`).
+    `started` is called with the bound addresses once every listener accepts. A `source` takes the place of the one that
+    `discovery.mode` says. Raises `OSError` when a port is taken; a part that dies ends all others (an
+    `ExceptionGroup`).
     """
-    lifecycle = Lifecycle((_LISTENERS,))
+    lifecycle = Lifecycle(_latches(settings, source))
     steps = plan(settings.drain, pod_grace, telemetry=bool(settings.telemetry.endpoints))
     async with asyncio.TaskGroup() as tasks:
         metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS | LEGACY_METHODS)
         export = _export(settings, metrics, log)
-        parts = _build(settings, lifecycle, steps, metrics, log, tasks, None if export is None else export.tell)
+        tell = None if export is None else export.tell
+        parts = _build(settings, lifecycle, steps, metrics, log, tasks, tell, settled=source is None)
         faces = Faces(settings, parts)
         bound = await faces.bind()
         running = [
@@ -121,10 +129,9 @@ async def serve(
             running.append(tasks.create_task(export.run(), name="telemetry"))
         await faces.start()
         log.info("listening", **bound)
+        running.append(tasks.create_task(_start(settings, parts, _feed(settings, parts, source)), name="start"))
         lifecycle.release(_LISTENERS)
         started(bound)
-        if settings.start.warm:
-            running.append(tasks.create_task(parts.engine.offers.warm(), name="warm-up"))
         await stop.wait()
         log.info("draining", lame_duck=steps.lame_duck, grace=steps.grace, in_flight=lifecycle.in_flight)
         await parts.drain.begin()
@@ -151,6 +158,50 @@ def _export(settings: Settings, metrics: Metrics, log: Log) -> Export | None:
         priority.end_helpers()
 
 
+def _latches(settings: Settings, source: Source | None) -> tuple[str, ...]:
+    """What `startup` waits for."""
+    discovering = source is not None or settings.discovery.mode != "off"
+    return _LISTENERS, *([_DISCOVERY] if discovering else []), *([_REQUIRED] if settings.start.require else [])
+
+
+def _feed(settings: Settings, parts: Parts, source: Source | None) -> Feed | None:
+    """What keeps the directory up to date; None when nothing has to be found."""
+    mode = settings.discovery.mode
+    if source is None and mode == "dns":
+        _, names = to_resolve(tuple(configured(one) for one in settings.upstreams))
+        source = DnsSource(names, settings.discovery.interval, parts.log)
+        parts.dialer.watch(source.hurry)
+    elif source is None and mode == "namespace":
+        # Only here: the client of the Kubernetes API is large, and most sidecars do without.
+        from mcp_sidecar.kube.discovery import KubeSource
+
+        source = KubeSource(settings.discovery, parts.log)
+    if source is None:
+        return None
+    return Feed(source, parts.directory, settings.discovery.auth, parts.log)
+
+
+async def _start(settings: Settings, parts: Parts, feed: Feed | None) -> None:
+    """Release the latches that wait for others, then look after what others have to tell."""
+    async with asyncio.TaskGroup() as tasks:
+        if feed is not None:
+            tasks.create_task(feed.run(), name="discovery")
+            await _first(feed, parts.log)
+        parts.lifecycle.release(_DISCOVERY)
+        if settings.start.warm:
+            tasks.create_task(parts.engine.offers.warm(), name="warm-up")
+        await Required(parts.engine, settings.start.require, settings.start.timeout, parts.log).listed()
+        parts.lifecycle.release(_REQUIRED)
+
+
+async def _first(feed: Feed, log: Log) -> None:
+    try:
+        async with asyncio.timeout(_FIRST_DISCOVERY_SECONDS):
+            await feed.known.wait()
+    except TimeoutError:
+        log.warning("discovery", state="late", why=f"nothing was heard in {_FIRST_DISCOVERY_SECONDS:g} s")
+
+
 def _build(
     settings: Settings,
     lifecycle: Lifecycle,
@@ -159,34 +210,54 @@ def _build(
     log: Log,
     tasks: asyncio.TaskGroup,
     tell: Tell | None,
+    *,
+    settled: bool,
 ) -> Parts:
-    """Everything but the listeners, joined."""
-    directory = Directory(tuple(configured(one) for one in settings.upstreams))
+    """Everything but the listeners, joined. `settled`: nobody but `discovery.mode` finds upstreams."""
+    upstreams = tuple(configured(one) for one in settings.upstreams)
+    mode = settings.discovery.mode
+    if mode == "dns":
+        upstreams, _ = to_resolve(upstreams)
+    directory = Directory(upstreams, settled=settled and mode in ("off", "dns"))
     pool = Pool(settings.pool, tasks)
     pool.watch(lambda row: _note(log, row))
-    dialer = Dialer(pool, Prober(tasks), Credentials(), Ways(tasks, log))
+    dialer = Dialer(
+        pool, Prober(tasks), Credentials(lambda trouble: log.warning("credentials", trouble=trouble)), Ways(tasks, log)
+    )
     hold = Hold(settings.hold, tasks)
     engine = Engine(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
     engine.measures = metrics
     if "traces" in settings.telemetry.endpoints:
         engine.sampler = Sampler(settings.telemetry.sample)
-    _watch(metrics, engine, pool, log)
-    _watch_upstreams(metrics, directory, dialer)
+    watch(metrics, engine, dialer, directory, log)
     engine.offers.mirrors.watch(
         lambda server, tool, why: log.warning("dropped", server=server, tool=tool[:128], why=why)
     )
+    board = HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer))
+    directory.subscribe(lambda _: board.notify())
     return Parts(
         engine=engine,
         dialer=dialer,
         directory=directory,
         lifecycle=lifecycle,
         drain=Drain(lifecycle, steps, tasks),
-        board=HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer)),
+        board=board,
         metrics=metrics,
         log=log,
         tasks=tasks,
         tell=tell,
+        reviewed=lambda audience: _reviewed(audience, settings.discovery.kubeconfig, log, tasks),
     )
+
+
+def _reviewed(audience: str, kubeconfig: str, log: Log, tasks: asyncio.TaskGroup) -> Authenticator:
+    # Imported where needed: the Kubernetes client is large, and an optional dependency.
+    from mcp_sidecar.inbound.auth.service_accounts import ServiceAccounts
+    from mcp_sidecar.kube.access import Access
+    from mcp_sidecar.kube.review import TokenReviews
+
+    reviews = TokenReviews(Access(kubeconfig), lambda trouble: log.warning("auth", trouble=trouble))
+    return ServiceAccounts(audience, reviews, tasks)
 
 
 async def _close(parts: Parts, faces: Faces, steps: Plan) -> None:
@@ -210,8 +281,11 @@ async def _end_calls(engine: Engine, lifecycle: Lifecycle, seconds: float) -> No
 
 
 def _up(directory: Directory, dialer: Dialer) -> Mapping[str, bool]:
-    """Which upstreams answer; one that nobody called yet counts as up."""
-    return {name: dialer.health(name).up is not False for name in directory.snapshot}
+    """Which upstreams answer; one that nobody called yet counts as up, if there is anybody to be called."""
+    return {
+        name: bool(upstream.all) and dialer.health(name).up is not False
+        for name, upstream in directory.snapshot.items()
+    }
 
 
 def _note(log: Log, row: Row) -> None:
@@ -227,32 +301,10 @@ def _note(log: Log, row: Row) -> None:
     )
 
 
-def _watch(metrics: Metrics, engine: Engine, pool: Pool, log: Log) -> None:
-    """What others keep count of, and what the process is like."""
-    watch_process(metrics)
-    lifecycle, sampler = engine.lifecycle, engine.sampler
-    metrics.gauge(instruments.IN_FLIGHT, lambda: float(lifecycle.in_flight))
-    metrics.gauge(instruments.LOG_LINES_DROPPED, lambda: float(log.dropped()))
-    metrics.gauge(instruments.CONNECTIONS, lambda: float(len(pool.connections())))
-    metrics.gauge(instruments.DRAIN_STATE, lambda: float(list(Phase).index(lifecycle.phase)))
-    if sampler is not None:
-        metrics.gauge(instruments.TRACES_CAPPED, lambda: float(sampler.capped))
-
-
-def _watch_upstreams(metrics: Metrics, directory: Directory, dialer: Dialer) -> None:
-    """How many upstreams are in each state."""
-
-    def count(up: bool | None) -> float:
-        return float(sum(dialer.health(name).up is up for name in directory.snapshot))
-
-    for state, up in (("up", True), ("down", False), ("unknown", None)):
-        metrics.gauge(instruments.UPSTREAMS, partial(count, up), state=state)
-
-
 async def _tick(board: HealthBoard, metrics: Metrics) -> None:
     """Prove that the event loop comes round, and measure how late."""
     lag = 0.0
-    metrics.gauge(instruments.LOOP_LAG, lambda: lag)
+    metrics.gauge(LOOP_LAG, lambda: lag)
     while True:
         board.tick()
         due = time.monotonic() + _TICK_SECONDS

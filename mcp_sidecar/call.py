@@ -38,13 +38,23 @@ class Deadline(float):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls, as far as authentication can tell. `claims` are those of the token."""
+    """Who calls, as far as authentication can tell. `claims` are those of the token; `certificate` is whom the client's
+    certificate names, where the listener asks for one.
+    """
 
     subject: str = ""
     claims: Mapping[str, object] = field(default_factory=dict)
+    certificate: str = ""
 
 
 ANONYMOUS = Principal()
+POD = "pod"
+"""The claim with the caller's pod, `namespace/name`, where its token is bound to one."""
+
+
+def certified(name: str) -> Principal:
+    """Who calls, as far as a certificate can tell."""
+    return Principal(name, certificate=name) if name else ANONYMOUS
 
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?\Z")

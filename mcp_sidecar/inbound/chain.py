@@ -11,9 +11,10 @@ import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
-from mcp_sidecar.call import Call
+from mcp_sidecar.call import ANONYMOUS, POD, Call
 from mcp_sidecar.errors import Bug, Cancelled, Draining, Execution, Exhausted, SidecarError, UpstreamRefused
 from mcp_sidecar.inbound.auth import Authenticator
 from mcp_sidecar.inbound.instruments import SHED
@@ -106,7 +107,10 @@ class Chain:
         if not (self._exempt and call.rpc.startswith(self._exempt)):
             assert self._authenticator is not None  # noqa: S101  # narrows the type: `around` has looked
             try:
-                call.principal = await self._authenticator.authenticate(call.authorization)
+                known = await self._authenticator.authenticate(call.authorization)
+                # What a token says goes before what the connection's certificate does.
+                shown = call.principal.certificate
+                call.principal = replace(known, certificate=shown) if shown else known
             finally:
                 call.authorization = None
 
@@ -186,6 +190,10 @@ class Ledger:
             call.peer,
             call.principal.subject[:128],
         )
+        principal = call.principal
+        if principal is not ANONYMOUS:
+            line.certificate = principal.certificate[:128]
+            line.pod = str(principal.claims.get(POD, ""))[:128]
         if failure is None:
             return line
         # What a server says in an error may repeat arguments: the log gets the code only.
@@ -215,5 +223,7 @@ class CallLine(Line, omit_defaults=True, gc=False):
     trace_id: str
     peer: str
     subject: str = ""
+    certificate: str = ""
+    pod: str = ""
     error: str = ""
     stack: str = ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mcp_sidecar.directory import Directory
 from mcp_sidecar.drain import Drain
 from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.inbound.auth import Reviewed
 from mcp_sidecar.inbound.chain import Tell
 from mcp_sidecar.inbound.health import HealthBoard
 from mcp_sidecar.inbound.metrics import Metrics
@@ -31,3 +32,5 @@ class Parts:
     tasks: asyncio.TaskGroup
     tell: Tell | None = None
     """Hears of every call that has ended."""
+    reviewed: Reviewed | None = None
+    """Who is let in by tokens that the Kubernetes API reviews, in `auth.mode: kubernetes`."""

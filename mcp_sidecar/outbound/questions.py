@@ -14,6 +14,7 @@ from mcp_sidecar.protocol.session import Session
 from mcp_sidecar.tasks import Job
 
 _MOST = 64  # questions of one call that may wait at once
+_ABILITIES = (b'"elicitation"', b'"sampling"', b'"roots"')
 
 
 class Questions:
@@ -55,6 +56,11 @@ class Questions:
         except SidecarError as error:
             answer = _no_answer(question, error.message)
         self._answer(question, answer)
+
+
+def may_be_asked(capabilities: bytes) -> bool:
+    """A client of these capabilities (JSON text) can be asked something."""
+    return any(word in capabilities for word in _ABILITIES)
 
 
 def reply_of_nobody(question: Request) -> Response:

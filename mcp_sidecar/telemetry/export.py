@@ -18,6 +18,7 @@ from mcp_sidecar.inbound import instruments
 from mcp_sidecar.inbound.chain import CallLine
 from mcp_sidecar.inbound.metrics import Metrics, Snapshot
 from mcp_sidecar.logs import Log
+from mcp_sidecar.settings import TelemetrySettings
 from mcp_sidecar.telemetry.delivery import Delivery
 from mcp_sidecar.telemetry.logs import Ended, Logs
 from mcp_sidecar.telemetry.metrics import Points
@@ -25,7 +26,6 @@ from mcp_sidecar.telemetry.resource import resource
 from mcp_sidecar.telemetry.target import target
 from mcp_sidecar.telemetry.traces import Finished, Traces
 from mcp_sidecar.telemetry.wires import Wire, wire
-from mcp_sidecar.telemetry_settings import TelemetrySettings
 
 _QUIET_SECONDS = 60.0
 """Between two lines about the same trouble."""

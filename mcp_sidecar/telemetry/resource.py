@@ -7,8 +7,8 @@ import os
 from opentelemetry.sdk.resources import Resource
 
 from mcp_sidecar import __version__
+from mcp_sidecar.settings import TelemetrySettings
 from mcp_sidecar.spans import new_span_id
-from mcp_sidecar.telemetry_settings import TelemetrySettings
 
 
 def resource(settings: TelemetrySettings) -> Resource:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from mcp_sidecar.telemetry_settings import TelemetrySettings
+from mcp_sidecar.settings import TelemetrySettings
 
 SIGNALS = ("traces", "metrics", "logs")
 _GRPC_PORT = 4317

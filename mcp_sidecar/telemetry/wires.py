@@ -22,9 +22,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from mcp_sidecar import __version__
+from mcp_sidecar.settings import TelemetrySettings
 from mcp_sidecar.telemetry.delivery import Refused
 from mcp_sidecar.telemetry.target import Target
-from mcp_sidecar.telemetry_settings import TelemetrySettings
 
 _MOST_ANSWER = 64 * 1024
 _AGENT = f"mcp-sidecar/{__version__}"

@@ -9,7 +9,7 @@ import pytest
 from mcp_sidecar.config import BadConfiguration, load
 from mcp_sidecar.config.otel import VARIABLES
 from mcp_sidecar.config.schema import Key, schema
-from mcp_sidecar.telemetry_settings import TelemetrySettings
+from mcp_sidecar.settings import TelemetrySettings
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"}
 

@@ -9,12 +9,11 @@ import pytest
 
 from mcp_sidecar.errors import Execution, SidecarError, Unavailable, UpstreamProtocolError, UpstreamUnavailable
 from mcp_sidecar.outbound import http_legacy
-from mcp_sidecar.outbound.credentials import Credential
 from mcp_sidecar.outbound.legacy_refusals import SessionLost
 from mcp_sidecar.outbound.link import Link
 from mcp_sidecar.protocol.jsonrpc import Request
 from tests.outbound.canned import Canned, error
-from tests.outbound.links import Heard, a_call, ask, legacy, listing, text_of, tool
+from tests.outbound.links import NOBODY, Heard, a_call, ask, legacy, listing, text_of, tool
 from tests.support.fake_server import FakeServer
 
 
@@ -25,7 +24,7 @@ def rpcs(server: FakeServer) -> list[str]:
 @pytest.mark.covers("B-13")
 async def test_a_session_begins_with_initialize_and_carries_every_call():
     async with FakeServer("legacy") as server:
-        async with legacy(server.url, Credential("f")) as link:
+        async with legacy(server.url, NOBODY) as link:
             await link.open()
             assert await ask(link, "echo", {"text": "one"}) == "one"
             assert await ask(link, "echo", {"text": "two"}) == "two"
@@ -176,6 +175,33 @@ async def test_a_call_whose_handshake_failed_has_not_run(on: str, rudeness: str)
         assert caught.value.execution is Execution.NONE
         assert server.executions == []
         assert await ask(link, "echo", {"text": "again"}) == "again"
+
+
+@pytest.mark.covers("B-142")
+async def test_a_link_that_is_closed_in_mid_handshake_leaves_no_session():
+    async with FakeServer("legacy") as server, legacy(server.url) as link, asyncio.TaskGroup() as tasks:
+        server.next_reply("never_answers", on="notifications/initialized")
+        opening = tasks.create_task(fails(link))
+        await server.until(lambda s: s.count("notifications/initialized"))
+        assert len(server.sessions) == 1
+        await link.close()
+        assert await opening is Execution.NONE
+        assert server.sessions == {}
+
+
+@pytest.mark.covers("B-142")
+async def test_a_handshake_that_came_to_nothing_leaves_no_session():
+    async with FakeServer("legacy") as server, legacy(server.url) as link:
+        server.next_reply("status_500", on="notifications/initialized")
+        with pytest.raises(SidecarError):
+            await link.open()
+        await link.open()
+        assert len(server.sessions) == 1 and server.count("initialize") == 2
+    async with FakeServer("legacy", versions=("2031-01-01",)) as server, legacy(server.url) as link:
+        with pytest.raises(UpstreamProtocolError):
+            await link.open()
+        await link.close()
+        assert server.sessions == {}
 
 
 async def test_a_refused_handshake_tells_the_code_and_not_the_words():

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from mcp_sidecar.settings import TelemetrySettings
 from mcp_sidecar.telemetry.target import Target, target
-from mcp_sidecar.telemetry_settings import TelemetrySettings
 
 
 @pytest.mark.covers("B-306")

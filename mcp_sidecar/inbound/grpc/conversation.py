@@ -193,6 +193,7 @@ class Conversation:
         if isinstance(welcome, Response):
             return welcome
         if self._session is not None:
+            self._engine.forget(welcome.client)
             raise InvalidCall("the conversation has been initialized")
         self._session = StreamSession(welcome.client, self._server, welcome.news, self._queue)
         return welcome.answer

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Coroutine
 from typing import Any
 
-from mcp_sidecar.call import Call, new_request_id
+from mcp_sidecar.call import Call, certified, new_request_id
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import HeaderMismatch, InvalidCall, SidecarError
 from mcp_sidecar.inbound.chain import Chain, let_through
@@ -24,6 +24,7 @@ from mcp_sidecar.inbound.http.streams import Room
 from mcp_sidecar.inbound.session.conversation import Conversation
 from mcp_sidecar.inbound.session.greeting import greet
 from mcp_sidecar.protocol import eras, headers, jsonrpc
+from mcp_sidecar.protocol.batch import is_batch
 from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
 from mcp_sidecar.settings import HttpSettings
 from mcp_sidecar.tasks import Job, end
@@ -77,6 +78,7 @@ class LegacyFace:
     def __call__(self, request: HttpRequest, reply: Reply, opening: Opening) -> Awaitable[object]:
         """Answer one request."""
         call = Call("", opening.request_id or new_request_id(), request.peer, trace=opening.trace)
+        call.principal = certified(request.certified)
         call.authorization = opening.authorization
         post = Post(request, opening, reply, call.request_id, self._silence)
         if request.head.method == "GET":
@@ -151,7 +153,9 @@ class LegacyFace:
         welcome = await greet(self._engine, call, request, bond.server)
         if isinstance(welcome, Response):
             return welcome
-        if not post.reply.lost:  # nobody else would ever know its id
+        if post.reply.lost:  # nobody else would ever know its id
+            self._engine.forget(welcome.client)
+        else:
             session = HttpSession(welcome.client, bond, welcome.news, self._room)
             loser = self._sessions.open(session, time.monotonic())
             if loser is not None:
@@ -263,7 +267,7 @@ def _unique(given: Headers, name: bytes) -> str | None:
 
 def _read(call: Call, post: Post) -> Message | None:
     """The one message in the body, None for a batch. Raises `InvalidCall` and its kin."""
-    if batch.is_batch(post.request.body):
+    if is_batch(post.request.body):
         call.method = _BATCH
         return None
     message = jsonrpc.parse_of_client(post.request.body)

@@ -12,7 +12,7 @@ import grpc.aio
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from mcp_sidecar.described import LARGEST, MIB
+from mcp_sidecar.documented import LARGEST, MIB
 from mcp_sidecar.inbound.grpc.server import is_local, options
 from mcp_sidecar.settings import AdmissionSettings, GrpcSettings, KeepaliveSettings, ListenSettings
 from mcp_sidecar.v1 import connections_pb2 as pb
