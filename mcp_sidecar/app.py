@@ -120,13 +120,7 @@ async def serve(
         parts = _build(settings, lifecycle, steps, metrics, log, tasks, tell, settled=source is None)
         faces = Faces(settings, parts)
         bound = await faces.bind()
-        running = [
-            tasks.create_task(parts.dialer.pool.run(), name="pool"),
-            tasks.create_task(Monitor(settings.monitor, parts.dialer.pool, tasks).run(), name="monitor"),
-            tasks.create_task(_tick(parts.board, metrics), name="tick"),
-        ]
-        if export is not None:
-            running.append(tasks.create_task(export.run(), name="telemetry"))
+        running = _background(settings, parts, export)
         await faces.start()
         log.info("listening", **bound)
         running.append(tasks.create_task(_start(settings, parts, _feed(settings, parts, source)), name="start"))
@@ -143,6 +137,19 @@ async def serve(
             await export.close(steps.telemetry)
     log.settle()
     log.info("stopped")
+
+
+def _background(settings: Settings, parts: Parts, export: Export | None) -> list[asyncio.Task[None]]:
+    """What goes on as long as the sidecar serves."""
+    pool, tasks = parts.dialer.pool, parts.tasks
+    running = [
+        tasks.create_task(pool.run(), name="pool"),
+        tasks.create_task(Monitor(settings.monitor, pool, tasks).run(), name="monitor"),
+        tasks.create_task(_tick(parts.board, parts.metrics), name="tick"),
+    ]
+    if export is not None:
+        running.append(tasks.create_task(export.run(), name="telemetry"))
+    return running
 
 
 def _export(settings: Settings, metrics: Metrics, log: Log) -> Export | None:
@@ -226,13 +233,8 @@ def _build(
     )
     hold = Hold(settings.hold, tasks)
     engine = Engine(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
-    engine.measures = metrics
-    if "traces" in settings.telemetry.endpoints:
-        engine.sampler = Sampler(settings.telemetry.sample)
+    _observe(engine, settings, metrics, log)
     watch(metrics, engine, dialer, directory, log)
-    engine.offers.mirrors.watch(
-        lambda server, tool, why: log.warning("dropped", server=server, tool=tool[:128], why=why)
-    )
     board = HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer))
     directory.subscribe(lambda _: board.notify())
     return Parts(
@@ -247,6 +249,16 @@ def _build(
         tasks=tasks,
         tell=tell,
         reviewed=lambda audience: _reviewed(audience, settings.discovery.kubeconfig, log, tasks),
+    )
+
+
+def _observe(engine: Engine, settings: Settings, metrics: Metrics, log: Log) -> None:
+    """Whoever wants to hear of what the engine does."""
+    engine.measures = metrics
+    if "traces" in settings.telemetry.endpoints:
+        engine.sampler = Sampler(settings.telemetry.sample)
+    engine.offers.mirrors.watch(
+        lambda server, tool, why: log.warning("dropped", server=server, tool=tool[:128], why=why)
     )
 
 
