@@ -1,7 +1,7 @@
 """`CallResponse` on the wire, put together from the bytes that are there. Knows no engine and no gRPC.
 
-Building the message twice, as objects and then as bytes, costs as much as all else that is done to an answer. What is
-the same for many calls is left to protobuf and kept; a field in pieces is one field (protobuf, "Encoding", Last One Wins).
+Building the message as objects and then as bytes costs as much as all else that is done to an answer. What is the same
+for many calls is left to protobuf and kept.
 """
 
 from __future__ import annotations
