@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 
 from bench.footprint import resident
@@ -24,14 +25,13 @@ def measure_telemetry(plan: Plan) -> Section:
         port = free_port()
         sink = stage.start("sink", [sys.executable, "-m", "bench.sink", str(port)], measured=False)
         stage.wait_until_listening("sink", sink, port)
-        peers = {
-            "off": start_sidecar(stage, plan.sidecar, upstream),
-            "on": start_telling(stage, plan.sidecar, upstream, port),
-        }
-        contestants = {f"HTTP, {name}": partial(_http, plan, peer) for name, peer in peers.items()}
-        contestants |= {f"gRPC, {name}": partial(_grpc, plan, peer) for name, peer in peers.items()}
+        off = start_sidecar(stage, plan.sidecar, upstream)
+        on = start_telling(stage, plan.sidecar, upstream, port)
+        contestants: dict[str, Callable[[], Sample]] = {}
+        for face, load in (("HTTP", _http), ("gRPC", _grpc)):
+            contestants |= {f"{face}, off": partial(load, plan, off), f"{face}, on": partial(load, plan, on)}
         runs = interleave(contestants, plan.rounds)
-        more = resident(peers["on"].process.pid) - resident(peers["off"].process.pid)
+        more = resident(on.process.pid) - resident(off.process.pid)
     section = section_of("Telemetry: metrics and 5 % of the traces, or none", runs)
     for face in ("HTTP", "gRPC"):
         share = ratio(*([sample.rate for sample in runs[f"{face}, {name}"]] for name in ("on", "off")))
