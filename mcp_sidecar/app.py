@@ -31,6 +31,7 @@ from mcp_sidecar.inbound.gauges import watch
 from mcp_sidecar.inbound.grpc.servers import RPCS
 from mcp_sidecar.inbound.grpc.wakeups import Loop
 from mcp_sidecar.inbound.health import HealthBoard
+from mcp_sidecar.inbound.http.legacy import SESSION_METHODS
 from mcp_sidecar.inbound.instruments import LOOP_LAG
 from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.inbound.parts import Parts
@@ -114,7 +115,7 @@ async def serve(
     lifecycle = Lifecycle(_latches(settings, source))
     steps = plan(settings.drain, pod_grace, telemetry=bool(settings.telemetry.endpoints))
     async with asyncio.TaskGroup() as tasks:
-        metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS | LEGACY_METHODS)
+        metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS | LEGACY_METHODS | SESSION_METHODS)
         export = _export(settings, metrics, log)
         tell = None if export is None else export.tell
         parts = _build(settings, lifecycle, steps, metrics, log, tasks, tell, settled=source is None)

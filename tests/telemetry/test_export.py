@@ -12,8 +12,8 @@ import grpc.aio
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from mcp_sidecar.attributes import SPAN_ATTRIBUTES
 from mcp_sidecar.inbound.instruments import TABLE
-from mcp_sidecar.telemetry.names import SPAN_ATTRIBUTES
 from mcp_sidecar.v1 import engine_pb2, engine_pb2_grpc
 from tests.inbound.waiting import eventually
 from tests.support import raw_http
