@@ -43,7 +43,8 @@ class Export:
         self._log = log
         self._said: dict[str, float] = {}
         source = resource(settings)
-        wires = {signal: wire(target(settings, signal), signal, settings) for signal in settings.endpoints}
+        self._targets = {signal: target(settings, signal) for signal in settings.endpoints}
+        wires = {signal: wire(way, signal, settings) for signal, way in self._targets.items()}
         self._spans = self._make_spans(Traces(source), wires.get("traces"))
         self._points = self._make_points(Points(source), wires.get("metrics"))
         self._records = self._make_records(Logs(source), wires.get("logs"))
@@ -114,7 +115,13 @@ class Export:
         for signal, delivery in self.deliveries.items():
             if delivery.trouble and now - self._said.get(signal, -_QUIET_SECONDS) >= _QUIET_SECONDS:
                 self._said[signal] = now
-                self._log.warning("telemetry", signal=signal, trouble=delivery.trouble, dropped=delivery.dropped)
+                self._log.warning(
+                    "telemetry",
+                    signal=signal,
+                    collector=self._targets[signal].address,
+                    trouble=delivery.trouble,
+                    dropped=delivery.dropped,
+                )
 
 
 def _dropped(delivery: Delivery[Any]) -> float:

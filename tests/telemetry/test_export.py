@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -24,6 +25,7 @@ from tests.support.sidecar_process import SidecarProcess
 from tests.telemetry.driving import PARENT, TRACE, ended, telling
 
 SERVER, CLIENT = Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
+ROOT = Path(__file__).parents[2]
 NOBODY = "http://127.0.0.1:9/mcp"
 
 
@@ -244,6 +246,19 @@ async def test_one_trace_goes_through_two_sidecars():
         at = spans[at.parent_span_id]
     assert kinds == [CLIENT, SERVER, CLIENT, SERVER]
     assert at.parent_span_id.hex() == PARENT[36:52]
+
+
+@pytest.mark.covers("B-301")
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_what_goes_to_a_program_is_a_span_with_a_pipe(era: str):
+    async with Collector() as collector:
+        program = f"stdio:{sys.executable} -IS {ROOT}/tests/support/servers/stdio_server.py {era}"
+        with telling(collector, {"up": program}) as sidecar:
+            await Modern(sidecar.url("up")).call("echo", {"text": "hi"}, traceparent=PARENT)
+            await ended(sidecar)
+    (sent,) = (span for span in collector.spans if span.kind == CLIENT and span.trace_id.hex() == TRACE)
+    assert attributes(sent)["network.transport"] == "pipe"
+    assert "server.port" not in attributes(sent)
 
 
 @pytest.mark.covers("B-309")
