@@ -25,7 +25,6 @@ from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.engine.required import Required
 from mcp_sidecar.inbound.auth import Authenticator
-from mcp_sidecar.inbound.chain import Tell
 from mcp_sidecar.inbound.faces import Faces
 from mcp_sidecar.inbound.gauges import watch
 from mcp_sidecar.inbound.grpc.servers import RPCS
@@ -45,7 +44,6 @@ from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
 from mcp_sidecar.outbound.ways import Ways
 from mcp_sidecar.protocol.eras import LEGACY_METHODS, MODERN_METHODS
-from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.settings import Settings
 
 if TYPE_CHECKING:
@@ -117,8 +115,7 @@ async def serve(
     async with asyncio.TaskGroup() as tasks:
         metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS | LEGACY_METHODS | SESSION_METHODS)
         export = _export(settings, metrics, log)
-        tell = None if export is None else export.tell
-        parts = _build(settings, lifecycle, steps, metrics, log, tasks, tell, settled=source is None)
+        parts = _build(settings, lifecycle, steps, metrics, log, tasks, export, settled=source is None)
         faces = Faces(settings, parts)
         bound = await faces.bind()
         running = _background(settings, parts, export)
@@ -217,7 +214,7 @@ def _build(
     metrics: Metrics,
     log: Log,
     tasks: asyncio.TaskGroup,
-    tell: Tell | None,
+    export: Export | None,
     *,
     settled: bool,
 ) -> Parts:
@@ -234,7 +231,7 @@ def _build(
     )
     hold = Hold(settings.hold, tasks)
     engine = Engine(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
-    _observe(engine, settings, metrics, log)
+    _observe(engine, metrics, export, log)
     watch(metrics, engine, dialer, directory, log)
     board = HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer))
     directory.subscribe(lambda _: board.notify())
@@ -248,16 +245,15 @@ def _build(
         metrics=metrics,
         log=log,
         tasks=tasks,
-        tell=tell,
+        tell=None if export is None else export.tell,
         reviewed=lambda audience: _reviewed(audience, settings.discovery.kubeconfig, log, tasks),
     )
 
 
-def _observe(engine: Engine, settings: Settings, metrics: Metrics, log: Log) -> None:
+def _observe(engine: Engine, metrics: Metrics, export: Export | None, log: Log) -> None:
     """Whoever wants to hear of what the engine does."""
     engine.measures = metrics
-    if "traces" in settings.telemetry.endpoints:
-        engine.sampler = Sampler(settings.telemetry.sample)
+    engine.sampler = None if export is None else export.sampler
     engine.offers.mirrors.watch(
         lambda server, tool, why: log.warning("dropped", server=server, tool=tool[:128], why=why)
     )

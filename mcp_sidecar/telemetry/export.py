@@ -18,6 +18,7 @@ from mcp_sidecar.inbound import instruments
 from mcp_sidecar.inbound.chain import CallLine
 from mcp_sidecar.inbound.metrics import Metrics, Snapshot
 from mcp_sidecar.logs import Log
+from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.settings import TelemetrySettings
 from mcp_sidecar.telemetry.delivery import Delivery
 from mcp_sidecar.telemetry.logs import Ended, Logs
@@ -38,6 +39,8 @@ class Export:
     """
 
     def __init__(self, settings: TelemetrySettings, metrics: Metrics, log: Log) -> None:
+        self.sampler = Sampler(settings.sample) if "traces" in settings.endpoints else None
+        """Who decides which calls are traced; nobody where no traces are sent."""
         self._settings = settings
         self._metrics = metrics
         self._log = log
@@ -88,6 +91,9 @@ class Export:
 
     def tell(self, call: Call, ended: float, failure: SidecarError | None, line: CallLine) -> None:
         """A call has ended (monotonic seconds); it costs an entry in a queue."""
+        if failure is not None and call.sampled is None and self.sampler is not None:
+            self.sampler.decide(call)  # it was refused before anybody else looked at it
+            line.trace_id = call.span.trace_id if call.span is not None else line.trace_id
         if self._spans is not None and call.span is not None:
             self._spans.offer(Finished.at(ended, call, call.span, failure))
         if self._records is not None and self._log.wants(line.level):

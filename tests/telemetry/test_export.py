@@ -138,6 +138,21 @@ async def test_a_failed_call_has_a_span_that_says_so():
     assert attributes(span)["mcp_sidecar.execution"] == "none"
 
 
+@pytest.mark.covers("B-300")
+async def test_a_call_that_is_refused_before_anybody_read_it_has_a_span_too():
+    async with Collector() as collector, FakeServer() as server:
+        with telling(collector, {"up": server.url}) as sidecar:
+            async with grpc.aio.insecure_channel(sidecar.bound["grpc"]) as channel:
+                request = engine_pb2.CallRequest(server="up", message_json=b"{")
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await engine_pb2_grpc.MCPEngineStub(channel).Call(request, metadata=(("traceparent", PARENT),))
+            await ended(sidecar)
+            (line,) = (line for line in sidecar.calls() if line["code"] == "INVALID_ARGUMENT")
+    (span,) = (span for span in collector.spans if span.trace_id.hex() == TRACE)
+    assert line["trace_id"] == TRACE
+    assert (span.name, span.status.code) == ("mcp_sidecar.v1.MCPEngine/Call", span.status.STATUS_CODE_ERROR)
+
+
 @pytest.mark.covers("B-311")
 async def test_log_records_carry_the_ids_of_their_calls():
     async with Collector() as collector, FakeServer() as server:
