@@ -59,7 +59,8 @@ def test_the_sidecar_is_told_to_end_after_the_agent_has_ended(open_namespace: Na
 
 @pytest.mark.covers("B-272")
 def test_a_pre_stop_hook_drains_while_the_agent_still_runs(open_namespace: Namespace) -> None:
-    calling = agent("agent", upstream=address(UPSTREAM), agent={"LINGER": 1})
+    # Long enough for the kubelet to start a program in the container.
+    calling = agent("agent", upstream=address(UPSTREAM), agent={"LINGER": 10})
     hook = {"exec": {"command": ["mcp-sidecar", "drain", "--wait", "20"]}}
     calling["spec"]["initContainers"][0]["lifecycle"] = {"preStop": hook}
     ledgers = run(open_namespace, calling)
