@@ -15,11 +15,9 @@ import pytest
 from hack.kube.image import SIDECAR
 from tests.cluster.kubectl import Cluster, Json, Namespace
 from tests.cluster.manifests import AGENT, CONTAINER, PORT, address, environment, pod_spec, program, server
-from tests.cluster.namespaces import made
-from tests.cluster.releases import CHART, release
+from tests.cluster.releases import CHART, LABEL, injecting
 
 UPSTREAM = "record"
-LABEL = "mcp-sidecar.dev/inject"
 APP_PORT = "mcp-sidecar.dev/app-port"
 COMPONENTS = CHART.parents[1] / "kustomize" / "components"
 
@@ -66,9 +64,8 @@ def way(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
     if WAYS[request.param] is not by_admission:
         yield request.param
         return
-    with made(cluster, "mcp-sidecar-system") as system:
-        with release(cluster, system.name, injection={"mode": request.param}):
-            yield request.param
+    with injecting(cluster, request.param):
+        yield request.param
 
 
 def deployment(**more: Any) -> Json:
