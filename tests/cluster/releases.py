@@ -35,11 +35,11 @@ def helm(cluster: Cluster, word: str, namespace: str, given: Json | None = None,
 @contextlib.contextmanager
 def injecting(cluster: Cluster, mode: str) -> Iterator[None]:
     """The chart in a namespace of its own, and in force: a policy takes about a second to be."""
-    with made(cluster, "mcp-sidecar-system") as system:
+    with made(cluster, "mcp-sidecar-system") as system, made(cluster, "asking") as elsewhere:
         helm(cluster, "install", system.name, values(injection={"mode": mode}), "--wait", "--timeout", "120s")
         try:
             asking = pod("asking", pod_spec(program("agent")), labels={LABEL: "true"})
-            system.until(f"the {mode} is in force", lambda: CONTAINER in containers(submitted(system, asking)))
+            elsewhere.until(f"the {mode} is in force", lambda: CONTAINER in containers(submitted(elsewhere, asking)))
             yield
         finally:
             helm(cluster, "uninstall", system.name, None, "--wait", "--timeout", "60s")
