@@ -38,11 +38,16 @@ def injecting(cluster: Cluster, mode: str) -> Iterator[None]:
     with made(cluster, "mcp-sidecar-system") as system, made(cluster, "asking") as elsewhere:
         helm(cluster, "install", system.name, values(injection={"mode": mode}), "--wait", "--timeout", "120s")
         try:
-            asking = pod("asking", pod_spec(program("agent")), labels={LABEL: "true"})
-            elsewhere.until(f"the {mode} is in force", lambda: CONTAINER in containers(submitted(elsewhere, asking)))
+            until_in_force(elsewhere)
             yield
         finally:
             helm(cluster, "uninstall", system.name, None, "--wait", "--timeout", "60s")
+
+
+def until_in_force(namespace: Namespace) -> None:
+    """Wait until pods that ask for a sidecar get one."""
+    asking = pod("asking", pod_spec(program("agent")), labels={LABEL: "true"})
+    namespace.until("injection is in force", lambda: CONTAINER in containers(submitted(namespace, asking)))
 
 
 def submitted(namespace: Namespace, wanted: Json) -> Json:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.cluster.kubectl import Cluster, Namespace
-from tests.cluster.releases import helm, values
+from tests.cluster.releases import helm, until_in_force, values
 
 pytestmark = pytest.mark.xdist_group("releases")
 
@@ -35,6 +35,8 @@ def test_a_release_is_installed_tested_upgraded_and_gone(cluster: Cluster, names
     wait = ("--wait", "--timeout", "120s")
     given = values(injection={"mode": mode}, namespaces=[namespace.name], sidecar={"discovery": "namespace"})
     helm(cluster, "install", namespace.name, given, *wait)
+    if mode == "policy":
+        until_in_force(namespace)
     assert "Succeeded" in helm(cluster, "test", namespace.name, None, "--timeout", "120s")
     upgraded = {**given, "config": {"log": {"level": "debug"}}}
     helm(cluster, "upgrade", namespace.name, upgraded, *wait)
