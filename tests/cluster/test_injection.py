@@ -82,6 +82,23 @@ def injected(pod: Json) -> list[Json]:
     return [each for each in pod["spec"].get("initContainers", []) if each["name"] == CONTAINER]
 
 
+def environment_of(namespace: Namespace, pod: str) -> dict[str, str]:
+    """The variables that the sidecar sees, whether they were written into the pod or point at an annotation."""
+    seen: dict[str, str] = json.loads(
+        namespace.python(pod, CONTAINER, "import json, os; print(json.dumps({**os.environ}))")
+    )
+    ours = {name: value for name, value in seen.items() if name.startswith(("MCP_", "OTEL_EXPORTER_")) and value}
+    assert ours, "no variable of the sidecar"
+    return ours
+
+
+def comparable(container: Json, seen: dict[str, str]) -> Json:
+    """The container without what is another one in each pod, and with the variables as they are seen."""
+    # The API server adds the token of the pod's own account under a name of its own for each pod.
+    mounts = [mount for mount in container["volumeMounts"] if not mount["name"].startswith("kube-api-access-")]
+    return {**container, "env": seen, "volumeMounts": mounts, "imagePullPolicy": ""}
+
+
 @pytest.fixture(scope="module")
 def containers() -> dict[str, Json]:
     """What each way has put into a pod so far."""
@@ -100,10 +117,7 @@ def test_a_labelled_workload_gets_a_sidecar_that_works(
     (pod,) = namespace.all("pods", f"app={AGENT}")
     (container,) = injected(pod)
     assert pod["metadata"]["annotations"]["mcp-sidecar.dev/injected-by"] == way
-    container["image"], container["imagePullPolicy"] = "", ""
-    # The API server adds the token of the pod's own account under a name of its own for each pod.
-    mounts = [mount for mount in container["volumeMounts"] if not mount["name"].startswith("kube-api-access-")]
-    containers[way] = {**container, "volumeMounts": mounts}
+    containers[way] = comparable(container, seen=environment_of(namespace, pod["metadata"]["name"]))
     assert containers[way] == next(iter(containers.values()))
 
 
