@@ -17,7 +17,7 @@ export PYTHON
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: kube-tools wheels help demo setup format lint types test test-conformance test-matrix test-kube test-all bench protos chart image check docs static servers
+.PHONY: help demo setup format lint types test test-conformance test-matrix test-kube test-all bench protos chart image check docs static servers schemas wheels
 
 say = @printf '==> %s\n' '$(1)'
 
@@ -44,11 +44,9 @@ servers: $(VENV)/.dev
 	@$(PY) -m tests.support.real_servers --install
 
 # helm and kubectl are Go programs; without Go the tests that need them say so.
-kube-tools: $(VENV)/.dev
-	$(call say,fetching what checks the manifests)
+schemas: $(VENV)/.dev
+	$(call say,fetching the schemas that manifests are checked with)
 	@$(PY) -m tests.support.kube_schemas --install
-	@if command -v go >/dev/null; then hack/kube/build.sh helm kubectl; \
-	else echo 'there is no Go: the tests in tests/deploy will be skipped'; fi
 
 format: $(VENV)/.dev  ## write every file as ruff formats it
 	$(call say,formatting)
@@ -74,8 +72,9 @@ protos: $(VENV)/.dev  ## generate mcp_sidecar/v1 from protos/
 docs: $(VENV)/.dev  ## generate the pages of docs/ and the files of deploy/ that come from the code
 	$(call say,generating the configuration reference)
 	@$(PY) hack/docs.py
-	$(call say,generating what deploy/ has from the golden template)
+	$(call say,generating what deploy/ has from the golden template and from the comments in values.yaml)
 	@$(PY) hack/deploy.py
+	@$(PY) hack/chart.py
 
 static: lint types
 	$(call say,comparing generated files with their sources)
@@ -83,9 +82,8 @@ static: lint types
 	@$(PY) hack/docs.py --check
 	@$(PY) hack/deploy.py --check
 	@$(PY) hack/chart.py --check
-	@$(PY) hack/deploy.py --check
 
-test: $(VENV)/.dev servers kube-tools  ## run the tests (ARGS="-k drain" picks some)
+test: $(VENV)/.dev servers schemas  ## run the tests (ARGS="-k drain" picks some)
 	$(call say,running the tests)
 	@$(PY) -m pytest -n $(JOBS) $(ARGS)
 
@@ -110,9 +108,12 @@ bench: $(VENV)/.dev  ## measure speed and memory beside other proxies (ARGS="--q
 	$(call say,measuring)
 	@$(PY) -m bench.run $(ARGS)
 
-chart: $(VENV)/.dev  ## lint the Helm chart, and package it into dist/ (needs Go, to build helm)
+chart: $(VENV)/.dev schemas  ## lint, test and package what is in deploy/ (needs Go, to build helm and kubectl)
 	$(call say,packaging the Helm chart)
 	@hack/package_chart.sh
+	$(call say,testing the chart and the kustomizations)
+	@hack/kube/build.sh helm kubectl >/dev/null
+	@$(PY) -m pytest -n $(JOBS) tests/deploy $(ARGS)
 
 wheels: $(VENV)/.dev  ## the wheels that the image is made of, into dist/wheels
 	$(call say,collecting the wheels of the image)

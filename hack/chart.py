@@ -53,8 +53,8 @@ def values(source: str) -> Iterator[Value]:
         elif match := _KEY.match(line):
             del path[len(match["indent"]) // 2 :]
             path.append(match["key"])
-            text, schema = _described(comments)
-            yield Value(tuple(path), text, schema, _at(defaults, path))
+            text, more = _described(comments)
+            yield Value(tuple(path), text, more, _at(defaults, path))
             comments = []
         elif not line.strip():
             comments = []
@@ -69,15 +69,15 @@ def _at(defaults: Any, path: list[str]) -> Any:
 def _described(comments: list[str]) -> tuple[str, Schema]:
     """The sentence and the schema among the comments above a key."""
     text: list[str] = []
-    schema: Schema = {}
+    more: Schema = {}
     for line in comments:
         if line.startswith("@schema "):
-            schema = yaml.safe_load(line.removeprefix("@schema "))
+            more = yaml.safe_load(line.removeprefix("@schema "))
         elif line.startswith("-- "):
             text = [line.removeprefix("-- ")]
         elif text:
             text.append(line)
-    return " ".join(text), schema
+    return " ".join(text), more
 
 
 # --- values.schema.json -----------------------------------------------------------------------------------------------

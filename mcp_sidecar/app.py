@@ -16,13 +16,19 @@ import msgspec
 
 from mcp_sidecar import priority
 from mcp_sidecar.directory import Directory, configured
+from mcp_sidecar.discovery.dns import DnsSource, to_resolve
+from mcp_sidecar.discovery.feed import Feed
+from mcp_sidecar.discovery.source import Source
 from mcp_sidecar.drain import Drain, Plan, plan
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.engine.hold import Hold
+from mcp_sidecar.engine.required import Required
+from mcp_sidecar.inbound.auth import Authenticator
 from mcp_sidecar.inbound.faces import Faces
 from mcp_sidecar.inbound.grpc.servers import RPCS
 from mcp_sidecar.inbound.grpc.wakeups import Loop
 from mcp_sidecar.inbound.health import HealthBoard
+from mcp_sidecar.inbound.http.legacy import SESSION_METHODS
 from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.inbound.parts import Parts
 from mcp_sidecar.inbound.process import watch_process
@@ -38,7 +44,8 @@ from mcp_sidecar.outbound.ways import Ways
 from mcp_sidecar.protocol.eras import LEGACY_METHODS, MODERN_METHODS
 from mcp_sidecar.settings import Settings
 
-_LISTENERS = "listeners"
+_LISTENERS, _DISCOVERY, _REQUIRED = "listeners", "discovery", "required servers"
+_FIRST_DISCOVERY_SECONDS = 10.0  # an API server or a resolver that does not answer must not hold up the start
 _TICK_SECONDS = 1.0
 Bound = dict[str, str | list[str]]
 
@@ -90,16 +97,18 @@ async def serve(
     started: Callable[[Bound], None],
     *,
     pod_grace: float | None = None,
+    source: Source | None = None,
 ) -> None:
     """The life of a sidecar, until `stop` is set and everything is drained.
 
-    `started` is called with the bound addresses once every listener accepts. Raises `OSError` when a port is taken;
-    a part that dies ends all others (an `ExceptionGroup`).
+    `started` is called with the bound addresses once every listener accepts. A `source` takes the place of the one that
+    `discovery.mode` says. Raises `OSError` when a port is taken; a part that dies ends all others (an
+    `ExceptionGroup`).
     """
-    lifecycle = Lifecycle((_LISTENERS,))
+    lifecycle = Lifecycle(_latches(settings, source))
     steps = plan(settings.drain, pod_grace)
     async with asyncio.TaskGroup() as tasks:
-        parts = _build(settings, lifecycle, steps, log, tasks)
+        parts = _build(settings, lifecycle, steps, log, tasks, settled=source is None)
         faces = Faces(settings, parts)
         bound = await faces.bind()
         running = [
@@ -109,10 +118,9 @@ async def serve(
         ]
         await faces.start()
         log.info("listening", **bound)
+        running.append(tasks.create_task(_start(settings, parts, _feed(settings, parts, source)), name="start"))
         lifecycle.release(_LISTENERS)
         started(bound)
-        if settings.start.warm:
-            running.append(tasks.create_task(parts.engine.offers.warm(), name="warm-up"))
         await stop.wait()
         log.info("draining", lame_duck=steps.lame_duck, grace=steps.grace, in_flight=lifecycle.in_flight)
         await parts.drain.begin()
@@ -123,9 +131,59 @@ async def serve(
     log.info("stopped")
 
 
-def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, tasks: asyncio.TaskGroup) -> Parts:
-    """Everything but the listeners, joined."""
-    directory = Directory(tuple(configured(one) for one in settings.upstreams))
+def _latches(settings: Settings, source: Source | None) -> tuple[str, ...]:
+    """What `startup` waits for."""
+    discovering = source is not None or settings.discovery.mode != "off"
+    return _LISTENERS, *([_DISCOVERY] if discovering else []), *([_REQUIRED] if settings.start.require else [])
+
+
+def _feed(settings: Settings, parts: Parts, source: Source | None) -> Feed | None:
+    """What keeps the directory up to date; None when nothing has to be found."""
+    mode = settings.discovery.mode
+    if source is None and mode == "dns":
+        _, names = to_resolve(tuple(configured(one) for one in settings.upstreams))
+        source = DnsSource(names, settings.discovery.interval, parts.log)
+        parts.dialer.watch(source.hurry)
+    elif source is None and mode == "namespace":
+        # Only here: the client of the Kubernetes API is large, and most sidecars do without.
+        from mcp_sidecar.kube.discovery import KubeSource
+
+        source = KubeSource(settings.discovery, parts.log)
+    if source is None:
+        return None
+    return Feed(source, parts.directory, settings.discovery.auth, parts.log)
+
+
+async def _start(settings: Settings, parts: Parts, feed: Feed | None) -> None:
+    """Release the latches that wait for others, then look after what others have to tell."""
+    async with asyncio.TaskGroup() as tasks:
+        if feed is not None:
+            tasks.create_task(feed.run(), name="discovery")
+            await _first(feed, parts.log)
+        parts.lifecycle.release(_DISCOVERY)
+        if settings.start.warm:
+            tasks.create_task(parts.engine.offers.warm(), name="warm-up")
+        await Required(parts.engine, settings.start.require, settings.start.timeout, parts.log).listed()
+        parts.lifecycle.release(_REQUIRED)
+
+
+async def _first(feed: Feed, log: Log) -> None:
+    try:
+        async with asyncio.timeout(_FIRST_DISCOVERY_SECONDS):
+            await feed.known.wait()
+    except TimeoutError:
+        log.warning("discovery", state="late", why=f"nothing was heard in {_FIRST_DISCOVERY_SECONDS:g} s")
+
+
+def _build(
+    settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, tasks: asyncio.TaskGroup, *, settled: bool
+) -> Parts:
+    """Everything but the listeners, joined. `settled`: nobody but `discovery.mode` finds upstreams."""
+    upstreams = tuple(configured(one) for one in settings.upstreams)
+    mode = settings.discovery.mode
+    if mode == "dns":
+        upstreams, _ = to_resolve(upstreams)
+    directory = Directory(upstreams, settled=settled and mode in ("off", "dns"))
     pool = Pool(settings.pool, tasks)
     pool.watch(lambda row: _note(log, row))
     dialer = Dialer(
@@ -136,17 +194,30 @@ def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, task
     engine.offers.mirrors.watch(
         lambda server, tool, why: log.warning("dropped", server=server, tool=tool[:128], why=why)
     )
+    board = HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer))
+    directory.subscribe(lambda _: board.notify())
     return Parts(
         engine=engine,
         dialer=dialer,
         directory=directory,
         lifecycle=lifecycle,
         drain=Drain(lifecycle, steps, tasks),
-        board=HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer)),
+        board=board,
         metrics=_metrics(lifecycle, pool, log),
         log=log,
         tasks=tasks,
+        reviewed=lambda audience: _reviewed(audience, settings.discovery.kubeconfig, log, tasks),
     )
+
+
+def _reviewed(audience: str, kubeconfig: str, log: Log, tasks: asyncio.TaskGroup) -> Authenticator:
+    # Imported where needed: the Kubernetes client is large, and an optional dependency.
+    from mcp_sidecar.inbound.auth.service_accounts import ServiceAccounts
+    from mcp_sidecar.kube.access import Access
+    from mcp_sidecar.kube.review import TokenReviews
+
+    reviews = TokenReviews(Access(kubeconfig), lambda trouble: log.warning("auth", trouble=trouble))
+    return ServiceAccounts(audience, reviews, tasks)
 
 
 async def _close(parts: Parts, faces: Faces, steps: Plan) -> None:
@@ -170,8 +241,11 @@ async def _end_calls(engine: Engine, lifecycle: Lifecycle, seconds: float) -> No
 
 
 def _up(directory: Directory, dialer: Dialer) -> Mapping[str, bool]:
-    """Which upstreams answer; one that nobody called yet counts as up."""
-    return {name: dialer.health(name).up is not False for name in directory.snapshot}
+    """Which upstreams answer; one that nobody called yet counts as up, if there is anybody to be called."""
+    return {
+        name: bool(upstream.all) and dialer.health(name).up is not False
+        for name, upstream in directory.snapshot.items()
+    }
 
 
 def _note(log: Log, row: Row) -> None:
@@ -188,7 +262,7 @@ def _note(log: Log, row: Row) -> None:
 
 
 def _metrics(lifecycle: Lifecycle, pool: Pool, log: Log) -> Metrics:
-    metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS | LEGACY_METHODS)
+    metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS | LEGACY_METHODS | SESSION_METHODS)
     watch_process(metrics)
     metrics.gauge("mcp_sidecar_inflight", lambda: float(lifecycle.in_flight))
     metrics.gauge("mcp_sidecar_log_lines_dropped", lambda: float(log.dropped()))

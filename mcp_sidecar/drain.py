@@ -51,8 +51,17 @@ class Drain:
         self._tasks = tasks
         self._walk: asyncio.Task[None] | None = None
 
-    def begin(self) -> asyncio.Task[None]:
-        """Start, or the task that runs already; it ends when nothing is in flight or the grace is over."""
+    def begin(self, *, announced: bool = True) -> asyncio.Task[None]:
+        """Start, or the task that runs already; it ends when nothing is in flight or the grace is over.
+
+        Unless it is `announced`, the sidecar stays ready while it is a lame duck. A pod that is deleted is taken out of
+        its Services by that alone; where no other pod is left, those who come all the same find it by its readiness
+        (KEP-1669).
+        """
+        if announced:
+            self._lifecycle.announce()
+        elif self._walk is None:
+            self._lifecycle.hush()
         if self._walk is None:
             self._walk = self._tasks.create_task(self._run(), name="drain")
         return self._walk

@@ -123,6 +123,10 @@ class UnknownResource(NotFound):
     reason = "UNKNOWN_RESOURCE"
 
 
+class UnknownTask(NotFound):
+    reason = "UNKNOWN_TASK"
+
+
 class UnknownConnection(NotFound):
     reason = "UNKNOWN_CONNECTION"
 

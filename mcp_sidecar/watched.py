@@ -43,10 +43,11 @@ class WatchedFiles(Generic[T]):
         self._parse = parse
         self._report = report
         self._clock = clock
-        self._name = name or " and ".join(paths)
+        self.name = name or " and ".join(paths)
+        self.trouble = ""
+        """What was wrong at the last look; empty when nothing was."""
         self._otherwise = otherwise
         self._digest = b""
-        self._trouble = ""
         # At once, so that trouble is reported when the process starts and not when somebody calls.
         self._look_at = clock()
         self.current()
@@ -74,7 +75,7 @@ class WatchedFiles(Generic[T]):
             self._complain(str(error))
         else:
             self.generation += 1
-            self._trouble = ""
+            self.trouble = ""
 
     def _read(self) -> tuple[bytes, ...]:
         """Contents that were there together: read until nothing changes between two readings."""
@@ -88,10 +89,10 @@ class WatchedFiles(Generic[T]):
         raise ValueError("the files change all the time")
 
     def _complain(self, trouble: str) -> None:
-        if trouble != self._trouble:
-            self._trouble = trouble
+        if trouble != self.trouble:
+            self.trouble = trouble
             kept = "what was read before stays in force" if self.value is not None else self._otherwise
-            self._report(f"cannot use {self._name}: {trouble}; {kept}")
+            self._report(f"cannot use {self.name}: {trouble}; {kept}")
 
 
 class WatchedFile(WatchedFiles[T]):

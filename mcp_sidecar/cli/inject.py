@@ -9,10 +9,12 @@ from mcp_sidecar.cli.manifests import add_files, rewrite
 from mcp_sidecar.cli.pod_options import add_annotations, add_pod_options, pod_options, wishes
 from mcp_sidecar.injection.manifest import inject
 from mcp_sidecar.injection.vocabulary import ANNOTATIONS
+from mcp_sidecar.injection.workloads import KINDS
 
-_MORE = """  mcp-sidecar inject -f agent.yaml --upstreams weather=http://weather.tools:8080/mcp | kubectl apply -f -
+_MORE = f"""  mcp-sidecar inject -f agent.yaml --upstreams weather=http://weather.tools:8080/mcp | kubectl apply -f -
   mcp-sidecar inject -f server.yaml --app-port 8000
 
+Sidecars are added to {", ".join(KINDS)}, also in a List.
 What is not changed stays as it is, byte for byte; what happens to each workload is said on stderr.
 """
 

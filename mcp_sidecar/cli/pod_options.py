@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from mcp_sidecar.cli.arguments import Parser
 from mcp_sidecar.injection.template import NATIVE, REGULAR, Options
@@ -80,13 +81,12 @@ def variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-class _value_of:  # noqa: N801 - argparse shows the name of a type in its messages, and calls it like a function
-    """A value that an annotation can have."""
+def _value_of(name: str) -> Callable[[str], str]:
+    """A value that this annotation can have."""
 
-    def __init__(self, name: str) -> None:
-        self._annotation = ANNOTATIONS[name]
-
-    def __call__(self, text: str) -> str:
-        if not self._annotation.accepts(text):
-            raise argparse.ArgumentTypeError(f'"{text}" is not of the form of "{self._annotation.example}"')
+    def value(text: str) -> str:
+        if not ANNOTATIONS[name].accepts(text):
+            raise argparse.ArgumentTypeError(f'"{text}" is not of the form of "{ANNOTATIONS[name].example}"')
         return text
+
+    return value

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mcp_sidecar.config import rules
-from mcp_sidecar.config.layers import CONFIG, POD_GRACE, environment_layer, flag_layer
+from mcp_sidecar.config.layers import CONFIG, POD_GRACE, ZONE, environment_layer, flag_layer
 from mcp_sidecar.config.problems import BadConfiguration, Place, Problem
 from mcp_sidecar.config.reading import Reading, Values
 from mcp_sidecar.config.schema import Section, schema
@@ -51,6 +51,7 @@ def load(
     _lay_over(values, flagged)
     pod_grace = _pod_grace(environ.get(POD_GRACE, ""), reading)
     _inherit(values, environ)
+    _locate(values, environ)
     settings = _construct(schema(), values)
     _apply_rules(settings, reading)
     if reading.problems:
@@ -64,6 +65,14 @@ def _inherit(values: Values, environ: Mapping[str, str]) -> None:
     for upstream in values.get("upstreams", []):
         if upstream.get("command"):
             upstream["env"] = MappingProxyType(ours | dict(upstream.get("env", {})))
+
+
+def _locate(values: Values, environ: Mapping[str, str]) -> None:
+    """Take what says where in which cluster we are from where the cluster and its tools write it."""
+    discovery = values.setdefault("discovery", {})
+    discovery.setdefault("zone", environ.get(ZONE, ""))
+    if not environ.get("KUBERNETES_SERVICE_HOST"):
+        discovery.setdefault("kubeconfig", environ.get("KUBECONFIG", ""))
 
 
 def _file_values(file: Path | None, reading: Reading) -> Values:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mcp_sidecar.config.forms import is_local_listener
 from mcp_sidecar.config.problems import quoted
 from mcp_sidecar.protocol.eras import MODERN_VERSIONS
-from mcp_sidecar.settings import AuthSettings, ListenSettings, Settings, UpstreamSettings
+from mcp_sidecar.settings import AuthSettings, DiscoverySettings, ListenSettings, Settings, UpstreamSettings
 
 Fault = tuple[str, str]
 """The path of the key to mend and the sentence."""
@@ -20,8 +20,18 @@ def faults(settings: Settings, written: Container[str] = ()) -> Iterator[Fault]:
     yield from _listen_faults(settings.listen)
     yield from _upstream_faults(settings.upstreams)
     yield from _auth_faults(settings.auth)
+    yield from _discovery_faults(settings.discovery)
+    yield from _start_faults(settings)
     if "auth.mode" not in written:
         yield from _open_door_faults(settings)
+
+
+def _start_faults(settings: Settings) -> Iterator[Fault]:
+    """Only a discovery that finds names may know more than the configuration."""
+    names = [upstream.name for upstream in settings.upstreams]
+    for name in settings.start.require if settings.discovery.mode in ("off", "dns") else ():
+        if name not in names:
+            yield "start.require", f"no upstream is called {quoted(name)}; known: {', '.join(names) or 'none'}"
 
 
 def _listen_faults(listen: ListenSettings) -> Iterator[Fault]:
@@ -36,13 +46,13 @@ def _listen_faults(listen: ListenSettings) -> Iterator[Fault]:
 
 def _tls_faults(path: str, cert_file: str, key_file: str, ca_file: str, *, server: bool) -> Iterator[Fault]:
     """Yield what keeps files from being used together."""
+    # Imported where needed: few configurations have TLS, and `check` shall start fast.
     from mcp_sidecar.wire import tls
 
-    found: list[str] = []
-    tls.watch(cert_file, key_file, ca_file, tls.server_material if server else tls.client_material, found.append)
-    if found:
-        trouble = found[0].removeprefix("cannot use ").rpartition("; ")[0]
-        yield f"{path}.{'cert_file' if cert_file else 'ca_file'}", trouble
+    make = tls.server_material if server else tls.client_material
+    files = tls.watch(cert_file, key_file, ca_file, make, lambda _: None)
+    if files.trouble:
+        yield f"{path}.{'cert_file' if cert_file else 'ca_file'}", f"{files.name}: {files.trouble}"
 
 
 def _open_door_faults(settings: Settings) -> Iterator[Fault]:
@@ -123,6 +133,15 @@ def _auth_faults(auth: AuthSettings) -> Iterator[Fault]:
         yield "auth.mode", "mode kubernetes needs a package: pip install 'mcp-sidecar[kubernetes]'"
 
 
+def _discovery_faults(discovery: DiscoverySettings) -> Iterator[Fault]:
+    if discovery.mode != "namespace":
+        return
+    if find_spec("kubernetes") is None:  # looks for it without importing it
+        yield "discovery.mode", "namespace needs the Kubernetes client: pip install 'mcp-sidecar[kubernetes]'"
+    if not discovery.selectors and not discovery.resources:
+        yield "discovery.selectors", "mode namespace needs at least one, or resources: true"
+
+
 def warnings(settings: Settings) -> Iterator[str]:
     """Yield what works but is probably not meant."""
     if settings.auth.mode == "none" and not settings.listen.tls.client_ca_file:
@@ -130,6 +149,8 @@ def warnings(settings: Settings) -> Iterator[str]:
     if settings.listen.tls.cert_file and not any(_network_doors(settings)):
         yield "listen.tls has no effect: every listener for calls is on loopback or a unix socket"
     yield from _idle_auth_keys(settings.auth)
+    if settings.discovery.auth.bearer_file and settings.discovery.mode in ("off", "dns"):
+        yield f"discovery.auth.bearer_file has no effect in mode {settings.discovery.mode}: no other servers are found"
     if not settings.upstreams and settings.discovery.mode == "off":
         yield "no upstreams are configured, so there is nothing to call; add one with --upstream NAME=URL"
 

@@ -36,13 +36,17 @@ def exchange(link: Link, request: Request, call: Call, sink: Sink) -> Awaitable[
     return link.exchange(request, call, sink)
 
 
+async def tell(link: Link, notification: Request) -> None:
+    """Pass on what a client of the 2025 era tells. 2026-07-28 has no notifications of clients."""
+    if link.era is _LEGACY:
+        await cast(LegacyLink, link).tell(notification)
+
+
 def in_modern_shape(request: Request, call: Call, era: eras.Era | None) -> bool:
     """The request can be asked as a modern one although a client of the 2025 era asks: nothing can come of it but a
     result. `era` is the server's, as far as it is known.
     """
-    return (
-        call.client is None or request.method == eras.DISCOVER or (era is eras.Era.MODERN and request.method in _PLAIN)
-    )
+    return call.client is None or (era is eras.Era.MODERN and request.method in _PLAIN)
 
 
 async def as_modern(request: Request, call: Call, sink: Sink, ask: Ask) -> Response:

@@ -10,7 +10,7 @@ import msgspec
 from mcp_sidecar.engine import inputs
 from mcp_sidecar.errors import Execution, InvalidCall, UpstreamProtocolError
 from mcp_sidecar.outbound.link import Sink, refusal
-from mcp_sidecar.protocol import eras, jsonrpc
+from mcp_sidecar.protocol import eras, jsonrpc, outcome
 from mcp_sidecar.protocol.handshake import ServerProfile
 from mcp_sidecar.protocol.session import loud_enough
 
@@ -177,15 +177,8 @@ class Audience:
         return _unable(response.id, words, {self.unable: {}})
 
 
-class _Outcome(msgspec.Struct):
-    isError: bool = False  # noqa: N815  # the wire's spelling
-
-
-_outcome = msgspec.json.Decoder(_Outcome)
-
-
 def _failed(response: jsonrpc.Response) -> bool:
     try:
-        return response.error is not None or _outcome.decode(response.result or b"{}").isError
+        return response.error is not None or outcome.failed(response.result or b"{}")
     except msgspec.DecodeError:
         return False

@@ -16,6 +16,8 @@ from mcp_sidecar.protocol.subscriptions import graceful_end
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 # Our own key in `_meta`: log messages are wanted too, which 2026-07-28 sends with requests only.
 LOG_LEVEL = "mcp-sidecar.dev/logLevel"
+# And one in the acknowledgement to a client of the 2025 era: the server's errors by the resources they are about.
+REFUSED = "mcp-sidecar.dev/refused"
 _MAX_RESOURCES = 1000
 
 
@@ -26,6 +28,7 @@ class Filter(msgspec.Struct):
     promptsListChanged: bool = False  # noqa: N815
     resourcesListChanged: bool = False  # noqa: N815
     resourceSubscriptions: list[str] = []  # noqa: N815
+    taskIds: list[str] = []  # noqa: N815  # of the extension for tasks
     log_level: str = ""
 
 
@@ -52,16 +55,23 @@ async def listen_legacy(link: LegacyLink, request: Request, call: Call, sink: Si
     """Acknowledge what the session can tell of, then tell it, until the stream is lost."""
     wanted = _honoured(read_filter(request), link)
 
+    refused: dict[str, bytes] = {}
+
     async def acknowledge() -> None:
         call.execution = Execution.DONE
-        acknowledgement = Request(ACKNOWLEDGED, params={"notifications": shown(wanted)})
+        meta = {REFUSED: jsonrpc.encode_object(refused)} if refused and call.client is not None else {}
+        acknowledgement = Request(ACKNOWLEDGED, params={"notifications": shown(wanted)}, meta=meta)
         await sink.notify(ACKNOWLEDGED, acknowledgement.encode(b""))
 
     subscribed: list[bytes] = []  # what this listener counts for: others may have subscribed to the rest
     try:
         for uri in wanted.resourceSubscriptions:
-            subscribed.append(msgspec.json.encode(uri))
-            await link.subscribe(subscribed[-1], call)
+            encoded = msgspec.json.encode(uri)
+            if (error := await link.subscribe(encoded, call)) is None:
+                subscribed.append(encoded)
+            else:
+                refused[uri] = error
+        wanted.resourceSubscriptions = [uri for uri in wanted.resourceSubscriptions if uri not in refused]
         if wanted.log_level:
             await link.want_logs(wanted.log_level, call)
         await link.listen(_Wanted(sink, wanted, everything=call.client is not None), acknowledge)
@@ -77,8 +87,8 @@ def read_filter(request: Request) -> Filter:
         wanted = _filter.decode(request.params.get("notifications", b"{}"))
     except msgspec.DecodeError as error:
         raise InvalidParams(f'"params.notifications" is not a filter: {error}') from error
-    if len(wanted.resourceSubscriptions) > _MAX_RESOURCES:
-        raise InvalidParams(f"at most {_MAX_RESOURCES} resources can be listened to at once")
+    if max(len(wanted.resourceSubscriptions), len(wanted.taskIds)) > _MAX_RESOURCES:
+        raise InvalidParams(f"at most {_MAX_RESOURCES} resources, and as many tasks, can be listened to at once")
     wanted.log_level = jsonrpc.as_string(request.meta.get(LOG_LEVEL)) or ""
     return wanted
 
@@ -90,13 +100,15 @@ def _honoured(wanted: Filter, link: LegacyLink) -> Filter:
     }
     uris = wanted.resourceSubscriptions if downgrade.offers(link.profile, "resources", "subscribe") else []
     level = wanted.log_level if downgrade.offers(link.profile, "logging") else ""
-    return Filter(**lists, resourceSubscriptions=uris, log_level=level)
+    return Filter(**lists, resourceSubscriptions=uris, taskIds=[], log_level=level)
 
 
 def shown(wanted: Filter) -> bytes:
     named: dict[str, object] = {key: True for key in LISTS.values() if getattr(wanted, key)}
     if wanted.resourceSubscriptions:
         named["resourceSubscriptions"] = wanted.resourceSubscriptions
+    if wanted.taskIds:
+        named["taskIds"] = wanted.taskIds
     return msgspec.json.encode(named)
 
 

@@ -34,12 +34,16 @@ async def pass_on(_call: Call, _request: Any, _failure: SidecarError, error: Bas
 
 
 def let_through(error: BaseException) -> None:
-    """Raise what ends a task and not its work alone: a cancellation of the task itself, or what is no `Exception`."""
+    """Raise what ends a task and not its work alone: a cancellation of the task itself, or the end of the process.
+
+    Somebody else's cancellation that leaked into this task is a failure like any other, also in a group: a client that
+    is told nothing would hang.
+    """
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise error
-    elif not isinstance(error, Exception):
+    elif isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
         raise error
 
 

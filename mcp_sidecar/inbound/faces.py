@@ -14,6 +14,7 @@ from mcp_sidecar.inbound.http.guard import Guard
 from mcp_sidecar.inbound.http.server import HttpFace
 from mcp_sidecar.inbound.parts import Parts
 from mcp_sidecar.inbound.probes import probes
+from mcp_sidecar.lifecycle import Phase
 from mcp_sidecar.logs import Log
 from mcp_sidecar.settings import ListenTlsSettings, Settings
 from mcp_sidecar.watched import WatchedFiles
@@ -32,7 +33,7 @@ class Faces:
         self._settings = settings
         self._parts = parts
         self._listeners: list[Listener] = []
-        known = authenticator(settings.auth, lambda trouble: parts.log.warning("auth", trouble=trouble))
+        known = authenticator(settings.auth, lambda trouble: parts.log.warning("auth", trouble=trouble), parts.reviewed)
         ledger = Ledger(parts.log, parts.metrics)
         self._tls = _tls(settings.listen.tls, parts.log)
         self._watch: asyncio.Task[None] | None = None
@@ -69,9 +70,10 @@ class Faces:
         return await self._listen(face, limits, address, on_refusal=face.refused, tls=tls)
 
     async def _bind_probes(self, address: str) -> str:
-        return await self._listen(
-            probes(self._parts.board, self._parts.metrics), ServerLimits(body_bytes=1024), address
-        )
+        # A preStop hook has no certificate to show: where the HTTP listener speaks TLS it drains from here.
+        pages = {"/api/drain": DrainPage(self._parts.drain, self._parts.lifecycle)} if self._tls is not None else {}
+        handle = probes(self._parts.board, self._parts.metrics, pages)
+        return await self._listen(handle, ServerLimits(body_bytes=1024), address)
 
     async def _listen(
         self,
@@ -106,6 +108,13 @@ class Faces:
         if self._tls is not None:
             self._watch = self._parts.tasks.create_task(_look_always(self._tls), name="tls files")
         await self._grpc.start()
+        self._parts.lifecycle.subscribe(self._part)
+
+    def _part(self, phase: Phase) -> None:
+        """Clients that keep connections open would come back here for as long as they get answers."""
+        if phase is Phase.LAME_DUCK:
+            for listener in self._listeners:
+                listener.part()
 
     async def stop(self, grace: float) -> None:
         """Accept nothing any more, end what is left after `grace` seconds."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mcp_sidecar.directory import Directory
 from mcp_sidecar.drain import Drain
 from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.inbound.auth import Reviewed
 from mcp_sidecar.inbound.health import HealthBoard
 from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.lifecycle import Lifecycle
@@ -28,3 +29,5 @@ class Parts:
     metrics: Metrics
     log: Log
     tasks: asyncio.TaskGroup
+    reviewed: Reviewed | None = None
+    """Who is let in by tokens that the Kubernetes API reviews, in `auth.mode: kubernetes`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+
 from mcp_sidecar.inbound.health import LIVENESS, READINESS, STARTUP, HealthBoard
 from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.inbound.prometheus import CONTENT_TYPE, prometheus_text
@@ -11,6 +13,7 @@ _SERVICES = {"/livez": LIVENESS, "/readyz": READINESS, "/startupz": STARTUP}
 _METRICS = "/metrics"
 _TEXT = "text/plain; charset=utf-8"
 _VERBS = ("GET", "HEAD")
+Page = Callable[[Request, Reply], Awaitable[None]]
 
 
 def probe(path: str, board: HealthBoard, metrics: Metrics) -> tuple[int, str, bytes]:
@@ -24,10 +27,14 @@ def probe(path: str, board: HealthBoard, metrics: Metrics) -> tuple[int, str, by
     return (503, _TEXT, f"{reason}\n".encode()) if reason else (200, _TEXT, b"ok\n")
 
 
-def probes(board: HealthBoard, metrics: Metrics) -> Handle:
-    """What a `wire` listener calls for each request on the metrics port. It only ever reads."""
+def probes(board: HealthBoard, metrics: Metrics, pages: Mapping[str, Page] | None = None) -> Handle:
+    """What a `wire` listener calls for requests to the metrics port. It only ever reads, but for `pages` (by path)."""
+    others = pages or {}
 
     async def handle(request: Request, reply: Reply) -> None:
+        if (page := others.get(request.head.path)) is not None:
+            await page(request, reply)
+            return
         if request.head.method not in _VERBS:
             lines = fields((b"allow", ", ".join(_VERBS).encode()), (b"content-type", _TEXT.encode()))
             reply.send(405, lines, b"only GET and HEAD\n")

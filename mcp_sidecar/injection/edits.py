@@ -80,12 +80,13 @@ class Editor:
             raise NotEditable(one.path[:-1], parent.line, "is neither a list nor a mapping")
         if parent.kind == "list":
             return self._add_item(parent, key, one, key_node)
-        column = self._column(parent.pairs[0][0].start)
+        explicit = self._text[parent.start] == "?"  # `? key` and, on the next line, `: value`
+        column = self._column(parent.start if explicit else parent.pairs[0][0].start)
         return self._insert_line(self._after(parent), {key: one.value}, column, one)
 
     def _fill(self, empty: Node, one: Add, column: int) -> Edit:
-        """A key that has no value: in a block the value gets lines of its own."""
-        if empty.alias or empty.kind != "scalar":
+        """A key that has no value, or empty brackets. In a block the value gets lines of its own."""
+        if empty.alias or empty.items or empty.pairs:
             raise NotEditable(one.path, empty.line, "is there already")
         if empty.flow or empty.start != empty.end:
             gap = "" if self._text[empty.start - 1] in " \t" else " "

@@ -16,7 +16,7 @@ _MISSING: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """A new key of a mapping, or an item of a list before the one that stands at the index."""
+    """A key of a mapping, new or empty so far; or an item of a list, before the one that stands at the index."""
 
     path: Path
     value: Any

@@ -105,7 +105,7 @@ def _annotate(pod: Mapping[str, Any], added: Mapping[str, str]) -> Iterator[Oper
     metadata = pod.get("metadata")
     if metadata is None:
         yield Add(("metadata",), {"annotations": dict(added)})
-    elif metadata.get("annotations") is None:
+    elif not metadata.get("annotations"):
         yield Add(("metadata", "annotations"), dict(added))
     else:
         for key, value in added.items():
@@ -113,7 +113,7 @@ def _annotate(pod: Mapping[str, Any], added: Mapping[str, str]) -> Iterator[Oper
 
 
 def _append(pod: Mapping[str, Any], name: str, items: list[Any]) -> Iterator[Operation]:
-    if pod["spec"].get(name) is None:
+    if not pod["spec"].get(name):
         yield Add(("spec", name), items)
     else:
         for item in items:
@@ -122,7 +122,7 @@ def _append(pod: Mapping[str, Any], name: str, items: list[Any]) -> Iterator[Ope
 
 def _put(pod: Mapping[str, Any], name: str, sidecar: Any) -> Iterator[Operation]:
     """First of the init containers, so that those after it can use it; last of others, whose first is the default."""
-    if pod["spec"].get(name) is None:
+    if not pod["spec"].get(name):
         yield Add(("spec", name), [sidecar])
     else:
         yield Add(("spec", name, 0 if name == "initContainers" else END), sidecar)

@@ -28,7 +28,11 @@ MATCH_CONDITIONS: Final = {
     "not-mirror-pod": (
         '!has(object.metadata.annotations) || !("kubernetes.io/config.mirror" in object.metadata.annotations)'
     ),
-    "not-windows": '!has(object.spec.os) || object.spec.os.name != "windows"',
+    "not-windows": (
+        '(!has(object.spec.os) || object.spec.os.name != "windows")\n'
+        '&& (!has(object.spec.nodeSelector) || !("kubernetes.io/os" in object.spec.nodeSelector)\n'
+        '    || object.spec.nodeSelector["kubernetes.io/os"] != "windows")'
+    ),
 }
 
 _VARIABLES: Final = {

@@ -24,6 +24,7 @@ _WORDS: Final = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+_TAGS: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int"))
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,18}")
 
 
@@ -146,7 +147,8 @@ class _Growing:
 
 def _scalar(event: Any) -> Node:
     node = Node("scalar", event.start_mark.index, event.end_mark.index, event.start_mark.line + 1)
-    node.text, node.plain, node.block_text = event.value, event.implicit[0], event.style in {"|", ">"}
+    node.text, node.block_text = event.value, event.style in {"|", ">"}
+    node.plain = event.implicit[0] or event.tag in _TAGS
     return node
 
 

@@ -36,7 +36,7 @@ Template = dict[str, Any]
 class Options:
     """What is the same for every pod of one installation."""
 
-    image: str = f"ghcr.io/mcp-sidecar/mcp-sidecar:{__version__}"
+    image: str = f"mcp-sidecar:{__version__}"
     pull_policy: str = "IfNotPresent"
     mode: str = NATIVE
     log_level: str = ""
@@ -113,7 +113,7 @@ def _environment(options: Options) -> list[Any]:
         _field("HOST_IP", "status.hostIP"),
         _field("MCP_SIDECAR_ZONE", "metadata.labels['topology.kubernetes.io/zone']"),
         {"name": "MCP_SIDECAR_POD_GRACE_SECONDS", "value": PodGrace()},
-        {"name": "MCP_SIDECAR_DRAIN_GRACE", "value": Annotated("drain-seconds", options.drain_seconds, "s")},
+        *_drain_grace(options),
         _from_annotation("MCP_SIDECAR_LOG_LEVEL", "log-level", options.log_level),
         _from_annotation("MCP_SIDECAR_DISCOVERY_MODE", "discovery", options.discovery),
         When("config", [{"name": "MCP_SIDECAR_CONFIG", "value": f"{_CONFIG_FOLDER}/config.yaml"}]),
@@ -121,6 +121,12 @@ def _environment(options: Options) -> list[Any]:
         *_telemetry(options),
         *(more if isinstance(more, Placeholder) else {"name": more[0], "value": more[1]} for more in options.env),
     ]
+
+
+def _drain_grace(options: Options) -> list[Any]:
+    """The annotation's, or else that of the pod's own configuration file, which a variable would overrule."""
+    grace = {"name": "MCP_SIDECAR_DRAIN_GRACE", "value": Annotated("drain-seconds", options.drain_seconds, "s")}
+    return [When("drain-seconds", [grace], [When("config", [], [grace])])]
 
 
 def _outbound() -> list[Any]:

@@ -24,7 +24,8 @@ VERSION: Final = f"{DOMAIN}/version"
 SYSTEM_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
 """Where nothing is ever injected: a sidecar that fails there could keep the cluster from repairing itself."""
 
-_QUANTITY: Final = r"[0-9]+(\.[0-9]+)?(m|k|M|G|Ki|Mi|Gi)?"
+_QUANTITY: Final = r"[0-9]{1,12}(\.[0-9]{1,3})?(m|k|M|G|Ki|Mi|Gi)?"
+_PORT: Final = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ ANNOTATIONS: Final = {
         Annotation(
             "app-port",
             "The pod is an MCP server on this port, and the sidecar stands in front of it (role *inbound*).",
-            r"[1-9][0-9]{0,4}",
+            _PORT,
             "8000",
         ),
         Annotation(

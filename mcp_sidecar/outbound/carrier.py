@@ -52,5 +52,8 @@ class Carrier(Protocol):
     def close_idle(self, unused_for: float) -> None:
         """Close sockets that were not used for so many seconds."""
 
+    async def end(self, session: Session) -> None:
+        """Tell the server that nobody will use a session, where it cannot see that. Never raises; a second at most."""
+
     async def close(self, session: Session | None) -> None:
         """End the session, if one stands, and the wire. Exchanges end as lost. Takes a second at most."""

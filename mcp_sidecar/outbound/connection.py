@@ -22,13 +22,15 @@ class State(enum.Enum):
 
 class Key(NamedTuple):
     """What makes two exchanges share a connection. `capabilities` (JSON text) is empty in the modern era, whose
-    requests carry their own; `client` names the conversation that has a session of its own.
+    requests carry their own; `client` names the conversation that has a session of its own. `lane` tells connections
+    apart that are alike, where each carries one call at a time.
     """
 
     endpoint: AnyEndpoint
     credential: str
     capabilities: bytes = b""
     client: str = ""
+    lane: int = 0
 
     @property
     def upstream(self) -> str:
@@ -45,6 +47,7 @@ class Connection:
     state: State = State.CONNECTING
     since: float = field(default_factory=time.time)
     in_flight: int = 0
+    alone: bool = False  # one of those in flight is a call that no other may run beside
     calls: int = 0
     used_at: float = field(default_factory=time.monotonic)
     heard_at: float = field(default_factory=time.monotonic)

@@ -73,9 +73,7 @@ class GrpcLink:
         self._credential = credential
         options = [*_OPTIONS, ("grpc.min_reconnect_backoff_ms", int(connect_seconds * 1000))]
         if endpoint.secure:
-            self._channel = grpc.aio.secure_channel(
-                endpoint.address, credential.trust.channel_credentials(), options=options
-            )
+            self._channel = grpc.aio.secure_channel(endpoint.address, _channel_credentials(credential), options=options)
         else:
             self._channel = grpc.aio.insecure_channel(endpoint.address, options=options)
         self._call_stream = MCPEngineStub(self._channel).CallStream
@@ -187,3 +185,8 @@ async def _ended(rpc: grpc.aio.UnaryStreamCall[pb.CallRequest, pb.CallEvent]) ->
             await rpc.read()
     except (grpc.aio.AioRpcError, TimeoutError):
         pass  # the response is there, and that is what counts
+
+
+def _channel_credentials(credential: Credential) -> grpc.ChannelCredentials:
+    """Of the newest files; a channel keeps them for its life. Raises `OSError` while there are none that fit."""
+    return grpc.ssl_channel_credentials(*credential.trust.pem())

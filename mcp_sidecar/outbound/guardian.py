@@ -1,4 +1,4 @@
-"""Sees to it that no child outlives the sidecar, also when that is killed; knows not what the children are.
+"""Sees to it that no program outlives its use, nor the sidecar, also when that is killed; knows not what programs are.
 
 A process cannot clean up after its own SIGKILL. So one small process watches over all children, and what keeps it from
 acting is a pipe that closes when the sidecar is gone, however that came about. It starts with the first child.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sys
 from pathlib import Path
 
@@ -15,15 +16,16 @@ from mcp_sidecar.outbound import guardian_program
 from mcp_sidecar.outbound.flights import Flights
 
 _END_SECONDS = 1.0
+_VARIABLE = "STARTED_BY_MCP_SIDECAR"
 _PROGRAM = Path(guardian_program.__file__)
 
 
 class Guardian:
-    """The process groups that must not outlive this process."""
+    """The programs that must not outlive this process. A program is a process group, and what has left it."""
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._flights: Flights[None] = Flights(tasks)
-        self._watched: set[int] = set()
+        self._watched: dict[int, str] = {}  # the marks, by group
         self._pipe: int | None = None
         self._exit: _Exit | None = None
 
@@ -48,23 +50,28 @@ class Guardian:
             )
         finally:
             os.close(reading)
-        for group in self._watched:
-            self._tell("+", group)
+        for group, mark in self._watched.items():
+            self._tell(f"+{group} {mark}")
 
-    def watch(self, group: int) -> None:
-        self._watched.add(group)
-        self._tell("+", group)
+    def mark(self) -> tuple[str, str]:
+        """A variable for the environment of a program: what it starts inherits it and is known by it."""
+        return _VARIABLE, secrets.token_hex(8)
 
-    def forget(self, group: int) -> None:
-        if group in self._watched:
-            self._watched.discard(group)
-            self._tell("-", group)
+    def watch(self, group: int, mark: tuple[str, str]) -> None:
+        """Watch over a program that was started with this mark."""
+        self._watched[group] = "=".join(mark)
+        self._tell(f"+{group} {self._watched[group]}")
 
-    def _tell(self, sign: str, group: int) -> None:
+    def end(self, group: int) -> None:
+        """The program has ended: what is left of it is killed, and no longer watched."""
+        if self._watched.pop(group, None) is not None:
+            self._tell(f"-{group}")
+
+    def _tell(self, line: str) -> None:
         if self._pipe is None:
             return
         try:
-            os.write(self._pipe, f"{sign}{group}\n".encode())  # far less than a pipe holds: it does not block
+            os.write(self._pipe, f"{line}\n".encode())  # far less than a pipe holds: it does not block
         except OSError:
             pass  # it was killed; the next child starts another
 

@@ -14,7 +14,7 @@ from mcp_sidecar.errors import (
     UpstreamUnavailable,
 )
 from mcp_sidecar.outbound.credentials import CredentialsRefused
-from mcp_sidecar.protocol import jsonrpc, sse
+from mcp_sidecar.protocol import batch, jsonrpc, sse
 from mcp_sidecar.protocol.eras import UNSUPPORTED_VERSION, Era
 from mcp_sidecar.wire.faults import WireFault
 from mcp_sidecar.wire.http_client import BadReply, ConnectFailed, ConnectionLost, HttpClient, ReplyTooLarge, Response
@@ -118,49 +118,65 @@ def nonsense(endpoint: Endpoint, what: str, execution: Execution = Execution.UNK
 class Replies:
     """The messages of an event stream, one after the other. Closing the response is the caller's.
 
-    `parser` holds the last event id and the retry time of the stream.
+    `parser` holds the last event id and the retry time of the stream. `batches`: an event may hold several messages.
     """
 
-    def __init__(self, response: Response, endpoint: Endpoint, parser: sse.Parser | None = None) -> None:
+    def __init__(
+        self, response: Response, endpoint: Endpoint, parser: sse.Parser | None = None, *, batches: bool = False
+    ) -> None:
         self._response = response
         self._endpoint = endpoint
         self.parser = parser or sse.Parser()
         self._waiting: list[sse.Event] = []
+        self._batches = batches
+        self._parsed: list[jsonrpc.Message] = []
 
     async def next(self) -> jsonrpc.Message | None:
         """The next message, None at the end of the body."""
-        while True:
-            while self._waiting:
+        while not self._parsed:
+            if self._waiting:
                 # A priming event has an id and nothing to say (2025-11-25, basic/transports); events of other names
                 # are none of MCP's.
                 event = self._waiting.pop()
                 if event.data and event.name == "message":
-                    return parse(event.data, self._endpoint)
-            if not (piece := await chunk(self._response, self._endpoint)):
+                    self._parsed = parse_all(event.data, self._endpoint, batches=self._batches)[::-1]
+            elif piece := await chunk(self._response, self._endpoint):
+                self._waiting = events(self.parser, piece, self._endpoint)[::-1]
+            else:
                 return None
-            self._waiting = events(self.parser, piece, self._endpoint)[::-1]
+        return self._parsed.pop()
 
 
 class Reply:
-    """The one message of a JSON body, with the manners of `Replies`."""
+    """The message of a JSON body, or its messages, with the manners of `Replies`."""
 
-    def __init__(self, response: Response, endpoint: Endpoint) -> None:
+    def __init__(self, response: Response, endpoint: Endpoint, *, batches: bool = False) -> None:
         self._response: Response | None = response
         self._endpoint = endpoint
+        self._batches = batches
+        self._parsed: list[jsonrpc.Message] = []
 
     async def next(self) -> jsonrpc.Message | None:
-        """The message, then None."""
+        """The next message, None after the last."""
         response, self._response = self._response, None
-        return None if response is None else parse(await body(response, self._endpoint), self._endpoint)
+        if response is not None:
+            text = await body(response, self._endpoint)
+            self._parsed = parse_all(text, self._endpoint, batches=self._batches)[::-1]
+        return self._parsed.pop() if self._parsed else None
 
 
-def replies(response: Response, endpoint: Endpoint, parser: sse.Parser | None = None) -> Reply | Replies:
-    """What a successful reply says. Raises `UpstreamProtocolError` for bodies of another kind."""
+def replies(
+    response: Response, endpoint: Endpoint, parser: sse.Parser | None = None, *, batches: bool = False
+) -> Reply | Replies:
+    """What a successful reply says; with `batches` it may hold arrays of messages.
+
+    Raises `UpstreamProtocolError` for bodies of another kind.
+    """
     kind = media_type(response)
     if kind == JSON:
-        return Reply(response, endpoint)
+        return Reply(response, endpoint, batches=batches)
     if kind == b"text/event-stream":
-        return Replies(response, endpoint, parser)
+        return Replies(response, endpoint, parser, batches=batches)
     raise nonsense(endpoint, f"HTTP {response.status} with a body that is neither JSON nor an event stream")
 
 
@@ -195,10 +211,10 @@ def events(parser: sse.Parser, chunk: bytes, endpoint: Endpoint) -> list[sse.Eve
         raise nonsense(endpoint, error.message) from error
 
 
-def parse(data: bytes, endpoint: Endpoint) -> jsonrpc.Message:
-    """One message of a server."""
+def parse_all(data: bytes, endpoint: Endpoint, *, batches: bool) -> list[jsonrpc.Message]:
+    """A message of a server, or several where that may be."""
     try:
-        return jsonrpc.parse(data)
+        return batch.split_of_server(data) if batches and batch.is_batch(data) else [jsonrpc.parse(data)]
     except MalformedMessage as error:
         raise nonsense(endpoint, error.message) from error
     except InvalidCall as error:  # its words may quote keys of the message
@@ -243,6 +259,15 @@ def status_error(response: Response, endpoint: Endpoint) -> SidecarError:
         return nonsense(endpoint, f"HTTP {status}: redirects are not followed", Execution.NONE)
     executed = Execution.NONE if 400 <= status < 500 else Execution.UNKNOWN
     return nonsense(endpoint, f"HTTP {status} without a JSON-RPC message", executed)
+
+
+def not_taken(response: Response, endpoint: Endpoint) -> UpstreamUnavailable | None:
+    """The refusal of a sidecar in front of the server, which vouches that the call has not run; None for all else."""
+    if response.status != 503 or response.headers.get(b"mcp-sidecar-execution") != b"none":
+        return None
+    message = f"the sidecar of the MCP server {endpoint.upstream!r} takes no calls just now"
+    facts = {"server": endpoint.upstream, "http_status": "503"}
+    return UpstreamUnavailable(message, retry_after=_retry_after(response), metadata=facts)
 
 
 def _retry_after(response: Response) -> float | None:

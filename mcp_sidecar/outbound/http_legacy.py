@@ -16,7 +16,7 @@ from mcp_sidecar.outbound.carrier import Receive, Stray
 from mcp_sidecar.outbound.credentials import Credential
 from mcp_sidecar.outbound.hearing import NoStream
 from mcp_sidecar.outbound.legacy_refusals import SessionLost, is_about_session, may_be_modern, no_handshake
-from mcp_sidecar.protocol import jsonrpc, sse
+from mcp_sidecar.protocol import batch, jsonrpc, sse
 from mcp_sidecar.protocol.eras import Era
 from mcp_sidecar.protocol.headers import SESSION
 from mcp_sidecar.protocol.session import Session
@@ -77,6 +77,9 @@ class HttpCarrier:
     async def _refused(self, response: Response, session: Session, request_id: bytes, call: Call) -> jsonrpc.Response:
         if response.status == 404 and session.id:
             raise self._lost_session(call)
+        if (refusal := http.not_taken(response, self._endpoint)) is not None:
+            call.execution = Execution.NONE
+            raise refusal
         error = await http.error_reply(response, self._endpoint, request_id)
         if error is None:
             failure = http.status_error(response, self._endpoint)
@@ -101,7 +104,7 @@ class HttpCarrier:
         parser = sse.Parser()
         try:
             for resumes in range(_MAX_RESUMES):
-                replies = http.replies(response, self._endpoint, parser)
+                replies = http.replies(response, self._endpoint, parser, batches=_batches(session))
                 answer = await self._read(replies, request_id, receive, resumed=resumes > 0)
                 if answer is not None:
                     call.execution = Execution.DONE
@@ -173,7 +176,7 @@ class HttpCarrier:
                 raise http.status_error(response, self._endpoint)
             if response.status != 200:
                 raise NoStream(f"the MCP server {self._endpoint.upstream!r} offers no stream of its own")
-            replies = http.replies(response, self._endpoint)
+            replies = http.replies(response, self._endpoint, batches=_batches(session))
             opened()
             while (message := await replies.next()) is not None:
                 if isinstance(message, jsonrpc.Request):
@@ -184,15 +187,22 @@ class HttpCarrier:
     def close_idle(self, unused_for: float) -> None:
         self._client.close_idle(unused_for)
 
-    async def close(self, session: Session | None) -> None:
-        """DELETE the session, as a courtesy, then drop every socket."""
+    async def end(self, session: Session) -> None:
+        """DELETE the session, as a courtesy."""
+        if not session.id:
+            return
         try:
-            if session is not None and session.id:
-                async with asyncio.timeout(_COURTESY_SECONDS):
-                    response = await self._send(session, b"DELETE", b"", Call(rpc="close", request_id="close"))
-                    response.close()
+            async with asyncio.timeout(_COURTESY_SECONDS):
+                response = await self._send(session, b"DELETE", b"", Call(rpc="close", request_id="close"))
+                response.close()
         except (SidecarError, TimeoutError):
             pass  # the server will expire the session by itself
+
+    async def close(self, session: Session | None) -> None:
+        """End the session, then drop every socket."""
+        try:
+            if session is not None:
+                await self.end(session)
         finally:
             self._client.close()
 
@@ -209,3 +219,8 @@ class HttpCarrier:
         if session.id:
             headers = b"%b%b: %b\r\n" % (headers, SESSION, session.id)
         return await http.send(self._client, method, self._endpoint, headers, body, call)
+
+
+def _batches(session: Session) -> bool:
+    """The server may send several messages as one."""
+    return session.version == batch.VERSION

@@ -132,6 +132,9 @@ class ModernLink:
         raise http.lost(self._endpoint, call)
 
     async def _refused(self, response: Response, request_id: bytes, call: Call) -> jsonrpc.Response:
+        if (refusal := http.not_taken(response, self._endpoint)) is not None:
+            call.execution = Execution.NONE
+            raise refusal
         error = await http.error_reply(response, self._endpoint, request_id)
         if error is None:
             failure = http.status_error(response, self._endpoint)

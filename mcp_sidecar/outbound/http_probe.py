@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.directory import Endpoint
@@ -19,14 +21,21 @@ PROBE_SECONDS = 5.0
 _STREAM_SECONDS = 1.0
 
 
-async def ask(client: HttpClient, endpoint: Endpoint, credential: Credential) -> Verdict:
-    """One `server/discover`, over a client that is closed after it.
+async def ask(
+    client: HttpClient,
+    endpoint: Endpoint,
+    credential: Credential,
+    keep: Callable[[HttpClient], None] = HttpClient.close,
+) -> Verdict:
+    """One `server/discover`. `keep` gets the client if more can be asked over it; otherwise it is closed.
 
     Raises `UpstreamUnavailable` or `UpstreamProtocolError` when that is no evidence of any era.
     """
+    verdict: Verdict | None = None
     try:
         async with asyncio.timeout(PROBE_SECONDS):
-            return await _ask(client, endpoint, credential)
+            verdict = await _ask(client, endpoint, credential)
+            return verdict or legacy("sse" if await _streams(client, endpoint, credential) else "")
     except TimeoutError as error:
         message = (
             f"the MCP server {endpoint.upstream!r} did not say within {PROBE_SECONDS:g} s which MCP version it speaks"
@@ -36,10 +45,11 @@ async def ask(client: HttpClient, endpoint: Endpoint, credential: Credential) ->
         error.execution = Execution.NONE  # a probe runs nothing
         raise
     finally:
-        client.close()
+        (client.close if verdict is None else partial(keep, client))()
 
 
-async def _ask(client: HttpClient, endpoint: Endpoint, credential: Credential) -> Verdict:
+async def _ask(client: HttpClient, endpoint: Endpoint, credential: Credential) -> Verdict | None:
+    """The verdict; None for a refusal to take a POST at all."""
     call = Call(rpc="probe", request_id="probe")
     block = b"%b%b%b%b: %b\r\n%b: %b\r\n" % (
         http.COMMON_HEADERS,
@@ -52,16 +62,12 @@ async def _ask(client: HttpClient, endpoint: Endpoint, credential: Credential) -
     )
     response = await http.send(client, b"POST", endpoint, block, discover_request().encode(PROBE_ID), call)
     try:
-        verdict = await _read(response, endpoint)
+        return await _read(response, endpoint)
     finally:
         response.close()
-    if verdict is not None:
-        return verdict
-    return legacy("sse" if await _streams(client, endpoint, credential) else "")
 
 
 async def _read(response: Response, endpoint: Endpoint) -> Verdict | None:
-    """The verdict; None for a refusal to take a POST at all."""
     if response.status == 200:
         try:
             answer = await http.replies(response, endpoint).next()

@@ -17,14 +17,14 @@ from mcp_sidecar.outbound.flights import Flights
 from mcp_sidecar.outbound.hearing import Hearing
 from mcp_sidecar.outbound.legacy_refusals import SessionLost, refused_handshake
 from mcp_sidecar.outbound.link import Ignore, Sink
-from mcp_sidecar.outbound.questions import Questions, reply_of_nobody
+from mcp_sidecar.outbound.questions import Questions, may_be_asked, reply_of_nobody
 from mcp_sidecar.protocol.eras import LATEST_LEGACY, Era
 from mcp_sidecar.protocol.handshake import CLIENT_INFO, ServerProfile, initialize_request, initialized
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.session import Session
 
-_ASKABLE = (b'"elicitation"', b'"sampling"', b'"roots"')
-_COURTESY_SECONDS = 1.0  # for messages nobody waits for: cancellations and answers
+_PROGRESS = "notifications/progress"
+_COURTESY_SECONDS = 1.0  # for messages nobody waits for: cancellations, answers, what clients tell
 
 
 class LegacyConversation:
@@ -55,10 +55,11 @@ class LegacyConversation:
         self._info = info
         self._profile = ServerProfile(version)
         self._session: Session | None = None
+        self._begun: Session | None = None  # by a handshake that has not ended well (yet): the server may keep it
         self._hearing = Hearing(self, tasks)
         self._asked: list[Questions] = []
         """The calls in flight whose client can be asked, where questions may come on a stream of the session's own."""
-        self._askable = carrier.has_own_stream and any(word in capabilities for word in _ASKABLE)
+        self._askable = carrier.has_own_stream and may_be_asked(capabilities)
         self.transport = carrier.transport
         carrier.stray = self._stray
 
@@ -115,7 +116,9 @@ class LegacyConversation:
             raise
 
     async def _handshake(self, call: Call) -> Session:
-        session = Session(self._offer)
+        if self._begun is not None:
+            await self._carrier.end(self._begun)
+        session = self._begun = Session(self._offer)
         request_id, request = session.register(initialize_request(self._offer, self._capabilities, self._info))
         receive = partial(self._receive, session, request_id, self._questions(session, Ignore()))
         answer = await self._carrier.begin(session, request_id, request.encode(request_id), call, receive)
@@ -124,6 +127,7 @@ class LegacyConversation:
         self._profile = initialized(answer.result or b"")
         session.version = self._profile.version
         await self._carrier.tell(session, Request("notifications/initialized").encode(b""), call)
+        self._begun = None
         return session
 
     async def _attempt(self, session: Session, request: Request, call: Call, sink: Sink | None = None) -> Response:
@@ -148,14 +152,14 @@ class LegacyConversation:
                 self._cancel(session, request_id)
 
     def _questions(self, session: Session, sink: Sink) -> Questions:
-        return Questions(self._tasks, sink, partial(self._answer, session))
+        return Questions(self._tasks, session, sink, partial(self._answer, session))
 
     async def _receive(self, session: Session, request_id: bytes, questions: Questions, message: Request) -> None:
         """What came on the way to an answer: to the caller, or to whoever listens to the session."""
         if message.id:
             questions.put(message)
             return
-        if message.method == "notifications/progress":
+        if message.method == _PROGRESS:
             restored = session.restore(message)
             if restored is None or message.params["progressToken"] != request_id:
                 return  # of no request in flight, or of another caller's
@@ -188,12 +192,20 @@ class LegacyConversation:
             self._forget(session)
             raise
 
-    async def subscribe(self, uri: bytes, call: Call) -> None:
-        """See `LegacyLink.subscribe`. The first of several subscribers asks."""
+    async def subscribe(self, uri: bytes, call: Call) -> bytes | None:
+        """See `LegacyLink.subscribe`. The first of several subscribers asks, and all who come before its answer."""
         session = await self._current()
+        if not session.subscribers[uri]:
+            try:
+                answer = await self._exchange(Request("resources/subscribe", params={"uri": uri}), call)
+            except BaseException:
+                self._take_back(uri)  # it may have been heard all the same
+                raise
+            if answer.error is not None:
+                return answer.error
+            session = self._session or session  # it may have been begun anew
         session.subscribers[uri] += 1
-        if session.subscribers[uri] == 1:
-            await self._exchange(Request("resources/subscribe", params={"uri": uri}), call)
+        return None
 
     def unsubscribe(self, uri: bytes) -> None:
         """See `LegacyLink.unsubscribe`. The last of several subscribers tells the server, which nobody waits for."""
@@ -201,7 +213,11 @@ class LegacyConversation:
         if session is None or not session.subscribers[uri]:
             return
         session.subscribers[uri] -= 1
-        if not session.subscribers[uri]:
+        self._take_back(uri)
+
+    def _take_back(self, uri: bytes) -> None:
+        session = self._session
+        if session is not None and not session.subscribers[uri]:
             request_id, request = session.register(Request("resources/unsubscribe", params={"uri": uri}))
             self._courtesy(session, request.encode(request_id), "unsubscribe")
 
@@ -219,6 +235,13 @@ class LegacyConversation:
             if isinstance(error, SidecarError):
                 error.execution = Execution.NONE  # the call that wants the logs has not begun
             raise
+
+    async def tell(self, notification: Request) -> None:
+        """See `LegacyLink.tell`."""
+        session = self._session
+        said = session.reported(notification) if session and notification.method == _PROGRESS else notification
+        if session is not None and said is not None:
+            await self._try_to_tell(session, said.encode(b""))
 
     async def check(self) -> None:
         """`ping` on the session that stands; a link without one has nothing to check."""
@@ -238,7 +261,7 @@ class LegacyConversation:
         """End the session, then the wire."""
         session, self._session = self._session, None
         self._hearing.lose()
-        await self._carrier.close(session)
+        await self._carrier.close(session or self._begun)
 
     def _cancel(self, session: Session, request_id: bytes) -> None:
         """Nobody waits for this request any more: a disconnect alone does not say so in this era."""

@@ -81,11 +81,20 @@ class LegacyLink(Link, Protocol):
         `begun` is awaited once nothing more can be missed.
         """
 
-    async def subscribe(self, uri: bytes, call: Call) -> None:
-        """Have the server tell of changes to a resource (`uri` is JSON text) until `unsubscribe`."""
+    async def subscribe(self, uri: bytes, call: Call) -> bytes | None:
+        """Have the server tell of changes to a resource (`uri` is JSON text) until `unsubscribe`.
+
+        Returns the server's error, as JSON text, when it refuses: then there is nothing to unsubscribe from.
+        """
 
     def unsubscribe(self, uri: bytes) -> None:
         """One subscriber less; never waits."""
 
     async def want_logs(self, level: str, call: Call) -> None:
         """Have the server log at `level` or below; the session's lowest wish wins."""
+
+    async def tell(self, notification: jsonrpc.Request) -> None:
+        """Pass on what the session's client tells, if the session stands; takes a second at most and never fails.
+
+        Progress is passed on when it is about an open question of the server, with the server's own token.
+        """

@@ -26,10 +26,17 @@ _CONNECTING = State.CONNECTING  # looking a member up in its class costs as much
 _REFUSAL_SECONDS = 0.1
 
 
+def vanished(endpoint: AnyEndpoint) -> UpstreamUnavailable:
+    """An endpoint went away while a call was on its way to it."""
+    message = f"an endpoint of the MCP server {endpoint.upstream!r} went away"
+    return UpstreamUnavailable(message, metadata={"server": endpoint.upstream})
+
+
 @dataclass(slots=True, eq=False)
 class _Waiter:
     key: Key
     open_link: Callable[[], Link]
+    alone: bool
     granted: asyncio.Future[Connection] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -44,11 +51,13 @@ class Pool:
         self._tasks = tasks
         self._connections: dict[Key, Connection] = {}
         self._leaving: list[Connection] = []  # busy ones that take no new calls; those go to a successor
+        self._at: dict[AnyEndpoint, list[Connection]] = {}  # both kinds, by where they lead
+        self._homes: dict[tuple[str, str], Connection] = {}  # by client and upstream: where its own session is
         self._waiting: list[_Waiter] = []
         self._watchers: list[Watcher] = []
         self._names = itertools.count(1)
 
-    def ready(self, key: Key | tuple[AnyEndpoint, str, bytes, str]) -> Connection | None:
+    def ready(self, key: Key | tuple[AnyEndpoint, str, bytes, str, int]) -> Connection | None:
         """Lease the connection of `key` if it stands; the fast path of `acquire`."""
         connection = self._connections.get(key)  # type: ignore[arg-type]  # equal and hashed alike
         if connection is None or connection.state is _CONNECTING or connection.closing:
@@ -57,17 +66,22 @@ class Pool:
         connection.calls += 1
         return connection
 
-    async def acquire(self, key: Key, open_link: Callable[[], Link], deadline: Deadline) -> Connection:
+    async def acquire(
+        self, key: Key, open_link: Callable[[], Link], deadline: Deadline, *, alone: bool = False
+    ) -> Connection:
         """Lease the connection of `key`, opened with `open_link` if there is none. Give it back with `release`.
 
+        `alone`: no other such call may be on it; there are as many connections of the key then as such calls at once.
         Raises `PoolExhausted` when none comes free before the deadline, or why the link could not be opened.
         """
-        connection = self.ready(key)
+        connection = None if alone else self.ready(key)
         if connection is not None:
             return connection
-        waiter = _Waiter(key, open_link)
+        waiter = _Waiter(key, open_link, alone)
         self._waiting.append(waiter)
         self._assign()
+        if waiter.granted.done():
+            return waiter.granted.result()
         try:
             async with asyncio.timeout(max(0.0, deadline.remaining() - _REFUSAL_SECONDS)):
                 return await waiter.granted
@@ -95,58 +109,90 @@ class Pool:
         if waiter in self._waiting:
             self._waiting.remove(waiter)
         if waiter.granted.done() and not waiter.granted.cancelled() and waiter.granted.exception() is None:
-            self.release(waiter.granted.result())
+            self.release(waiter.granted.result(), sharing=not waiter.alone)
 
-    def release(self, connection: Connection, *, heard: bool = False) -> None:
-        """Give a lease back; `heard`: the server answered."""
+    def release(self, connection: Connection, *, heard: bool = False, sharing: bool = False) -> None:
+        """Give a lease back; `heard`: the server answered. `sharing`: it is not the one of who has it alone."""
         connection.in_flight -= 1
+        ends = connection.alone and not sharing
+        if ends:
+            connection.alone = False
         connection.used_at = time.monotonic()
         if heard:
             connection.heard_at = connection.used_at
-        if connection.in_flight == 0:
-            if connection.closing:
-                self._drop(connection)
-            if self._waiting:
-                self._assign()
+        if connection.in_flight == 0 and connection.closing:
+            self._drop(connection)
+        if self._waiting and (ends or connection.in_flight == 0):
+            self._assign()
 
-    def _lease(self, connection: Connection) -> Connection:
+    def _lease(self, connection: Connection, *, alone: bool) -> Connection:
         connection.in_flight += 1
         connection.calls += 1
+        connection.alone = connection.alone or alone
         return connection
 
     def _assign(self) -> None:
         """Serve the waiting calls, oldest first, as far as connections and limits allow."""
+        promised: set[Key] = set()  # what is being opened for an older one that wants it alone
         for waiter in tuple(self._waiting):
-            connection = self._connections.get(waiter.key)
-            if connection is None:
-                self._make(waiter)
-            elif connection.state is not State.CONNECTING and not connection.closing:
+            key = self._lane(waiter.key, promised) if waiter.alone else waiter.key
+            connection = None if key is None else self._connections.get(key)
+            if key is not None and connection is None:
+                connection = self._make(key, waiter.open_link)
+            elif connection is not None and connection.state is not State.CONNECTING and not connection.closing:
                 self._waiting.remove(waiter)
                 if not waiter.granted.done():
-                    waiter.granted.set_result(self._lease(connection))
+                    waiter.granted.set_result(self._lease(connection, alone=waiter.alone))
+            if waiter.alone and connection is not None:
+                promised.add(connection.key)
 
-    def _make(self, waiter: _Waiter) -> None:
-        """Open the connection a waiter needs, if there is room or room can be made."""
-        if not self._has_room(waiter.key) and not self._evict(waiter.key):
-            return
-        connection = Connection(f"c{next(self._names)}", waiter.key, waiter.open_link())
-        self._connections[waiter.key] = connection
+    def _lane(self, key: Key, promised: set[Key]) -> Key | None:
+        """The connection for a call that wants one alone: one that stands, else one that opens, else one to be made."""
+        opening = missing = None
+        for lane in range(self._settings.max_per_endpoint):
+            candidate = key._replace(lane=lane)
+            connection = self._connections.get(candidate)
+            if connection is None:
+                missing = missing or candidate
+            elif not connection.alone and candidate not in promised:
+                if connection.state is not State.CONNECTING:
+                    return candidate
+                opening = opening or candidate
+        return opening or missing
+
+    def _make(self, key: Key, open_link: Callable[[], Link]) -> Connection | None:
+        """Open a connection that is needed, if there is room or room can be made."""
+        if not self._has_room(key) and not self._evict(key):
+            return None
+        connection = Connection(f"c{next(self._names)}", key, open_link())
+        self._connections[key] = connection
+        self._at.setdefault(key.endpoint, []).append(connection)
+        if key.client:
+            self._homes[key.client, key.upstream] = connection
         self._tell(connection)
         self._tasks.create_task(self._open(connection), name=f"open {connection.id}")
+        return connection
 
-    def _at_endpoint(self, key: Key) -> list[Connection]:
-        return [connection for connection in self.connections() if connection.key.endpoint == key.endpoint]
+    def load(self, endpoint: AnyEndpoint) -> int:
+        """How many calls are in flight there."""
+        return sum(connection.in_flight for connection in self._at.get(endpoint, ()))
+
+    def home(self, client: str, upstream: str) -> AnyEndpoint | None:
+        """Where the session is that is a client's own."""
+        connection = self._homes.get((client, upstream))
+        return None if connection is None else connection.key.endpoint
 
     def _has_room(self, key: Key) -> bool:
         return (
-            len(self.connections()) < self._settings.max_connections
-            and len(self._at_endpoint(key)) < self._settings.max_per_endpoint
+            len(self._leaving) + len(self._connections) < self._settings.max_connections
+            and len(self._at.get(key.endpoint, ())) < self._settings.max_per_endpoint
         )
 
     def _evict(self, key: Key) -> bool:
         """Close the least recently used idle connection, of the same endpoint if that is what is full."""
-        full = len(self._at_endpoint(key)) >= self._settings.max_per_endpoint
-        candidates = self._at_endpoint(key) if full else list(self._connections.values())
+        here = self._at.get(key.endpoint, [])
+        full = len(here) >= self._settings.max_per_endpoint
+        candidates = here if full else list(self._connections.values())
         idle = min((one for one in candidates if one.idle), key=lambda one: one.used_at, default=None)
         if idle is None:
             return False
@@ -169,11 +215,17 @@ class Pool:
         if connection.state is State.CLOSED:
             return  # by somebody's wish, which is why it failed: who waits for this key waits for its successor
         self._drop(connection)
-        for waiter in [waiter for waiter in self._waiting if waiter.key == connection.key]:
+        for waiter in self._served_by(connection):
             self._waiting.remove(waiter)
             if not waiter.granted.done():
                 waiter.granted.set_exception(error)
         self._assign()
+
+    def _served_by(self, connection: Connection) -> list[_Waiter]:
+        """Who waits for a connection: all who would share it, and one of those who want one alone."""
+        sharing = [one for one in self._waiting if one.key == connection.key and not one.alone]
+        first = connection.key._replace(lane=0)
+        return sharing + [one for one in self._waiting if one.key == first and one.alone][:1]
 
     def report(self, connection: Connection, error: SidecarError | None) -> None:
         """Tell what an exchange or a check found out: None is success, an error means that the path is broken."""
@@ -201,6 +253,7 @@ class Pool:
         self._withhold(connection)
         if connection in self._leaving:
             self._leaving.remove(connection)
+        self._unlist(connection)
         if connection.state is not State.CLOSED:
             self._change(connection, State.CLOSED)
             self._tasks.create_task(self._close(connection), name=f"close {connection.id}")
@@ -209,6 +262,16 @@ class Pool:
         """No call finds it any more."""
         if self._connections.get(connection.key) is connection:
             del self._connections[connection.key]
+
+    def _unlist(self, connection: Connection) -> None:
+        here = self._at.get(connection.key.endpoint, [])
+        if connection in here:
+            here.remove(connection)
+        if not here:
+            self._at.pop(connection.key.endpoint, None)
+        whose = (connection.key.client, connection.key.upstream)
+        if self._homes.get(whose) is connection:
+            del self._homes[whose]
 
     async def _close(self, connection: Connection) -> None:
         await connection.link.close()
@@ -238,10 +301,28 @@ class Pool:
         for connection in [one for one in self.connections() if one.key.upstream == upstream]:
             self.close(connection.id, wait=True)
 
+    def retire(self, endpoint: AnyEndpoint) -> frozenset[str]:
+        """The endpoint is gone for good: its calls may finish, who waits for it is told. The ids of its connections.
+
+        Nobody may ask for a connection to it any more.
+        """
+        for waiter in [waiter for waiter in self._waiting if waiter.key.endpoint is endpoint]:
+            self._waiting.remove(waiter)
+            if not waiter.granted.done():
+                waiter.granted.set_exception(vanished(endpoint))
+        ids = frozenset(connection.id for connection in self._at.get(endpoint, ()))
+        for connection_id in ids:
+            self.close(connection_id, wait=True)
+        return ids
+
     def close_of(self, client: str) -> None:
         """Close the connections that were one client's own; nobody calls on them any more."""
-        for connection in [one for one in self.connections() if one.key.client == client]:
+        for connection in self.of_client(client):
             self.close(connection.id, wait=False)
+
+    def of_client(self, client: str) -> tuple[Connection, ...]:
+        """The connections that are one client's own."""
+        return tuple(one for one in self.connections() if one.key.client == client)
 
     def connections(self) -> tuple[Connection, ...]:
         return (*self._leaving, *self._connections.values())
@@ -290,6 +371,8 @@ class Pool:
         connections = self.connections()
         self._connections.clear()
         self._leaving.clear()
+        self._at.clear()
+        self._homes.clear()
         for connection in connections:
             self._change(connection, State.CLOSED)
         await asyncio.gather(*(self._close(connection) for connection in connections))

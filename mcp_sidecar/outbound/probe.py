@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -49,6 +50,8 @@ class Prober:
         self._flights: Flights[Verdict] = Flights(tasks)
         self.verdicts: dict[Probed, Verdict] = {}
         """By endpoint and source of the credential; some may be out of date."""
+        self.retired: weakref.WeakSet[AnyEndpoint] = weakref.WeakSet()
+        """Endpoints that are gone for good: nothing more is kept of them, also of probes under way."""
 
     def known(self, endpoint: AnyEndpoint, credential: Credential) -> Verdict | None:
         """The verdict in force, or None when the server has to be asked."""
@@ -59,6 +62,11 @@ class Prober:
         """Drop what is known of an endpoint."""
         for probed in [probed for probed in self.verdicts if probed[0] == endpoint]:
             del self.verdicts[probed]
+
+    def retire(self, endpoint: AnyEndpoint) -> None:
+        """Drop what is known of an endpoint, for good."""
+        self.retired.add(endpoint)
+        self.forget(endpoint)
 
     def shut(self) -> None:
         """End every probe: a server that does not answer must not hold up the end of the process."""
@@ -75,7 +83,9 @@ class Prober:
             return known
 
         async def find_out() -> Verdict:
-            verdict = self.verdicts[endpoint, credential.source] = await ask()
+            verdict = await ask()
+            if endpoint not in self.retired:
+                self.verdicts[endpoint, credential.source] = verdict
             return verdict
 
         return await self._flights.join((endpoint, credential.source), find_out)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from mcp_sidecar.call import new_request_id
 from mcp_sidecar.errors import SidecarError
 from mcp_sidecar.outbound.link import Sink, refusal
 from mcp_sidecar.protocol.eras import INTERNAL_ERROR
 from mcp_sidecar.protocol.jsonrpc import Request, Response, encode_error
+from mcp_sidecar.protocol.session import Session
 from mcp_sidecar.tasks import Job
 
 _MOST = 64  # questions of one call that may wait at once
+_ABILITIES = (b'"elicitation"', b'"sampling"', b'"roots"')
 
 
 class Questions:
@@ -20,8 +23,11 @@ class Questions:
     `answer` sends a response to the server and does not wait for that.
     """
 
-    def __init__(self, tasks: asyncio.TaskGroup, sink: Sink, answer: Callable[[Request, Response], None]) -> None:
+    def __init__(
+        self, tasks: asyncio.TaskGroup, session: Session, sink: Sink, answer: Callable[[Request, Response], None]
+    ) -> None:
         self.sink = sink
+        self._session = session
         self._tasks = tasks
         self._answer = answer
         self._open: set[Job[None]] = set()
@@ -45,10 +51,16 @@ class Questions:
 
     async def _ask(self, question: Request) -> None:
         try:
-            answer = await self.sink.ask(question)
+            with self._session.asking(question, b'"%b"' % new_request_id().encode()) as asked:
+                answer = await self.sink.ask(asked)
         except SidecarError as error:
             answer = _no_answer(question, error.message)
         self._answer(question, answer)
+
+
+def may_be_asked(capabilities: bytes) -> bool:
+    """A client of these capabilities (JSON text) can be asked something."""
+    return any(word in capabilities for word in _ABILITIES)
 
 
 def reply_of_nobody(question: Request) -> Response:

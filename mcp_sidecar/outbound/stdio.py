@@ -60,6 +60,7 @@ class Child:
     async def start(self) -> None:
         """Raises `UpstreamUnavailable` when there is no such program."""
         loop = asyncio.get_running_loop()
+        mark = self._guardian.mark()
         try:
             await self._guardian.ready()
             transport, protocol = await loop.subprocess_exec(
@@ -68,7 +69,7 @@ class Child:
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=PIPE,
-                env=dict(self._command.env),
+                env=dict((*self._command.env.items(), mark)),
                 cwd=self._command.cwd or None,
                 start_new_session=True,  # a process group of its own: what the program starts ends with it
             )
@@ -78,7 +79,7 @@ class Child:
         self._transport = transport
         self._process = Process(transport, protocol, loop)
         self._group = self._process.pid
-        self._guardian.watch(self._group)
+        self._guardian.watch(self._group, mark)
         self._exit = Job(self._tasks, self._watch(), f"watch {self._command.upstream}")
         self._stderr = Job(self._tasks, self._log_stderr(), f"stderr {self._command.upstream}")
 
@@ -142,7 +143,7 @@ class Child:
     async def _watch(self) -> None:
         await self._process.wait()
         self._kill(signal.SIGKILL)  # what it has started and left behind
-        self._guardian.forget(self._group)
+        self._guardian.end(self._group)
         # Who left the group may still hold the pipes: their end is not to be waited for.
         asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, self._transport.close)
         if self._ending is None:

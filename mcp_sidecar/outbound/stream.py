@@ -21,6 +21,7 @@ from mcp_sidecar.errors import (
     UpstreamProtocolError,
     UpstreamUnavailable,
 )
+from mcp_sidecar.protocol.batch import is_batch, split_of_server
 from mcp_sidecar.protocol.jsonrpc import Message, Request, Response, parse
 from mcp_sidecar.tasks import Job
 
@@ -49,7 +50,8 @@ class Stream:
     """A wire and the exchanges on it, by the ids of their requests.
 
     `names` tells the id of the request that a notification names, empty when it names none. `stray` gets what belongs
-    to no exchange. `shared`: by several clients, so that none may be shown what could be another's.
+    to no exchange. `shared`: by several clients, so that none may be shown what could be another's. `batches` tells
+    whether the server may send several messages as one.
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class Stream:
         stray: Callable[[Request], None],
         *,
         shared: bool = True,
+        batches: Callable[[], bool] = bool,
     ) -> None:
         self._wire = wire
         self._upstream = upstream
         self._names = names
         self._stray = stray
         self._shared = shared
+        self._batches = batches
         self._exchanges: dict[bytes, _Mailbox] = {}
         self._clients: dict[bytes, _Mailbox] = {}  # those of them that are a client's
         self.lost: asyncio.Future[SidecarError] = asyncio.get_running_loop().create_future()
@@ -125,16 +129,18 @@ class Stream:
         try:
             while True:
                 raw = await self._wire.receive()
-                self._deliver(self._parse(raw), len(raw))
+                messages = self._parse(raw)
+                for message in messages:
+                    self._deliver(message, len(raw) // len(messages))
         except SidecarError as error:
             self._lose(error)
             await self._wire.close()
         finally:
             self._lose(UpstreamLost(f"what the MCP server {self._upstream!r} sends is no longer read"))
 
-    def _parse(self, raw: bytes) -> Message:
+    def _parse(self, raw: bytes) -> list[Message]:
         try:
-            return parse(raw)
+            return split_of_server(raw) if is_batch(raw) and self._batches() else [parse(raw)]
         except InvalidCall as error:  # its words may quote the message
             raise UpstreamProtocolError(
                 f"the MCP server {self._upstream!r} broke the protocol: its message is not as JSON-RPC has it",

@@ -11,6 +11,7 @@ from mcp_sidecar.errors import UpstreamLost, UpstreamUnavailable
 from mcp_sidecar.outbound.carrier import Receive, Stray
 from mcp_sidecar.outbound.legacy_refusals import SessionLost
 from mcp_sidecar.outbound.stream import Stream, Wire
+from mcp_sidecar.protocol import batch
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.session import Session
 
@@ -51,7 +52,15 @@ class StreamCarrier:
                 await wire.close()
             raise UpstreamUnavailable(f"the connection to the MCP server {self._upstream!r} was closed")
         stray = partial(self.stray, session)
-        stream = Stream(wire, self._upstream, self._tasks, progress_of, stray, shared=self._shared)
+        stream = Stream(
+            wire,
+            self._upstream,
+            self._tasks,
+            progress_of,
+            stray,
+            shared=self._shared,
+            batches=lambda: session.version == batch.VERSION,
+        )
         self._stream, self._session = stream, session
         try:
             return await stream.exchange(request_id, message, call, receive, ours=True)
@@ -83,7 +92,10 @@ class StreamCarrier:
         if self._stream is not None:
             self._stream.close_idle(unused_for)
 
-    async def close(self, session: Session | None) -> None:  # noqa: ARG002  # the wire is the session
+    async def end(self, session: Session) -> None:
+        """The wire is the session, and `begin` ends it."""
+
+    async def close(self, session: Session | None) -> None:  # noqa: ARG002
         self._closed = True
         await self._end()
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import ssl
 from functools import cache
-
-import grpc
+from typing import NamedTuple
 
 from mcp_sidecar.settings import UpstreamTlsSettings
 from mcp_sidecar.watched import Report
 from mcp_sidecar.wire.tls import Material, client_material, watch
+
+
+class Pem(NamedTuple):
+    """Authorities, key and certificate; None where there are none."""
+
+    authorities: bytes | None
+    key: bytes | None = None
+    certificate: bytes | None = None
 
 
 class Trust:
@@ -34,11 +41,11 @@ class Trust:
         """For the next handshake. Raises `OSError` while there were never files that fit."""
         return self._material().context
 
-    def channel_credentials(self) -> grpc.ChannelCredentials:
-        """For a channel, which keeps them: a channel that is made later has newer ones. Raises `OSError`."""
+    def pem(self) -> Pem:
+        """For those who make no use of contexts. Raises `OSError`, as `context`."""
         material = self._material()
         authorities = material.authorities or system_authorities()
-        return grpc.ssl_channel_credentials(authorities, material.key or None, material.certificate or None)
+        return Pem(authorities, material.key or None, material.certificate or None)
 
     def _material(self) -> Material:
         material = self._files.current()
@@ -55,9 +62,8 @@ class SystemTrust:
     def context(self) -> ssl.SSLContext:
         return system_context()
 
-    def channel_credentials(self) -> grpc.ChannelCredentials:
-        """gRPC trusts its own authorities where the system has none."""
-        return grpc.ssl_channel_credentials(system_authorities())
+    def pem(self) -> Pem:
+        return Pem(system_authorities())
 
 
 AnyTrust = Trust | SystemTrust

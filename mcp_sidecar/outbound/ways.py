@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from mcp_sidecar.call import Client
@@ -23,6 +24,7 @@ from mcp_sidecar.outbound.launcher import Launcher
 from mcp_sidecar.outbound.legacy import LegacyConversation
 from mcp_sidecar.outbound.link import Link
 from mcp_sidecar.outbound.probe import Verdict, configured, judge, legacy
+from mcp_sidecar.outbound.spares import Spares, Whose
 from mcp_sidecar.outbound.stream_legacy import StreamCarrier
 from mcp_sidecar.outbound.stream_modern import ModernStreamLink
 from mcp_sidecar.protocol.eras import LATEST_MODERN, Era
@@ -37,6 +39,9 @@ class Way(Protocol):
     async def ask(self) -> Verdict:
         """Find out what is spoken there. Raises `SidecarError` when that cannot be told."""
 
+    def is_one_stream(self, verdict: Verdict) -> bool:
+        """All that the server says comes on one stream, where what it asks does not say about which call."""
+
     def link(self, verdict: Verdict, key: Key, client: Client | None) -> Link:
         """A link that is not open yet; `client` is whom it belongs to, None for everybody."""
 
@@ -49,13 +54,14 @@ class Ways:
         self._log = log
         self._guardian = Guardian(tasks)
         self._launchers: dict[Command, Launcher] = {}
+        self._spares = Spares()
 
     def to(self, upstream: Upstream, endpoint: AnyEndpoint, credential: Credential) -> Way:
         if isinstance(endpoint, Command):
             return StdioWay(upstream, self._launcher(endpoint), self._tasks)
         if endpoint.transport == "grpc":
             return GrpcWay(upstream, endpoint, credential)
-        return HttpWay(upstream, endpoint, credential, self._tasks)
+        return HttpWay(upstream, endpoint, credential, self._tasks, self._spares)
 
     def _launcher(self, command: Command) -> Launcher:
         if command not in self._launchers:
@@ -64,6 +70,7 @@ class Ways:
 
     async def close(self) -> None:
         """End what no link has ended."""
+        self._spares.close()
         await asyncio.gather(*(launcher.close() for launcher in self._launchers.values()))
         await self._guardian.close()
 
@@ -76,12 +83,21 @@ class HttpWay:
     endpoint: Endpoint
     credential: Credential
     tasks: asyncio.TaskGroup
+    spares: Spares
 
     async def ask(self) -> Verdict:
         if self.endpoint.transport == "sse":
             return legacy("sse")
         known = configured(self.upstream.settings.protocol)
-        return known or await http_probe.ask(self._client(), self.endpoint, self.credential)
+        keep = partial(self.spares.keep, self._whose)
+        return known or await http_probe.ask(self._client(), self.endpoint, self.credential, keep)
+
+    @property
+    def _whose(self) -> Whose:
+        return self.endpoint, self.credential.fingerprint
+
+    def is_one_stream(self, verdict: Verdict) -> bool:
+        return verdict.transport == "sse"
 
     def link(self, verdict: Verdict, key: Key, client: Client | None) -> Link:
         if verdict.era is Era.MODERN:
@@ -101,9 +117,12 @@ class HttpWay:
         return wire
 
     def _client(self) -> HttpClient:
+        """One on which nothing is under way: that of the probe, if it is there."""
+        if (spare := self.spares.take(self._whose)) is not None:
+            return spare
         endpoint = self.endpoint
         tls = self.credential.trust.context if endpoint.secure else None
-        origin = Origin(endpoint.host, endpoint.port, endpoint.authority.encode(), tls)
+        origin = Origin(endpoint.host, endpoint.port, endpoint.authority.encode(), tls, endpoint.name)
         return HttpClient(origin, ClientLimits(connect_seconds=self.upstream.settings.timeout.connect))
 
 
@@ -117,6 +136,9 @@ class GrpcWay:
 
     async def ask(self) -> Verdict:
         return judge(Era.MODERN, ServerProfile(LATEST_MODERN))
+
+    def is_one_stream(self, verdict: Verdict) -> bool:  # noqa: ARG002  # a stream for each exchange
+        return False
 
     def link(self, verdict: Verdict, key: Key, client: Client | None) -> Link:  # noqa: ARG002  # all are served alike
         try:
@@ -137,6 +159,9 @@ class StdioWay:
     async def ask(self) -> Verdict:
         known = configured(self.upstream.settings.protocol)
         return known or await stream_probe.ask(self.launcher, self.upstream.name)
+
+    def is_one_stream(self, verdict: Verdict) -> bool:  # noqa: ARG002  # the modern era asks within its answers
+        return True
 
     def link(self, verdict: Verdict, key: Key, client: Client | None) -> Link:
         name, start = self.upstream.name, self.launcher.start

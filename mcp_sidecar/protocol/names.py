@@ -51,6 +51,8 @@ class Names:
 
     def _shadows(self, server: str, name: str) -> bool:
         """The name reads like a name of another server with that server's prefix, or like another one of its own."""
+        if self._separator not in name:  # nearly all: lists are joined while somebody waits
+            return False
         for alias in self._aliases:
             if name.startswith(alias + self._separator):
                 rest = name[len(alias) + len(self._separator) :]

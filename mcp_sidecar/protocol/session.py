@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mcp_sidecar.protocol.jsonrpc import Request, as_string
@@ -26,6 +28,7 @@ class Session:
     subscribers: Counter[bytes] = field(default_factory=Counter)
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _tokens: dict[bytes, bytes] = field(default_factory=dict)
+    _asked: dict[bytes, bytes] = field(default_factory=dict)
 
     def register(self, request: Request) -> tuple[bytes, Request]:
         """An id of ours for a request, and the request with a progress token of ours if it carries one.
@@ -49,6 +52,27 @@ class Session:
         if token is None:
             return None
         return notification.with_params({"progressToken": token})
+
+    @contextmanager
+    def asking(self, question: Request, token: bytes) -> Iterator[Request]:
+        """The question as a client is asked it: `token` stands for the server's own progress token if it has one.
+
+        A client may be asked by several servers at once, whose tokens would collide.
+        """
+        own = question.meta.get("progressToken")
+        if own is None:
+            yield question
+            return
+        self._asked[token] = own
+        try:
+            yield question.with_meta({"progressToken": token})
+        finally:
+            del self._asked[token]
+
+    def reported(self, progress: Request) -> Request | None:
+        """A client's progress with the server's own token, or None when it is about no open question of the server."""
+        own = self._asked.get(progress.params.get("progressToken", b""))
+        return None if own is None else progress.with_params({"progressToken": own})
 
     def wants_level(self, level: str) -> bool:
         """The server must be asked to log more than it was so far."""

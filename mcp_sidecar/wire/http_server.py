@@ -123,13 +123,15 @@ class Listener:
         self._listen([sock])
         return path
 
-    def drain(self) -> None:
-        """Accept nobody after those who are connected by now, and close idle connections.
+    def part(self) -> None:
+        """Serve everybody who comes; every answer from here on carries `connection: close`."""
+        self._service.parting = True
 
-        Every later answer carries `connection: close`.
-        """
+    def drain(self) -> None:
+        """Accept nobody after those who are connected by now, and close idle connections; `part` as well."""
         if self._service.draining:
             return
+        self.part()
         self._service.draining = True
         self._stop_accepting()
         for connection in tuple(self._service.connections):

@@ -255,7 +255,7 @@ class ServerConnection(asyncio.Protocol):
         head = request.head
         if self._certified:
             request.certified = self._certified
-        self.closing = not head.persistent or self._service.draining
+        self.closing = not head.persistent or self._service.parting
         reply = self._reply = Reply(self, head.method == "HEAD", head.old)
         self._due = request, reply
         if self._asked is None:

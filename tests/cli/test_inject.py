@@ -10,7 +10,7 @@ import pytest
 
 from mcp_sidecar.cli import main
 
-POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: one}\nspec:\n  containers:\n  - name: app\n"
+POD = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: one\nspec:\n  containers:\n  - name: app\n"
 
 
 @pytest.fixture
@@ -68,10 +68,12 @@ def test_nothing_is_written_when_one_document_is_bad(
     assert main(["inject", "-f", str(manifest), "-f", str(bad)]) == 64
     out, err = capfdbinary.readouterr()
     assert out == b""
-    assert b"bad.yaml: document 2, line 10: pod/(no name): spec: expected a mapping" in err
+    assert b"bad.yaml: document 2, line 11: pod/(no name): spec: expected a mapping" in err
 
 
-@pytest.mark.parametrize(("contents", "word"), [(b"\xff\xfe", "not UTF-8"), (b"a: [", "document 1, line 1")])
+@pytest.mark.parametrize(
+    ("contents", "word"), [(b"\xff\xfe", "not UTF-8"), (b"a: [\n", "document 1, line 2: not valid YAML")]
+)
 def test_a_file_that_is_no_text_is_named(
     contents: bytes, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

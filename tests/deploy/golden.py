@@ -14,7 +14,7 @@ from tests.support import helm
 
 FOLDER = Path(__file__).with_name("golden")
 VALUES = ("policy", "webhook", "cert-manager", "none")
-KUSTOMIZATIONS = ("overlays/default", "overlays/policy", "examples/agent")
+KUSTOMIZATIONS = ("overlays/default", "overlays/policy", "examples/agent", "examples/server")
 
 # Helm makes another certificate each time.
 _CERTIFICATES = re.compile(

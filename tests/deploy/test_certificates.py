@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
+import ssl
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,6 @@ from cryptography import x509
 from tests.support import helm
 from tests.support.helm import Object, named, render, render_on
 from tests.support.stub_api import api_server
-
-pytestmark = pytest.mark.skipif(not helm.has_go(), reason=helm.NEEDS_GO)
 
 SECRET = "/api/v1/namespaces/mcp/secrets/mcp-sidecar-webhook-tls"
 UNTIL = "mcp-sidecar.dev/valid-until"
@@ -46,6 +46,25 @@ def test_the_certificate_is_for_the_service_and_signed_by_the_authority_beside_i
     assert names.get_values_for_type(x509.DNSName) == ["mcp-sidecar-webhook.mcp.svc"]
 
 
+def test_a_strict_client_shakes_hands_with_it(tmp_path: Path) -> None:
+    secret = _secret(render("webhook"))
+    for name, content in secret["data"].items():
+        (tmp_path / name).write_bytes(base64.b64decode(content))
+    client, server = (
+        ssl.create_default_context(cafile=str(tmp_path / "ca.crt")),
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+    )
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    server.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asks = client.wrap_bio(back, there, server_hostname="mcp-sidecar-webhook.mcp.svc")
+    answers = server.wrap_bio(there, back, server_side=True)
+    for side in (asks, answers, asks):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    assert asks.version() == "TLSv1.3"
+
+
 def test_the_secret_says_until_when_the_certificate_is_valid() -> None:
     secret = _secret(render("webhook", "webhook.certificates.days=400"))
     said = dt.datetime.fromtimestamp(int(secret["metadata"]["annotations"][UNTIL]), dt.UTC)
@@ -69,9 +88,16 @@ def test_an_upgrade_renews_a_certificate_in_its_last_year(tmp_path: Path) -> Non
     # In January 2027; the calendar only makes the certificate older.
     installed["metadata"]["annotations"][UNTIL] = "1800000000"
     with api_server(tmp_path, "1.33.0", {SECRET: installed}) as kubeconfig:
-        upgraded = _secret(render_on(kubeconfig, "webhook"))
-    assert upgraded["data"]["tls.crt"] != installed["data"]["tls.crt"]
-    assert _certificate(upgraded, "tls.crt").not_valid_after_utc.year > 2030
+        upgraded = render_on(kubeconfig, "webhook")
+    renewed = _certificate(_secret(upgraded), "tls.crt")
+    assert renewed != _certificate(installed, "tls.crt")
+    assert renewed.not_valid_after_utc.year > 2030
+    # Pods show the old certificate until the kubelet has brought them the new one.
+    (configuration,) = named(upgraded, "MutatingWebhookConfiguration")
+    trusted = x509.load_pem_x509_certificates(
+        base64.b64decode(configuration["webhooks"][0]["clientConfig"]["caBundle"])
+    )
+    assert trusted == [_certificate(_secret(upgraded), "ca.crt"), _certificate(installed, "ca.crt")]
 
 
 @pytest.mark.covers("B-261")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-# webhook
+from mcp_sidecar.cli import webhook
 from mcp_sidecar.injection import policy
 from tests.deploy import golden
 from tests.support import helm, kube_schemas
 from tests.support.helm import Object, named, render
-
-pytestmark = pytest.mark.skipif(not helm.has_go(), reason=helm.NEEDS_GO)
 
 SUPPORTED = [
     ("webhook", "1.29.0"),
@@ -149,13 +148,9 @@ def test_the_policy_is_bound_as_the_kustomization_binds_it() -> None:
     assert bindings == {}
 
 
-_ONCE: dict[str, list[Object]] = {}
-
-
+@functools.cache
 def _rendered(mode: str) -> list[Object]:
-    if mode not in _ONCE:
-        _ONCE[mode] = render("", f"injection.mode={mode}")
-    return _ONCE[mode]
+    return render("", f"injection.mode={mode}")
 
 
 @pytest.mark.covers("B-263")
@@ -250,8 +245,7 @@ def test_a_namespace_of_servers_is_opened_to_the_agents_of_the_others() -> None:
 @pytest.mark.covers("B-264")
 @pytest.mark.parametrize(("setting", "resource"), [("annotations", "services"), ("resources", "mcpservers")])
 def test_more_kinds_may_be_listed_and_watched_only_where_they_are_read(setting: str, resource: str) -> None:
-    # The settings come with discovery itself, and the schema of the values with them.
-    things = render("none", f"config.discovery.{setting}=true", flags=["--skip-schema-validation"])
+    things = render("none", f"config.discovery.{setting}=true")
     (role,) = named(things, "Role")
     assert [rule["resources"] for rule in role["rules"]] == [["endpointslices"], [resource]]
     assert all(rule["verbs"] == ["list", "watch"] for rule in role["rules"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from hack import chart
+from mcp_sidecar import __version__
 
 SOURCE = """\
 # A word about the file.
@@ -71,3 +73,9 @@ def test_every_value_is_in_the_table() -> None:
     readme = (chart.CHART / "README.md").read_text()
     for value in chart.values((chart.CHART / "values.yaml").read_text()):
         assert value.has_children or f"| `{'.'.join(value.path)}` |" in readme
+
+
+def test_the_chart_is_released_with_the_sidecar() -> None:
+    about = yaml.safe_load((chart.CHART / "Chart.yaml").read_text())
+    assert about["version"] == about["appVersion"] == __version__
+    assert f":{__version__}\n" in about["annotations"]["artifacthub.io/images"]

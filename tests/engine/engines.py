@@ -33,6 +33,7 @@ from mcp_sidecar.settings import (
 )
 
 _MERGED = MergeSettings()
+_POOL = PoolSettings()
 ERAS = ("modern", "legacy")
 
 
@@ -63,6 +64,7 @@ class Bench:
     engine: Engine
     dialer: Dialer
     lifecycle: Lifecycle
+    directory: Directory
     calls: list[Call] = field(default_factory=list)
 
     async def run(self, request: Request, server: str = "", heard: Heard | None = None, **call: Any) -> Response:
@@ -95,14 +97,14 @@ async def bench(
     in_flight: int = 512,
     hold: HoldSettings = HoldSettings(),  # noqa: B008  # frozen
     merge: MergeSettings = _MERGED,
+    pool: PoolSettings = _POOL,
 ) -> AsyncIterator[Bench]:
     """A started engine in front of these upstreams, by name."""
     chosen = [one if isinstance(one, UpstreamSettings) else settings(name, one) for name, one in upstreams.items()]
     lifecycle = Lifecycle(("started",))
     lifecycle.release("started")
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        pool = Pool(PoolSettings(), tasks)
-        dialer = Dialer(pool, Prober(tasks), Credentials(), Ways(tasks, Log(lambda _: None)))
+        dialer = Dialer(Pool(pool, tasks), Prober(tasks), Credentials(), Ways(tasks, Log(lambda _: None)))
         directory = Directory(tuple(configured(one) for one in chosen))
         engine = Engine(
             directory,
@@ -115,7 +117,7 @@ async def bench(
             merge,
         )
         try:
-            yield Bench(engine, dialer, lifecycle)
+            yield Bench(engine, dialer, lifecycle, directory)
         finally:
             engine.offers.close()
             await dialer.shut()

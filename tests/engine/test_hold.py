@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from mcp_sidecar.call import Deadline, Principal
-from mcp_sidecar.errors import DeadlineExceeded, Execution, InvalidParams, Overloaded, UpstreamLost
+from mcp_sidecar.errors import DeadlineExceeded, Execution, InvalidParams, Overloaded, PoolExhausted, UpstreamLost
 from mcp_sidecar.lifecycle import Phase
 from mcp_sidecar.protocol.jsonrpc import Request
-from mcp_sidecar.settings import HoldSettings
+from mcp_sidecar.settings import HoldSettings, PoolSettings
 from tests.engine.engines import Bench, Heard, bench, request, text_of, tool
+from tests.outbound.programs import fake
+from tests.outbound.sse_server import SseServer
 from tests.support.fake_server import FakeServer
 
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
@@ -260,6 +262,67 @@ async def test_a_question_on_the_sessions_own_stream_that_could_be_anybodys_is_r
         asking_nobody.cancel()
         up.release("g")
         assert sorted([text_of(await call) for call in calls]) == ["a", "b"]
+
+
+@pytest.mark.covers("B-140")
+async def test_on_a_pipe_calls_that_may_be_asked_have_a_process_each_and_every_one_is_asked_what_is_its_own():
+    async with bench({"up": fake("legacy")}) as over:
+        questions = await asyncio.gather(*(over.result(asking("ask")) for _ in range(3)))
+        assert [len(one["inputRequests"]) for one in questions] == [1, 1, 1]
+        names = ["Ann", "Bo", "Cy"]
+        given = [{"action": "accept", "content": {"name": name}} for name in names]
+        said = [await answered(over, asking("ask"), one, more) for one, more in zip(questions, given, strict=True)]
+        assert [json.loads(text_of(one))["content"]["name"] for one in said] == names
+        used = {json.loads(text_of(await over.result(asking("process"))))["pid"] for _ in range(5)}
+        assert len(used) == 1 and len(over.dialer.pool.connections()) == 3
+
+
+@pytest.mark.covers("B-140")
+async def test_calls_that_cannot_be_asked_share_one_process_on_a_pipe():
+    async with bench({"up": fake("legacy")}) as over:
+        await asyncio.gather(*(over.result(tool("echo", {CAPABILITIES: {"experimental": {}}})) for _ in range(9)))
+        assert len(over.dialer.pool.connections()) == 1
+
+
+@pytest.mark.covers("B-140")
+async def test_calls_that_may_be_asked_wait_for_a_process_and_are_refused_in_time():
+    async with bench({"up": fake("legacy")}, pool=PoolSettings(max_per_endpoint=2)) as over:
+        first, second = [await over.result(asking("ask")) for _ in range(2)]
+        with pytest.raises(PoolExhausted, match=r"pool\.max_per_endpoint"):
+            await over.result(asking("echo", text="too many"), deadline=Deadline.after(0.3))
+        assert over.call.execution is Execution.NONE
+        waiting = asyncio.create_task(over.result(asking("echo", text="in turn")))
+        await answered(over, asking("ask"), first, BO)
+        assert text_of(await waiting) == "in turn"
+        await answered(over, asking("ask"), second, BO)
+    assert over.lifecycle.in_flight == 0
+
+
+@pytest.mark.covers("B-140")
+async def test_who_listens_hears_what_a_call_of_the_same_client_causes_in_its_process():
+    async with bench({"up": fake("legacy")}) as over:
+        heard = Heard()
+        listen = request("subscriptions/listen", ABLE, notifications={"toolsListChanged": True})
+        listening = asyncio.create_task(over.run(listen, heard=heard))
+        await heard.until(1)
+        assert text_of(await over.result(asking("change"))) == "changed"
+        assert [one["method"] for one in await heard.until(2)][1:] == ["notifications/tools/list_changed"]
+        assert len(over.dialer.pool.connections()) == 1
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+@pytest.mark.covers("B-140")
+async def test_over_http_with_sse_calls_that_may_be_asked_have_a_stream_each():
+    async with SseServer() as server, bench({"up": f"sse+{server.url}"}) as over:
+        held = [asyncio.create_task(over.result(asking("hold"))) for _ in range(2)]
+        async with asyncio.timeout(10):
+            while server.count("tools/call") < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert len(server.streams) == 2
+        for one in held:
+            one.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
 
 
 async def test_the_state_of_a_modern_server_is_its_own_affair():

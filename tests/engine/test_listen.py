@@ -86,6 +86,22 @@ async def test_a_filter_that_is_none_is_refused_in_the_legacy_era(wanted: Any):
         assert (await over.run(tool("echo", text="x"))).error is None
 
 
+@pytest.mark.covers("B-135")
+async def test_an_acknowledgement_leaves_out_what_a_legacy_server_refuses():
+    async with FakeServer("legacy") as up, bench({"up": up.url}) as over:
+        wanted = ["fake://greeting", "refused://x"]
+        async with listening(over, up, {"resourceSubscriptions": wanted}) as (heard, _):
+            assert heard.messages[0]["params"] == {
+                "notifications": {"resourceSubscriptions": ["fake://greeting"]},
+                "_meta": {SUBSCRIPTION: "mine"},
+            }
+            async with listening(over, up, {"resourceSubscriptions": wanted[1:]}, id="other") as (other, _):
+                assert other.messages[0]["params"]["notifications"] == {}
+        await up.until(lambda s: s.count("resources/unsubscribe") == 1)
+        assert [one.params["uri"] for one in up.requests if one.rpc == "resources/unsubscribe"] == ["fake://greeting"]
+        assert up.violations == []
+
+
 @pytest.mark.covers("B-05")
 async def test_two_listeners_of_one_legacy_session_both_hear_and_subscribe_once():
     async with FakeServer("legacy") as up, bench({"up": up.url}) as over:

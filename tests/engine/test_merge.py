@@ -193,7 +193,7 @@ async def test_what_the_servers_can_do_is_united(era: Any):
         assert said["capabilities"] == {
             "tools": {"listChanged": True},
             "prompts": {"listChanged": False},
-            "extensions": {"x/same": {"v": 1}, "x/differs": {}},
+            "extensions": {"x/same": {"v": 1}, "x/differs": {}, "io.modelcontextprotocol/tasks": {}},
         }
         assert said["instructions"] == "[a]\nUse A.\n\n[b]\nUse B."
         assert said["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "mcp-sidecar"

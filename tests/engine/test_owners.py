@@ -179,7 +179,7 @@ async def test_completion_asks_the_server_of_the_prompt_or_template(era: Any):
 
 async def test_a_method_that_cannot_be_given_to_anybody_is_refused():
     async with two() as (a, _, over):
-        response = await over.run(request("tasks/get", taskId="1"))
+        response = await over.run(request("acme/anything"))
         assert json.loads(response.error or b"")["code"] == -32601
         assert a.requests == []
 

@@ -10,8 +10,9 @@ import pytest
 
 from mcp_sidecar import errors
 from mcp_sidecar.call import Deadline
-from mcp_sidecar.engine.retry import is_repeatable, may_repeat
+from mcp_sidecar.engine.retry import is_repeatable, may_go_elsewhere, may_repeat
 from mcp_sidecar.errors import Execution, SidecarError
+from mcp_sidecar.outbound.credentials import CredentialsRefused
 from mcp_sidecar.protocol.jsonrpc import Request
 from mcp_sidecar.settings import TimeoutSettings, ToolSettings
 from tests.engine.engines import ERAS, bench, request, settings, text_of, tool
@@ -53,6 +54,16 @@ def test_a_tool_call_is_repeated_only_when_it_cannot_have_run_or_is_listed(
 def test_only_a_closed_way_is_tried_again(error: SidecarError):
     assert not may_repeat(error, LIST, NO_TOOLS)
     assert not may_repeat(error, ADD, RETRIED)
+
+
+@pytest.mark.covers("B-223")
+@pytest.mark.parametrize("execution", Execution)
+def test_a_call_goes_to_another_endpoint_only_when_it_has_not_run_and_not_for_ever(execution: Execution):
+    error = errors.UpstreamUnavailable("x", execution=execution, retry_after=60.0)
+    assert may_go_elsewhere(error, 1) is (execution is Execution.NONE)
+    assert not may_go_elsewhere(error, 4)
+    assert not may_go_elsewhere(errors.Draining("x"), 1)
+    assert not may_go_elsewhere(errors.PoolExhausted("x"), 1)
 
 
 @pytest.mark.parametrize(("seconds", "again"), [(None, True), (0.0, True), (1.0, True), (1.1, False), (60.0, False)])
@@ -98,7 +109,7 @@ FATES: dict[str, tuple[type[SidecarError], Execution, bool]] = {
     "truncated_body": (errors.UpstreamLost, Execution.UNKNOWN, True),
     "ends_without_final": (errors.UpstreamLost, Execution.UNKNOWN, True),
     "status_503": (errors.UpstreamUnavailable, Execution.UNKNOWN, False),
-    "status_401": (errors.UpstreamUnavailable, Execution.NONE, True),
+    "status_401": (CredentialsRefused, Execution.NONE, True),
     "status_500": (errors.UpstreamProtocolError, Execution.UNKNOWN, False),
     "status_307": (errors.UpstreamProtocolError, Execution.NONE, False),
     "html200": (errors.UpstreamProtocolError, Execution.UNKNOWN, False),
@@ -118,7 +129,7 @@ async def test_a_failed_tool_call_says_whether_it_may_have_run_and_runs_once(rud
             await over.run(ADD)
         assert type(failure.value) is kind
         assert failure.value.execution is over.call.execution is execution
-        refused = execution is Execution.NONE and kind is errors.UpstreamUnavailable
+        refused = execution is Execution.NONE and issubclass(kind, errors.UpstreamUnavailable)
         assert up.count("tools/call") == (2 if refused else 1)
         assert (await over.run(tool("echo", text="still there"))).error is None
 

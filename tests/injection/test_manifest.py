@@ -279,7 +279,12 @@ def test_a_container_that_nobody_injected_is_not_taken_out() -> None:
             4,
             "is an alias",
         ),
-        (DEPLOYMENT.replace("    spec:\n", "    spec:\n      <<: {volumes: []}\n"), 1, 12, "comes from a merge"),
+        (
+            DEPLOYMENT.replace("    spec:\n", "    spec:\n      <<: {volumes: [{name: v}]}\n"),
+            1,
+            12,
+            "comes from a merge",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_with_document_line_and_key(

@@ -30,9 +30,11 @@ PIECES = [
     *("---\n", "...\n", "# c\n", "&a ", "*a", "<<: ", "{", "}", "[", "]", ",", ": ", "? ", "|\n", ">-\n", "\t", "\r\n"),
     *("!t ", "!!str ", "'", '"', "~", "initContainers:", "volumes: []\n", "annotations: ", "labels: ", "é", "\ufeff"),
 ]
+# What JSON and YAML both take without an escape.
+WORDS = st.text("ab9 :#-?[]{},&*!|>'\"%@`~_.\n\té😀", max_size=6)
 JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=6),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
     max_leaves=6,
 )
 CONTAINER = st.fixed_dictionaries({"name": st.sampled_from(["app", "a"])}, optional={"args": JUNK, "image": JUNK})
@@ -40,13 +42,11 @@ SPEC = st.fixed_dictionaries(
     {"containers": st.lists(CONTAINER, min_size=1, max_size=2)},
     optional={
         "initContainers": st.lists(CONTAINER, max_size=2) | st.none(),
-        "volumes": st.lists(st.fixed_dictionaries({"name": st.text(max_size=5)}), max_size=2) | st.none(),
+        "volumes": st.lists(st.fixed_dictionaries({"name": WORDS}), max_size=2) | st.none(),
         "x": JUNK,
     },
 )
-METADATA = st.fixed_dictionaries(
-    {}, optional={"annotations": st.dictionaries(st.text(max_size=5), st.text(max_size=5)) | st.none(), "name": JUNK}
-)
+METADATA = st.fixed_dictionaries({}, optional={"annotations": st.dictionaries(WORDS, WORDS) | st.none(), "name": JUNK})
 PODS = st.fixed_dictionaries(
     {"apiVersion": st.just("v1"), "kind": st.just("Pod"), "spec": SPEC}, optional={"metadata": METADATA, "zz": JUNK}
 )
@@ -64,8 +64,8 @@ STYLES = [
     as_block,
     lambda pod: as_block(pod).rstrip("\n"),
     lambda pod: yaml.safe_dump(pod, default_flow_style=True, allow_unicode=True, width=40),
-    json.dumps,
-    lambda pod: json.dumps(pod, indent=2),
+    lambda pod: json.dumps(pod, ensure_ascii=False),
+    lambda pod: json.dumps(pod, ensure_ascii=False, indent=2),
     lambda pod: yaml.safe_dump(pod, default_style='"', indent=6),
     lambda pod: as_block(pod).replace("\n", "\r\n"),
 ]

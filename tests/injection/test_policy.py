@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mcp_sidecar.injection.template import Options
 from tests.injection.admitting import Pod, admitted, patched, pod
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -59,6 +60,7 @@ def test_a_pod_is_injected_once(policy: dict[str, Any]) -> None:
     [
         {"hostNetwork": True},
         {"os": {"name": "windows"}},
+        {"nodeSelector": {"kubernetes.io/os": "windows"}},
         {"containers": [{"name": "mcp-sidecar", "image": "mine"}]},
         {"initContainers": [{"name": "mcp-sidecar", "image": "mine"}]},
     ],
@@ -66,6 +68,15 @@ def test_a_pod_is_injected_once(policy: dict[str, Any]) -> None:
 def test_pods_that_a_sidecar_does_not_fit_are_left_alone(policy: dict[str, Any], spec: dict[str, Any]) -> None:
     before = pod(**spec)
     assert admitted(policy, before) is before
+
+
+def test_a_pod_that_asks_for_a_linux_node_is_injected(policy: dict[str, Any]) -> None:
+    for spec in (
+        {"nodeSelector": {"kubernetes.io/os": "linux"}},
+        {"nodeSelector": {"a": "b"}},
+        {"os": {"name": "linux"}},
+    ):
+        assert sidecar(admitted(policy, pod(**spec)))
 
 
 @pytest.mark.covers("B-246")
@@ -87,7 +98,7 @@ def test_the_text_for_the_chart_is_the_policy_with_placeholders() -> None:
     text = (DEPLOY / "helm/mcp-sidecar/templates/_policy.tpl").read_text()
     for value in ("image", "sidecar.logLevel", "sidecar.resources.limits.memory", "sidecar.env"):
         assert value in text
-    assert "ghcr.io" not in text
+    assert Options().image not in text
 
 
 def test_nothing_of_the_plain_policy_looks_like_a_template(policy: dict[str, Any]) -> None:

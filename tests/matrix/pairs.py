@@ -141,11 +141,11 @@ def words_for(client: str, server: str, *, directly: bool = False) -> Words:
 def only_alone(client: str, server: str) -> tuple[str, ...]:
     """The checks that a pair can do only while no other client has a call open.
 
-    Over a pipe nothing tells which of several calls a question belongs to, and clients of 2026-07-28 share the process
-    of a 2025-era server (B-113).
+    Over a pipe a call that may be asked has a process of a 2025-era server alone, and who listens hears the first of
+    them (B-140).
     """
     shared = SERVERS[server].legacy and SERVERS[server].command and CLIENTS[client].revision == _MODERN
-    return ("elicitation", "sampling") if shared else ()
+    return ("subscription",) if shared else ()
 
 
 def possible(client: str, server: str) -> Outcomes:

@@ -14,13 +14,14 @@ Message = dict[str, Any]
 class SseServer:
     """Answers `initialize`, `ping`, `tools/list` and the tools `echo`, `hold` and `ask` on its GET stream.
 
-    endpoint: the data of the first event; None leaves the event out. post_status: of every POST but `initialize`.
+    endpoint: the data of the first event, with the number of the stream; None leaves the event out.
+    post_status: of every POST but `initialize`.
     get: status and media type of the GET.
     """
 
     def __init__(
         self,
-        endpoint: str | None = "/messages?session=1",
+        endpoint: str | None = "/messages?session={}",
         *,
         post_status: int = 202,
         get: tuple[int, str] = (200, "text/event-stream"),
@@ -30,6 +31,7 @@ class SseServer:
         self.requests: list[HttpRequest] = []
         self.messages: list[Message] = []
         self.streams: list[Wire] = []
+        self._by_number: dict[str, Wire] = {}
         self._get = get
         self._wires: set[Wire] = set()
         self._tasks = asyncio.TaskGroup()
@@ -60,11 +62,11 @@ class SseServer:
             wire.transport.abort()
         self.streams.clear()
 
-    def say(self, message: Message | bytes) -> None:
-        """Send a message, or bytes as they are, on the last stream that was opened."""
+    def say(self, message: Message | bytes, number: str = "") -> None:
+        """Send a message, or bytes as they are, on the stream of that number, or else the last that was opened."""
         data = message if isinstance(message, bytes) else event({"jsonrpc": "2.0", **message})
         if self.streams:
-            self.streams[-1].chunk(data)
+            self._by_number.get(number, self.streams[-1]).chunk(data)
 
     def _opened(self, wire: Wire) -> None:
         self._wires.add(wire)
@@ -78,7 +80,7 @@ class SseServer:
             elif request.target == "/sse":
                 wire.respond(405)
             else:
-                self._post(wire, json.loads(request.body))
+                self._post(wire, json.loads(request.body), request.target.partition("=")[2])
         wire.close()
 
     def _stream(self, wire: Wire) -> None:
@@ -88,17 +90,18 @@ class SseServer:
             return
         wire.start_events()
         self.streams.append(wire)
+        self._by_number[str(len(self._by_number) + 1)] = wire
         if self.endpoint is not None:
-            wire.chunk(f"event: endpoint\ndata: {self.endpoint}\n\n".encode())
+            wire.chunk(f"event: endpoint\ndata: {self.endpoint.format(len(self._by_number))}\n\n".encode())
 
-    def _post(self, wire: Wire, message: Message) -> None:
+    def _post(self, wire: Wire, message: Message, number: str) -> None:
         self.messages.append(message)
         refused = self.post_status if message.get("method", "").startswith("tools/") else 202
         wire.respond(refused)
         if refused == 202 and "id" in message and "method" in message:
-            self._answer(message)
+            self._answer(message, number)
 
-    def _answer(self, message: Message) -> None:
+    def _answer(self, message: Message, number: str) -> None:
         method, params = message["method"], message.get("params", {})
         result: Message = {}
         if method == "initialize":
@@ -110,4 +113,4 @@ class SseServer:
             result = {"content": [{"type": "text", "text": params["arguments"].get("text", "")}]}
         elif method == "tools/list":
             result = {"tools": []}
-        self.say({"id": message["id"], "result": result})
+        self.say({"id": message["id"], "result": result}, number)

@@ -33,7 +33,8 @@ async def test_a_program_gets_the_environment_it_was_given_and_no_other(tmp_path
     async with linked(fake("modern", env=env, cwd=str(tmp_path))) as (_, link):
         found = await process(link)
         assert found["cwd"] == str(tmp_path)
-        assert {name: value for name, value in found["env"].items() if name != "LC_CTYPE"} == env  # Python adds it
+        added = {"LC_CTYPE", "STARTED_BY_MCP_SIDECAR"}  # the first by Python
+        assert {name: value for name, value in found["env"].items() if name not in added} == env
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,29 @@ async def test_what_a_process_leaves_behind_goes_with_it():
         await gone(grandchild)
 
 
+@pytest.mark.covers("B-141")
+@pytest.mark.parametrize("way", ["closed", "died"])
+async def test_a_daemon_that_left_the_group_of_its_program_goes_with_it(way: str):
+    async with linked(fake("modern")) as (its, link):
+        other = its.link(await its.verdict())
+        await other.open()
+        pid, daemon, others = (
+            (await process(link))["pid"],
+            int(await ask(link, "daemon")),
+            int(await ask(other, "daemon")),
+        )
+        assert os.getpgid(daemon) != pid and alive(daemon)
+        if way == "closed":
+            await link.close()
+        else:
+            with pytest.raises(UpstreamLost):
+                await ask(link, "die")
+        await gone(daemon)
+        assert alive(others)
+        await other.close()
+        await gone(others)
+
+
 async def test_a_process_that_does_not_read_holds_up_its_callers_and_no_memory():
     async with linked(fake("modern")) as (_, link), asyncio.TaskGroup() as tasks:
         assert await ask(link, "stop_reading") == "deaf"
@@ -120,12 +144,10 @@ async def test_a_process_that_does_not_read_holds_up_its_callers_and_no_memory()
 async def test_a_daemon_that_keeps_the_pipes_of_its_parent_does_not_hide_the_parents_end(era: str):
     async with linked(fake(era)) as (_, link):
         daemon = int(await ask(link, "leave"))
-        try:
-            with pytest.raises(UpstreamLost):
-                await ask(link, "die")
-            assert await ask(link, "echo", {"text": "another process"}) == "another process"
-        finally:
-            os.kill(daemon, signal.SIGKILL)
+        with pytest.raises(UpstreamLost):
+            await ask(link, "die")
+        assert await ask(link, "echo", {"text": "another process"}) == "another process"
+        await gone(daemon)
 
 
 @pytest.mark.covers("B-118")
@@ -188,7 +210,7 @@ async def test_a_guardian_that_was_killed_is_replaced_and_told_of_all_children()
         other = its.link(await its.verdict())
         await other.open()
         pids = {(await process(one))["pid"] for one in (link, other)}
-        assert guardian._watched == pids
+        assert set(guardian._watched) == pids
         await other.close()
 
 

@@ -25,7 +25,7 @@ from mcp_sidecar.errors import (
     UpstreamProtocolError,
     UpstreamUnavailable,
 )
-from mcp_sidecar.outbound.credentials import NO_CREDENTIAL, Credential
+from mcp_sidecar.outbound.credentials import NO_CREDENTIAL, Credential, CredentialsRefused
 from mcp_sidecar.outbound.grpc import GrpcLink
 from mcp_sidecar.protocol.eras import Era
 from mcp_sidecar.settings import AdmissionSettings, UpstreamSettings
@@ -144,8 +144,8 @@ def status(code: grpc.StatusCode, execution: str = "") -> Answer:
         ("DEADLINE_EXCEEDED", "unknown", DeadlineExceeded, Execution.UNKNOWN),
         ("INVALID_ARGUMENT", "none", InvalidCall, Execution.NONE),
         ("NOT_FOUND", "none", NotFound, Execution.NONE),
-        ("UNAUTHENTICATED", "none", UpstreamUnavailable, Execution.NONE),
-        ("PERMISSION_DENIED", "none", UpstreamUnavailable, Execution.NONE),
+        ("UNAUTHENTICATED", "none", CredentialsRefused, Execution.NONE),
+        ("PERMISSION_DENIED", "none", CredentialsRefused, Execution.NONE),
         ("INTERNAL", "done", UpstreamProtocolError, Execution.DONE),
         ("UNIMPLEMENTED", "", UpstreamProtocolError, Execution.UNKNOWN),
         ("UNAVAILABLE", "nonsense", UpstreamLost, Execution.UNKNOWN),

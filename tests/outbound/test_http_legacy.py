@@ -177,6 +177,33 @@ async def test_a_call_whose_handshake_failed_has_not_run(on: str, rudeness: str)
         assert await ask(link, "echo", {"text": "again"}) == "again"
 
 
+@pytest.mark.covers("B-142")
+async def test_a_link_that_is_closed_in_mid_handshake_leaves_no_session():
+    async with FakeServer("legacy") as server, legacy(server.url) as link, asyncio.TaskGroup() as tasks:
+        server.next_reply("never_answers", on="notifications/initialized")
+        opening = tasks.create_task(fails(link))
+        await server.until(lambda s: s.count("notifications/initialized"))
+        assert len(server.sessions) == 1
+        await link.close()
+        assert await opening is Execution.NONE
+        assert server.sessions == {}
+
+
+@pytest.mark.covers("B-142")
+async def test_a_handshake_that_came_to_nothing_leaves_no_session():
+    async with FakeServer("legacy") as server, legacy(server.url) as link:
+        server.next_reply("status_500", on="notifications/initialized")
+        with pytest.raises(SidecarError):
+            await link.open()
+        await link.open()
+        assert len(server.sessions) == 1 and server.count("initialize") == 2
+    async with FakeServer("legacy", versions=("2031-01-01",)) as server, legacy(server.url) as link:
+        with pytest.raises(UpstreamProtocolError):
+            await link.open()
+        await link.close()
+        assert server.sessions == {}
+
+
 async def test_a_refused_handshake_tells_the_code_and_not_the_words():
     async with Canned(400, error(-32022)) as server, legacy(server.url) as link:
         with pytest.raises(UpstreamUnavailable, match=r"refused to initialize.*-32022") as caught:

@@ -84,7 +84,7 @@ async def test_another_origin_is_never_posted_to(endpoint: str | None):
     async with SseServer() as server:
         server.endpoint = endpoint and endpoint.format(port=server.port)
         if endpoint is None:
-            server.say = lambda _: None  # type: ignore[assignment, method-assign]
+            server.say = lambda *_: None  # type: ignore[method-assign]
             server._get = (200, "application/json")
         with pytest.raises(SidecarError) as caught:
             async with linked(upstream(server)):

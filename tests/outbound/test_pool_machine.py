@@ -20,7 +20,11 @@ from mcp_sidecar.settings import PoolSettings
 from tests.outbound.fake_link import FakeLink, Links, key_of
 
 MOST, PER_ENDPOINT = 3, 2
-NAMES = st.sampled_from(["a1", "a2", "a3", "b1", "b2", "c1"])
+NAMES = st.sampled_from(["a1", "a2", "a3", "b1", "b2", "c1", "a-alone", "b-alone"])
+
+
+def alone(name: str) -> bool:
+    return name.endswith("alone")
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -59,7 +63,7 @@ class PoolMachine(RuleBasedStateMachine):
         for name, waiter in [one for one in self.waiting if one[1].done()]:
             self.waiting.remove((name, waiter))
             if not waiter.cancelled() and waiter.exception() is None:
-                assert waiter.result().key == key_of(name)
+                assert waiter.result().key._replace(lane=0) == key_of(name)
                 self.leases.append(waiter.result())
             elif not waiter.cancelled():
                 assert isinstance(waiter.exception(), UpstreamUnavailable)
@@ -68,7 +72,7 @@ class PoolMachine(RuleBasedStateMachine):
         key = key_of(name)
 
         async def acquire() -> Connection:
-            return await self.pool.acquire(key, self.links.opener(key), Deadline.after(seconds))
+            return await self.pool.acquire(key, self.links.opener(key), Deadline.after(seconds), alone=alone(name))
 
         return asyncio.ensure_future(acquire(), loop=self.loop)
 
@@ -157,12 +161,25 @@ class PoolMachine(RuleBasedStateMachine):
         assert max(held.values(), default=0) <= PER_ENDPOINT
 
     @invariant()
+    def connections_are_known_by_endpoint_too(self) -> None:
+        by_endpoint = [connection.id for here in self.pool._at.values() for connection in here]
+        assert sorted(by_endpoint) == sorted(connection.id for connection in self.pool.connections())
+        assert all(self.pool._at.values())
+
+    @invariant()
     def whoever_holds_a_lease_holds_a_connection(self) -> None:
         for connection in self.leases:
             assert connection.state is not State.CLOSED or connection.id in self.ended_by_user
         held = Counter(connection.id for connection in self.leases)
         for connection in self.pool.connections():
             assert connection.in_flight == held[connection.id]
+
+    @invariant()
+    def who_wants_one_alone_has_it_alone(self) -> None:
+        held = Counter(connection.id for connection in self.leases if alone(connection.key.credential))
+        assert max(held.values(), default=0) <= 1
+        for connection in self.pool.connections():
+            assert connection.alone == (held[connection.id] == 1)
 
     @invariant()
     def watchers_know_what_there_is(self) -> None:
@@ -177,8 +194,13 @@ class PoolMachine(RuleBasedStateMachine):
     def nobody_waits_for_what_could_be_had(self) -> None:
         connections = self.pool.connections()
         for name, _ in self.waiting:
-            own = [one for one in connections if one.key == key_of(name) and not one.closing]
-            if own:
+            own = [one for one in connections if one.key._replace(lane=0) == key_of(name) and not one.closing]
+            if alone(name):
+                assert all(one.alone or one.state is State.CONNECTING for one in own)
+                opening = sum(1 for one in own if one.state is State.CONNECTING)
+                if opening >= sum(1 for other, _ in self.waiting if other == name):
+                    continue
+            elif own:
                 assert own[0].state is State.CONNECTING
                 continue
             at_endpoint = [one for one in connections if one.key.endpoint is key_of(name).endpoint]

@@ -42,14 +42,14 @@ def guardian_of(sidecar: SidecarProcess) -> int:
     return next(int(child) for child in children if b"guardian" in Path(f"/proc/{child}/cmdline").read_bytes())
 
 
-@pytest.mark.covers("B-117")
+@pytest.mark.covers("B-117", "B-141")
 @pytest.mark.parametrize("ways", [("modern",), ("legacy",), ("modern", "stubborn"), ("legacy", "stubborn")], ids=str)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 async def test_no_process_outlives_a_sidecar(number: signal.Signals, ways: tuple[str, ...]):
     with serving(*ways) as sidecar:
         process = json.loads(await call(sidecar, "process"))
         grandchild = int(await call(sidecar, "fork"))
-        pids = (process["pid"], grandchild, guardian_of(sidecar))
+        pids = (process["pid"], grandchild, int(await call(sidecar, "daemon")), guardian_of(sidecar))
         assert all(map(alive, pids))
         assert "SECRET" not in process["env"] and "PATH" in process["env"]
         sidecar.signal(number)

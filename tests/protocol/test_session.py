@@ -49,6 +49,25 @@ def test_a_token_that_was_not_given_out_in_that_spelling_is_a_stranger(token: by
     assert session.restore(Request("notifications/progress")) is None
 
 
+def test_progress_about_an_open_question_gets_the_servers_own_token_back():
+    session = Session("2025-11-25")
+    question = Request("elicitation/create", b"1", {"message": b'"?"'}, {"progressToken": b"1", "x": b"2"})
+    with session.asking(question, b'"ours"') as asked, session.asking(question, b'"other"'):
+        assert (asked.params, asked.meta) == (question.params, {"progressToken": b'"ours"', "x": b"2"})
+        told = session.reported(progress(b'"ours"'))
+        assert told is not None and told.params["progressToken"] == b"1"
+        for stranger in (b"1", b'"our"', b'"theirs"'):
+            assert session.reported(progress(stranger)) is None
+    assert session.reported(progress(b'"ours"')) is None
+    assert session.reported(Request("notifications/progress")) is None
+
+
+def test_a_question_without_a_token_is_asked_as_it_is():
+    question = Request("roots/list", b"1")
+    with Session("2025-11-25").asking(question, b'"ours"') as asked:
+        assert asked is question
+
+
 def test_the_most_talkative_wish_so_far_decides_what_is_asked_for():
     session = Session("2025-11-25")
     assert all(session.wants_level(level) for level in LOG_LEVELS)

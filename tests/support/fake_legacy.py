@@ -21,6 +21,8 @@ from tests.support.fake_methods import SERVER_INFO, Catalogue, Method
 from tests.support.fake_sessions import Session
 from tests.support.fake_wire import Wire
 
+RESOURCE_NOT_FOUND = -32002
+
 
 @dataclass(frozen=True, slots=True)
 class LegacyWays:
@@ -224,7 +226,10 @@ class LegacyEra:
 
     async def _subscribe(self, exchange: Exchange) -> Message:
         assert isinstance(exchange.session, Session)
-        exchange.session.subscriptions.add(exchange.request.params["uri"])
+        uri = exchange.request.params["uri"]
+        if uri.startswith("refused:"):
+            raise Refusal(RESOURCE_NOT_FOUND, "Resource not found", {"uri": uri})
+        exchange.session.subscriptions.add(uri)
         return {}
 
     async def _unsubscribe(self, exchange: Exchange) -> Message:

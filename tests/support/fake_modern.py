@@ -22,6 +22,7 @@ from tests.support.fake_exchange import (
 )
 from tests.support.fake_ledger import Ledger, Message, Received
 from tests.support.fake_methods import SERVER_INFO, Catalogue, Method
+from tests.support.fake_tools import TASK, a_task, text
 from tests.support.fake_wire import Wire
 
 _STATUS = {-32700: 400, INVALID_REQUEST: 400, INVALID_PARAMS: 400, -32020: 400, -32021: 400, -32022: 400, -32601: 404}
@@ -51,6 +52,8 @@ class Listen:
     def honours(self, method: str, params: Message) -> bool:
         if method == "notifications/resources/updated":
             return params.get("uri") in self.wants.get("resourceSubscriptions", ())
+        if method == "notifications/tasks":
+            return params.get("taskId") in self.wants.get("taskIds", ())
         return bool(self.wants.get(_FILTERS.get(method, "")))
 
 
@@ -68,6 +71,7 @@ class ModernEra:
         self.listens: list[Listen] = []
         self._gates = gates
         self._methods: dict[str, Method] = {**catalogue.methods, "server/discover": self._discover}
+        self._methods |= dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), self._task)
 
     async def serve(self, wire: Wire, received: Received, tasks: Tasks) -> None:
         for violation in rules.of_modern(received):
@@ -147,6 +151,14 @@ class ModernEra:
     async def _discover(self, _: Exchange) -> Message:
         said = {"capabilities": self._catalogue.capabilities, "instructions": self._catalogue.instructions}
         return {"supportedVersions": [rules.MODERN], **said}
+
+    async def _task(self, exchange: Exchange) -> Message:
+        """What becomes of the one task there is (`fake_tools.begin_task`)."""
+        if exchange.request.params.get("taskId") != TASK:
+            raise Refusal(INVALID_PARAMS, "Task not found")
+        if exchange.request.rpc != "tasks/get":
+            return {}
+        return {**a_task("completed"), "result": text("done")}
 
     async def _listen(self, wire: Wire, received: Received) -> None:
         wants = received.params.get("notifications", {})

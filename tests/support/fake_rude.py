@@ -40,7 +40,7 @@ class Scene:
         params = {"progressToken": token, "progress": step, "message": "rude"}
         return {"jsonrpc": "2.0", "method": "notifications/progress", "params": params}
 
-    def stream(self, *messages: Message) -> None:
+    def stream(self, *messages: Message | list[Message]) -> None:
         """A complete event stream of these messages."""
         self.wire.start_events()
         for message in messages:
@@ -111,7 +111,11 @@ async def not_jsonrpc(scene: Scene) -> None:
 
 
 async def batch_array(scene: Scene) -> None:
-    scene.wire.respond_json(200, [scene.final()])
+    scene.wire.respond_json(200, [scene.final(), scene.progress(1)])
+
+
+async def batch_event(scene: Scene) -> None:
+    scene.stream([scene.progress(1), scene.final(), scene.progress(2)])
 
 
 async def bad_sse(scene: Scene) -> None:
@@ -243,6 +247,7 @@ RUDE: dict[str, Rudeness] = {
     "result_and_error": result_and_error,
     "not_jsonrpc": not_jsonrpc,
     "batch_array": batch_array,
+    "batch_event": batch_event,
     "bad_sse": bad_sse,
     "endless_sse_comments": endless_sse_comments,
     "endless_sse_line": endless_sse_line,

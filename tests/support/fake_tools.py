@@ -12,6 +12,7 @@ from tests.support.fake_ledger import Message
 Tool = Callable[[Exchange, Message], Awaitable[Message]]
 
 URL_REQUIRED = -32042  # legacy only
+TASK = "t1"
 TEXT = {"type": "string"}
 NUMBER = {"type": "number"}
 COUNT = {"type": "integer"}
@@ -94,7 +95,9 @@ async def ask_sampling(exchange: Exchange, arguments: Message) -> Message:
 
 async def ask_elicitation(exchange: Exchange, arguments: Message) -> Message:
     schema = {"type": "object", "properties": {"name": TEXT}, "required": ["name"]}
-    params = {"message": arguments.get("text", "What is your name?"), "requestedSchema": schema}
+    params: Message = {"message": arguments.get("text", "What is your name?"), "requestedSchema": schema}
+    if "token" in arguments:
+        params["_meta"] = {"progressToken": arguments["token"]}
     answer = await _input(exchange, "elicitation/create", params)
     return answer if "resultType" in answer else text(f"{answer['action']}: {answer.get('content', {}).get('name')}")
 
@@ -163,6 +166,19 @@ async def _input(exchange: Exchange, method: str, params: Message) -> Message:
     return answer
 
 
+async def begin_task(exchange: Exchange, _: Message) -> Message:
+    """Answers with a task if the client knows such (`io.modelcontextprotocol/tasks`). All servers call it `t1`."""
+    capabilities = exchange.request.meta.get("io.modelcontextprotocol/clientCapabilities", {})
+    if "io.modelcontextprotocol/tasks" not in capabilities.get("extensions", {}):
+        return text("done at once")
+    return {"resultType": "task", **a_task("working")}
+
+
+def a_task(status: str) -> Message:
+    stamps = {"createdAt": "2026-11-25T10:30:00Z", "lastUpdatedAt": "2026-11-25T10:40:00Z"}
+    return {"taskId": TASK, "status": status, **stamps, "ttlMs": 60000, "pollIntervalMs": 5}
+
+
 _TOOLS: dict[str, tuple[Tool, Message, tuple[str, ...]]] = {
     "echo": (echo, {"text": TEXT}, ("text",)),
     "add": (add, {"a": NUMBER, "b": NUMBER}, ("a", "b")),
@@ -176,11 +192,12 @@ _TOOLS: dict[str, tuple[Tool, Message, tuple[str, ...]]] = {
     "reconnect": (reconnect, {"text": TEXT, "held": {"type": "boolean"}}, ()),
     "ask_ping": (ask_ping, {}, ()),
     "ask_sampling": (ask_sampling, {"text": TEXT}, ()),
-    "ask_elicitation": (ask_elicitation, {"text": TEXT}, ()),
+    "ask_elicitation": (ask_elicitation, {"text": TEXT, "token": {}}, ()),
     "ask_roots": (ask_roots, {}, ()),
     "ask_several": (ask_several, {}, ()),
     "ask_rounds": (ask_rounds, {"rounds": COUNT}, ("rounds",)),
     "ask_url": (ask_url, {"ticket": TEXT}, ("ticket",)),
+    "begin_task": (begin_task, {}, ()),
 }
 
 _EXTRAS: dict[str, Message] = {

@@ -14,6 +14,7 @@ LEGACY = ("2025-03-26", "2025-06-18", "2025-11-25")
 META_VERSION = "io.modelcontextprotocol/protocolVersion"
 META_CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 NAME_KEY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+NAME_KEY |= dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), "taskId")
 
 _SINGLE = ("host", "content-length", "content-type", "mcp-protocol-version", "mcp-method", "mcp-name", "mcp-session-id")
 _FOREIGN = ("authorization", "proxy-authorization", "cookie")

@@ -1,12 +1,11 @@
 """Renders the Helm chart and the kustomizations with the real programs; knows no expectation.
 
-`hack/kube/build.sh` builds both from published Go modules, once for all checkouts (`make kube-tools`).
+`make chart` builds both from published Go modules, once for all checkouts: minutes that no test waits for.
 """
 
 from __future__ import annotations
 
 import functools
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,6 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/mcp-sidecar"
 KUSTOMIZE = ROOT / "deploy/kustomize"
-NEEDS_GO = "needs Go on the PATH, to build helm and kubectl (hack/kube/build.sh)"
 
 Object = dict[str, Any]
 
@@ -26,17 +24,16 @@ class Refused(RuntimeError):
     """Helm or kubectl did not want to; the message is what it said."""
 
 
-def has_go() -> bool:
-    return shutil.which("go") is not None
-
-
 @functools.cache
 def programs() -> Path:
     """The directory with `helm` and `kubectl`."""
-    built = subprocess.run(
-        [ROOT / "hack/kube/build.sh", "helm", "kubectl"], stdout=subprocess.PIPE, text=True, timeout=900, check=True
+    asked = subprocess.run(
+        [ROOT / "hack/kube/build.sh", "--where"], stdout=subprocess.PIPE, text=True, timeout=50, check=True
     )
-    return Path(built.stdout.strip())
+    folder = Path(asked.stdout.strip())
+    if not all((folder / name).exists() for name in ("helm", "kubectl")):
+        raise RuntimeError("helm and kubectl are not built yet: run `make chart`")
+    return folder
 
 
 def run(*command: str | Path) -> str:
@@ -50,12 +47,12 @@ def run(*command: str | Path) -> str:
     return done.stdout
 
 
-def render(values: str = "", *settings: str, kube: str = "1.37.0", flags: Sequence[str] = ()) -> list[Object]:
+def render(values: str = "", *settings: str, kube: str = "1.37.0") -> list[Object]:
     """The chart's objects with the values of a file in `ci/`, and with `key=value` settings, in the namespace `mcp`."""
     files = ["--values", str(CHART / "ci" / f"{values}-values.yaml")] if values else []
     more = [part for setting in settings for part in ("--set", setting)]
     command = ("helm", "template", "mcp-sidecar", CHART, "--namespace", "mcp", "--kube-version", kube)
-    return objects(run(*command, *files, *more, *flags))
+    return objects(run(*command, *files, *more))
 
 
 def render_on(kubeconfig: Path, values: str, *settings: str) -> list[Object]:

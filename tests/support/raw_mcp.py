@@ -14,7 +14,7 @@ from tests.support.raw_http import JSON_AND_EVENTS, Exchange, Reply
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
 CLIENT = {"name": "raw", "version": "1"}
-_NAME_KEY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_NAME_KEY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri", "tasks/get": "taskId"}
 
 Params = dict[str, Any]
 

@@ -15,6 +15,7 @@ from functools import partial
 from mcp_sidecar.call import Call, Client
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import Cancelled, InvalidCall, Overloaded, SendQueueFull, SidecarError, UnsupportedVersion
+from mcp_sidecar.inbound.chain import let_through
 from mcp_sidecar.inbound.grpc.messages import check_size, complete, execution_number, info
 from mcp_sidecar.inbound.grpc.metadata import RpcCall
 from mcp_sidecar.inbound.grpc.send_queue import SendQueue
@@ -145,7 +146,7 @@ class Conversation:
         """What has no answer."""
         session = self._session
         if session is not None:
-            legacy.hear(message, session)
+            self._sessions.hear(message, session)
             if isinstance(message, Request) and message.method == _INITIALIZED and session.offered:
                 Job(self._tasks, self._sessions.news(session).attend(), "bidi news")
         elif isinstance(message, Request) and message.method == "notifications/cancelled":
@@ -170,13 +171,8 @@ class Conversation:
             return  # `run` has seen it
         except Cancelled:
             return  # by the client itself
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            # A cancellation that leaked from elsewhere: the client still waits.
-            self._try_put(_failed(request.id, named(asyncio.CancelledError(), call), call))
-        except Exception as error:  # noqa: BLE001  # the RPC boundary of this request
+        except BaseException as error:  # noqa: BLE001  # the RPC boundary of this request
+            let_through(error)
             self._try_put(_failed(request.id, named(error, call), call))
 
     async def _work(self, request: Request, call: Call) -> Response:
@@ -197,6 +193,7 @@ class Conversation:
         if isinstance(welcome, Response):
             return welcome
         if self._session is not None:
+            self._engine.forget(welcome.client)
             raise InvalidCall("the conversation has been initialized")
         self._session = StreamSession(welcome.client, self._server, welcome.news, self._queue)
         return welcome.answer

@@ -14,6 +14,7 @@ from google.rpc.status_pb2 import Status
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import SidecarError
+from mcp_sidecar.inbound.chain import let_through
 from mcp_sidecar.inbound.grpc.metadata import ERROR_CODE, EXECUTION, REQUEST_ID, RpcCall
 from mcp_sidecar.inbound.status import status_of
 
@@ -31,14 +32,9 @@ _ABORT_SECONDS = 1.0
 async def recover(call: Call, _request: Any, failure: SidecarError, error: BaseException) -> None:
     """Turn whatever came out of a handler into a status. Nothing but our own words reaches the client."""
     assert isinstance(call, RpcCall)  # noqa: S101  # narrows the type; only gRPC brings this recovery
-    if isinstance(error, grpc.aio.AbortError | KeyboardInterrupt | SystemExit | GeneratorExit):
-        raise error  # an abort: the status is on its way already
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise error  # by the client, its deadline or the server's stop: gRPC sends the status
-    # Somebody else's cancellation that leaked into this task is a failure like any other, also in a group: gRPC would
-    # send nothing and the client would hang.
+    if isinstance(error, grpc.aio.AbortError):
+        raise error  # the status is on its way already
+    let_through(error)  # cancelled by the client, its deadline or the server's stop: gRPC sends the status
     await _abort(call, failure)  # after that the status is decided, and may wait for a client that does not read
 
 

@@ -1,43 +1,21 @@
-"""Several messages in one POST, which 2025-03-26 has and no other revision. Knows no wire and no upstream."""
+"""Runs several messages that came in one POST. Knows no wire and no upstream."""
 
 from __future__ import annotations
 
 import asyncio
 
-import msgspec
-
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import Cancelled, InvalidCall, MalformedMessage, SidecarError
+from mcp_sidecar.errors import Cancelled, InvalidCall, SidecarError
 from mcp_sidecar.inbound.chain import Chain, let_through
 from mcp_sidecar.inbound.http.post import Post
 from mcp_sidecar.inbound.http.sessions import HttpSession
 from mcp_sidecar.inbound.session.conversation import Conversation
 from mcp_sidecar.inbound.status import error_of
-from mcp_sidecar.protocol import jsonrpc
-from mcp_sidecar.protocol.json_text import check_text
-from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
+from mcp_sidecar.protocol import batch
+from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.tasks import Job
 
-_VERSION = "2025-03-26"
 _MOST = 64
-_BLANKS = b" \t\r\n"
-_batch = msgspec.json.Decoder(list[msgspec.Raw])
-
-
-def is_batch(body: bytes) -> bool:
-    """The body is a JSON array, if it is JSON."""
-    return body.lstrip(_BLANKS)[:1] == b"["
-
-
-def _split(body: bytes) -> list[Message]:
-    check_text(body)
-    try:
-        parts = _batch.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise MalformedMessage(f"the batch is not valid JSON: {error}") from error
-    if not 0 < len(parts) <= _MOST:
-        raise InvalidCall(f"a batch holds 1 to {_MOST} messages")
-    return [jsonrpc.parse(bytes(part)) for part in parts]
 
 
 class _Member:
@@ -65,10 +43,10 @@ class Batches:
 
     async def run(self, call: Call, post: Post, session: HttpSession) -> None:
         """Answer a whole batch. Raises `InvalidCall` and its kin for one that cannot be taken."""
-        if session.client.version != _VERSION:
+        if session.client.version != batch.VERSION:
             raise InvalidCall("a JSON-RPC batch is accepted in sessions of 2025-03-26 only")
         jobs = []
-        messages = _split(post.request.body)
+        messages = batch.split(post.request.body, _MOST)
         post.silence.add(post)
         for message in messages:
             if isinstance(message, Request) and message.id:

@@ -24,6 +24,7 @@ from mcp_sidecar.inbound.http.streams import Room
 from mcp_sidecar.inbound.session.conversation import Conversation
 from mcp_sidecar.inbound.session.greeting import greet
 from mcp_sidecar.protocol import eras, headers, jsonrpc
+from mcp_sidecar.protocol.batch import is_batch
 from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
 from mcp_sidecar.settings import HttpSettings
 from mcp_sidecar.tasks import Job, end
@@ -33,6 +34,10 @@ from mcp_sidecar.wire.http_server import Request as HttpRequest
 
 _VERSIONS = frozenset(version.encode() for version in eras.LEGACY_VERSIONS)
 _ALLOW = (b"allow", b"GET, POST, DELETE")
+# What the log calls requests of this face that are no MCP method; none of MCP begins like this.
+_STREAM, _END, _ANSWER, _BATCH = "session/stream", "session/end", "session/answer", "session/batch"
+SESSION_METHODS = frozenset((_STREAM, _END, _ANSWER, _BATCH))
+_BODILESS = {"GET": _STREAM, "DELETE": _END}
 _CLOSING_SECONDS = 0.5
 _SWEEPS = 8  # per idle time: a session is ended late by an eighth of it at most
 
@@ -100,6 +105,7 @@ class LegacyFace:
 
     def _handle(self, call: Call, post: Post) -> Awaitable[Response | None]:
         """The response to come, None when the answer is complete or has no body."""
+        call.method = _BODILESS.get(post.request.head.method, "")
         if post.opening.server is None:
             self._check(post.request.head, post.opening)
         match post.request.head.method:
@@ -128,7 +134,7 @@ class LegacyFace:
         post.accept(204)
 
     async def _post(self, call: Call, post: Post) -> Response | None:
-        message = None if batch.is_batch(post.request.body) else _read(call, post)
+        message = _read(call, post)
         if isinstance(message, Request) and _begins(message) and post.opening.session is None:
             return await self._begin(call, post, message)
         session = self._session(call, post)
@@ -147,7 +153,9 @@ class LegacyFace:
         welcome = await greet(self._engine, call, request, bond.server)
         if isinstance(welcome, Response):
             return welcome
-        if not post.reply.lost:  # nobody else would ever know its id
+        if post.reply.lost:  # nobody else would ever know its id
+            self._engine.forget(welcome.client)
+        else:
             session = HttpSession(welcome.client, bond, welcome.news, self._room)
             loser = self._sessions.open(session, time.monotonic())
             if loser is not None:
@@ -257,9 +265,13 @@ def _unique(given: Headers, name: bytes) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
-def _read(call: Call, post: Post) -> Message:
-    """The one message in the body. Raises `InvalidCall` and its kin."""
+def _read(call: Call, post: Post) -> Message | None:
+    """The one message in the body, None for a batch. Raises `InvalidCall` and its kin."""
+    if is_batch(post.request.body):
+        call.method = _BATCH
+        return None
     message = jsonrpc.parse_of_client(post.request.body)
+    call.method = _ANSWER
     if isinstance(message, Request):
         call.method = message.method
         post.message_id = message.id

@@ -11,6 +11,7 @@ from mcp_sidecar.errors import Cancelled, InvalidCall, InvalidParams
 from mcp_sidecar.inbound.session.greeting import SUBSCRIBE
 from mcp_sidecar.inbound.session.news import News
 from mcp_sidecar.inbound.session.session import Session
+from mcp_sidecar.inbound.session.telling import Telling, goes_on
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
@@ -31,7 +32,7 @@ class Conversation:
     async def take(self, call: Call, message: Message, session: Session, sink: Sink) -> Response | None:
         """The response, None for what has none. Raises `SidecarError`s."""
         if isinstance(message, Response) or not message.id:
-            hear(message, session)
+            self.hear(message, session)
             return None
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # only tasks wait
@@ -44,6 +45,17 @@ class Conversation:
                     raise
                 raise Cancelled("the client cancelled the request", execution=call.execution) from error
 
+    def hear(self, message: Message, session: Session) -> None:
+        """A client's answer or notification."""
+        if isinstance(message, Response):
+            session.answer(message)
+        elif message.method == "notifications/cancelled":
+            session.cancel(message.params.get("requestId", b""))
+        elif goes_on(message):
+            if session.telling is None:
+                session.telling = Telling(session.client, self._engine, self._tasks)
+            session.telling.put(message)
+
     async def _answer(self, call: Call, request: Request, session: Session, sink: Sink) -> Response:
         method = request.method
         if method == "ping":
@@ -54,6 +66,8 @@ class Conversation:
             return unknown_method(request)
         if method in (_SUBSCRIBE, _UNSUBSCRIBE):
             return await self._subscribe(call, request, session)
+        if session.telling is not None:
+            await session.telling.passed()
         response = await self._engine.run(call, request, session.server, sink)
         if method == "logging/setLevel" and response.error is None:
             await self._listen_at_level(call, request, session)
@@ -68,7 +82,10 @@ class Conversation:
             raise InvalidParams(f'"params.uri" {what}', violations=(("params.uri", what),))
         call.name = uri
         news = self.news(session)
-        await (news.subscribe if request.method == _SUBSCRIBE else news.unsubscribe)(uri, call)
+        if request.method == _UNSUBSCRIBE:
+            await news.unsubscribe(uri, call)
+        elif (error := await news.subscribe(uri, call)) is not None:
+            return Response(request.id, error=error)
         return Response(request.id, result=b"{}")
 
     async def _listen_at_level(self, call: Call, request: Request, session: Session) -> None:
@@ -83,14 +100,3 @@ class Conversation:
         if session.news is None:
             session.news = News(session, self._engine, self._tasks)
         return session.news
-
-
-def hear(message: Message, session: Session) -> None:
-    """A client's answer or notification.
-
-    Only one notification changes anything here: what others tell of has no place in 2026-07-28.
-    """
-    if isinstance(message, Response):
-        session.answer(message)
-    elif message.method == "notifications/cancelled":
-        session.cancel(message.params.get("requestId", b""))

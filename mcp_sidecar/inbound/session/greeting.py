@@ -35,16 +35,24 @@ class Welcome:
 
 
 async def greet(engine: Engine, call: Call, request: Request, server: str) -> Welcome | Response:
-    """Answer `initialize`; a plain response when the server refuses to say who it is."""
+    """Answer `initialize`; a plain response when the server refuses to say who it is.
+
+    A server of the 2025 era is asked in the session that will be the client's own. Whoever has no use for the welcome
+    has to have the engine forget the client.
+    """
     client = _client(request)
-    asked = Call("", call.request_id, call.peer, call.deadline, call.trace, call.principal)
+    asked = Call("", call.request_id, call.peer, call.deadline, call.trace, call.principal, client=client)
     try:
         found = await engine.run(asked, Request(eras.DISCOVER, request.id, meta=modern_meta()), server, Ignore())
+        profile = None if found.error is not None else _profile(found, call)
+    except BaseException:
+        engine.forget(client)
+        raise
     finally:
         call.server, call.execution, call.protocol_version = asked.server, asked.execution, asked.protocol_version
-    if found.error is not None:
+    if profile is None:
+        engine.forget(client)
         return found
-    profile = _profile(found, call)
     offered = jsonrpc.members(profile.capabilities, "capabilities")
     for name in _HIDDEN:
         offered.pop(name, None)

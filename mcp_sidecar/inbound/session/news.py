@@ -7,14 +7,14 @@ another one and ends the first when that is acknowledged: nothing is missed in b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from mcp_sidecar.call import Call, new_request_id
 from mcp_sidecar.engine.engine import Engine
-from mcp_sidecar.engine.listen import ACKNOWLEDGED, LOG_LEVEL
+from mcp_sidecar.engine.listen import ACKNOWLEDGED, LOG_LEVEL, REFUSED
 from mcp_sidecar.errors import InvalidParams, SidecarError, UpstreamRefused
 from mcp_sidecar.outbound.backoff import Backoff
 from mcp_sidecar.outbound.link import Ignore
@@ -55,17 +55,21 @@ class News:
             if not self._uris and not self._session.outlet.carried:
                 self.stop()
 
-    async def subscribe(self, uri: str, call: Call) -> None:
-        """Tell the client of changes to one resource more. Raises what keeps that from being so."""
+    async def subscribe(self, uri: str, call: Call) -> bytes | None:
+        """Tell the client of changes to one resource more. Raises what keeps that from being so, or returns the error
+        (JSON text) that the server has for it.
+        """
         async with self._turn:
             if uri in self._uris:
-                return
+                return None
             if len(self._uris) >= _MOST_RESOURCES:
                 raise InvalidParams(f"at most {_MOST_RESOURCES} resources can be subscribed to in one session")
             heard = await self._replace(self._uris | {uri}, call)
-            if uri not in heard:
+            if uri not in heard.uris:
                 await self._replace(self._uris - {uri}, call)
-                raise InvalidParams("the MCP server does not tell of changes to this resource")
+                if uri not in heard.refused:
+                    raise InvalidParams("the MCP server does not tell of changes to this resource")
+            return heard.refused.get(uri)
 
     async def unsubscribe(self, uri: str, call: Call) -> None:
         """And of one less."""
@@ -88,12 +92,12 @@ class News:
         if current is not None:
             current.stop()
 
-    async def _replace(self, uris: frozenset[str], call: Call) -> Collection[str]:
-        """Listen to these resources; returns those that the server will tell of."""
+    async def _replace(self, uris: frozenset[str], call: Call) -> _Heard:
+        """Listen to these resources; returns what the server will tell of."""
         if not uris and not self._session.outlet.carried:
             self._uris = uris
             self.stop()
-            return ()
+            return _Heard()
         successor = self._listen(uris)
         try:
             async with asyncio.timeout(self._engine.deadline(call, self._session.server).remaining()):
@@ -121,6 +125,13 @@ class _Acknowledged(msgspec.Struct):
 _acknowledged = msgspec.json.Decoder(_Acknowledged)
 
 
+class _Heard(msgspec.Struct, frozen=True):
+    """Which resources the server will tell of, and its errors about others, as JSON text."""
+
+    uris: Collection[str] = ()
+    refused: Mapping[str, bytes] = {}
+
+
 class _Listening(Ignore):
     """One exchange, begun again whenever it ends, until it is stopped."""
 
@@ -129,8 +140,8 @@ class _Listening(Ignore):
         self._engine = engine
         self._uris = uris
         self._failures = 0
-        self.acknowledged: asyncio.Future[Collection[str] | SidecarError] = asyncio.get_running_loop().create_future()
-        """Which resources the server will tell of, or why the first attempt failed."""
+        self.acknowledged: asyncio.Future[_Heard | SidecarError] = asyncio.get_running_loop().create_future()
+        """What the server will tell of, or why the first attempt failed."""
         self._job = Job(tasks, self._keep_up(), "listen for a session")
 
     def stop(self) -> None:
@@ -140,14 +151,22 @@ class _Listening(Ignore):
     async def notify(self, method: str, message: bytes) -> None:
         notification = jsonrpc.parse_request(message)
         if method == ACKNOWLEDGED:
-            self._failures = 0
-            self._settle(_uris_in(notification))
+            missed, self._failures = self._failures > 0, 0
+            self._settle(_read(notification))
+            if missed:
+                await self._tell_of_lists()
             return
         if method == _CANCELLED:
             return  # of a question, by the server's own id: the client knows it under another one, or not at all
         meta = {key: value for key, value in notification.meta.items() if key != eras.META_SUBSCRIPTION}
         plain = Request(method, params=notification.params, meta=meta)
         await self._session.outlet.send(plain.encode(b""))
+
+    async def _tell_of_lists(self) -> None:
+        """The server was not heard for a while: what it said meanwhile is lost, and the client better looks."""
+        for name in self._session.offered:
+            if name in _FLAGS:
+                await self._session.outlet.send(Request(f"notifications/{name}/list_changed").encode(b""))
 
     async def _keep_up(self) -> None:
         while True:
@@ -171,7 +190,7 @@ class _Listening(Ignore):
             return None
         return _refusal(response)
 
-    def _settle(self, how: Collection[str] | SidecarError) -> None:
+    def _settle(self, how: _Heard | SidecarError) -> None:
         if not self.acknowledged.done():
             self.acknowledged.set_result(how)
 
@@ -183,11 +202,13 @@ def _refusal(response: Response) -> SidecarError | None:
     return UpstreamRefused(code, message)
 
 
-def _uris_in(acknowledgement: Request) -> Collection[str]:
+def _read(acknowledgement: Request) -> _Heard:
+    refused = jsonrpc.members(acknowledgement.meta.get(REFUSED, b"{}"), "an acknowledgement")
     try:
-        return _acknowledged.decode(acknowledgement.params.get("notifications", b"{}")).resourceSubscriptions
+        granted = _acknowledged.decode(acknowledgement.params.get("notifications", b"{}"))
     except msgspec.DecodeError:
-        return ()
+        return _Heard(refused=refused)
+    return _Heard(granted.resourceSubscriptions, refused)
 
 
 def _request(session: Session, uris: frozenset[str]) -> Request:

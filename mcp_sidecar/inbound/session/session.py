@@ -14,6 +14,7 @@ from mcp_sidecar.protocol.jsonrpc import Response
 
 if TYPE_CHECKING:
     from mcp_sidecar.inbound.session.news import News
+    from mcp_sidecar.inbound.session.telling import Telling
 
 MOST_CALLS = 256
 
@@ -67,7 +68,7 @@ class Session(ABC):
     `offered` is what the server tells of by itself, see `greeting.Welcome.news`.
     """
 
-    __slots__ = ("_asked", "_questions", "_quiet", "calls", "client", "news", "offered", "server")
+    __slots__ = ("_asked", "_questions", "_quiet", "calls", "client", "news", "offered", "server", "telling")
 
     def __init__(self, client: Client, server: str, offered: tuple[str, ...]) -> None:
         self.client = client
@@ -76,6 +77,7 @@ class Session(ABC):
         self.calls: dict[bytes, Running] = {}
         """Requests in flight by id, as JSON text."""
         self.news: News | None = None
+        self.telling: Telling | None = None
         self._questions: dict[bytes, asyncio.Future[Response]] = {}
         self._asked = 0
         self._quiet: asyncio.Event | None = None  # while somebody waits for it
@@ -129,3 +131,5 @@ class Session(ABC):
             running.cancel()
         if self.news is not None:
             self.news.stop()
+        if self.telling is not None:
+            self.telling.stop()

@@ -177,7 +177,7 @@ async def test_a_client_that_declared_nothing_is_asked_nothing(era):
             assert "elicitation/create" in reply.messages[-1]["error"]["message"]
         else:
             await client.call("echo", {"text": "hi"})
-            assert [one.capabilities for one in up.sessions.values()] == [{}, {}]
+            assert [one.capabilities for one in up.sessions.values()] == [{}]
 
 
 @pytest.mark.covers("B-81")
@@ -288,6 +288,6 @@ async def test_every_request_has_one_line_with_its_method_and_id():
             "initialize",
             "notifications/initialized",
             "tools/call",
-            "",
+            "session/end",
         ]
         assert client.session not in json.dumps(sidecar.lines)

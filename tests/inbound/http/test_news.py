@@ -8,6 +8,9 @@ import json
 import pytest
 
 from tests.inbound.http.conversing import ERAS, first, served
+from tests.support.fake_server import FakeServer
+from tests.support.raw_mcp import Legacy
+from tests.support.sidecar import Sidecar
 
 
 @pytest.mark.covers("B-87")
@@ -142,3 +145,32 @@ async def test_a_server_that_takes_back_its_own_question_confuses_nobody():
             up.push("notifications/tasks/status", {"taskId": "t"})
             _, event = await first(stream)
             assert event.message["method"] == "notifications/tasks/status"
+
+
+@pytest.mark.covers("B-135")
+async def test_an_error_of_the_server_to_a_subscription_is_the_subscribers():
+    async with served("legacy") as (up, _, client):
+        for _ in range(2):  # what was refused counts for nobody: the server is asked again
+            reply = await client.request("resources/subscribe", {"uri": "refused://x"})
+            error = {"code": -32002, "message": "Resource not found", "data": {"uri": "refused://x"}}
+            assert (reply.status, reply.messages[0]["error"]) == (200, error)
+        assert (await client.request("resources/subscribe", {"uri": "fake://a"})).messages[0]["result"] == {}
+        assert (await client.request("resources/subscribe", {"uri": "refused://y"})).messages[0]["error"][
+            "code"
+        ] == -32002
+        async with client.listening() as stream:
+            await up.until(lambda up: up.streams == 1)
+            up.push("notifications/resources/updated", {"uri": "fake://a"})
+            _, event = await first(stream)
+            assert event.message["params"] == {"uri": "fake://a"}
+        assert up.count("resources/unsubscribe") == 0
+        assert up.violations == []
+
+
+@pytest.mark.covers("B-135")
+async def test_several_servers_as_one_refuse_a_subscription_in_our_words():
+    async with FakeServer("legacy") as a, FakeServer("legacy") as b, Sidecar({"a": a.url, "b": b.url}) as sidecar:
+        client = Legacy(sidecar.url())
+        await client.initialize()
+        reply = await client.request("resources/subscribe", {"uri": "refused://x"})
+        assert (reply.status, reply.messages[0]["error"]["code"]) == (200, -32602)

@@ -59,14 +59,14 @@ async def test_a_session_belongs_to_the_caller_it_began_with(tmp_path):
         assert [line["subject"] for line in sidecar.calls(method="initialize", code="OK")] == ["ann"]
 
 
-@pytest.mark.covers("B-83")
+@pytest.mark.covers("B-83", "B-144")
 async def test_a_session_not_used_for_long_is_over():
     async with FakeServer("legacy") as up, Sidecar({"up": up.url}, http=HttpSettings(session_idle=0.2)) as sidecar:
         client = Legacy(sidecar.url("up"))
         await client.initialize()
         await client.call("echo", {"text": "hi"})
-        assert len(up.sessions) == 2  # one for whoever asks what the server is, one for this client
-        await up.until(lambda up: len(up.sessions) == 1)
+        assert up.count("initialize") == len(up.sessions) == 1  # the server was asked what it is in the client's own
+        await up.until(lambda up: not up.sessions)
         assert (await client.request("tools/list")).status == 404
 
 

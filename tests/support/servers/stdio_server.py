@@ -185,6 +185,13 @@ class Server:
         if answer:
             self.text(message, "said")
 
+    def tool_batch(self, message: Message) -> None:
+        """Answer in an array with a notification, a question and a log message after the answer."""
+        answer = {"id": message["id"], "result": {"content": [{"type": "text", "text": "batched"}]}}
+        progress = {"progressToken": message["params"]["_meta"]["progressToken"], "progress": 1}
+        told = [answer, {"method": "notifications/progress", "params": progress}, {"id": "b1", "method": "ping"}]
+        write(json.dumps([{"jsonrpc": "2.0", **one} for one in told]))
+
     def tool_big(self, message: Message, size: int) -> None:
         self.text(message, "x" * size)
 
@@ -203,6 +210,23 @@ class Server:
             time.sleep(60)
             os._exit(0)
         self.text(message, str(child))
+
+    def tool_daemon(self, message: Message) -> None:
+        """Have a daemon, as daemons are made: of no session, no parent and no pipe of ours; its process id."""
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+            os.write(writing, str(os.getpid()).encode())
+            for descriptor in range(3):
+                os.close(descriptor)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(60)
+            os._exit(0)
+        os.waitpid(child, 0)
+        self.text(message, os.read(reading, 20).decode())
 
     def tool_stop_reading(self, message: Message) -> None:
         self.text(message, "deaf")

@@ -57,6 +57,11 @@ capabilities: {drop: [ALL]}
 {{ include "mcp-sidecar.fullname" . }}-webhook
 {{- end }}
 
+{{/* Two names, so that neither Helm nor cert-manager finds what the other one left. */}}
+{{- define "mcp-sidecar.webhook.secretName" -}}
+{{ include "mcp-sidecar.webhook.fullname" . }}-{{ eq .Values.webhook.certificates.source "helm" | ternary "tls" "certificate" }}
+{{- end }}
+
 {{- define "mcp-sidecar.webhook.serviceAccountName" -}}
 {{- if .Values.webhook.serviceAccount.create }}
 {{- default (include "mcp-sidecar.webhook.fullname" .) .Values.webhook.serviceAccount.name }}

@@ -26,7 +26,10 @@ matchConditions:
 - name: not-mirror-pod
   expression: '!has(object.metadata.annotations) || !("kubernetes.io/config.mirror" in object.metadata.annotations)'
 - name: not-windows
-  expression: '!has(object.spec.os) || object.spec.os.name != "windows"'
+  expression: |-
+    (!has(object.spec.os) || object.spec.os.name != "windows")
+    && (!has(object.spec.nodeSelector) || !("kubernetes.io/os" in object.spec.nodeSelector)
+        || object.spec.nodeSelector["kubernetes.io/os"] != "windows")
 variables:
 - name: noInit
   expression: '!has(object.spec.initContainers) || size(object.spec.initContainers) == 0'
@@ -38,18 +41,18 @@ variables:
   expression: 'has(object.metadata.annotations) ? object.metadata.annotations : {}'
 - name: hasDrainSeconds
   expression: '"mcp-sidecar.dev/drain-seconds" in variables.ann && string(variables.ann["mcp-sidecar.dev/drain-seconds"]).matches("^([0-9]{1,4})$")'
+- name: hasConfig
+  expression: '"mcp-sidecar.dev/config" in variables.ann && string(variables.ann["mcp-sidecar.dev/config"]).matches("^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)$")'
 - name: hasLogLevel
   expression: '"mcp-sidecar.dev/log-level" in variables.ann && string(variables.ann["mcp-sidecar.dev/log-level"]).matches("^(debug|info|warning|error)$")'
 - name: hasDiscovery
   expression: '"mcp-sidecar.dev/discovery" in variables.ann && string(variables.ann["mcp-sidecar.dev/discovery"]).matches("^(off|dns|namespace|hub)$")'
-- name: hasConfig
-  expression: '"mcp-sidecar.dev/config" in variables.ann && string(variables.ann["mcp-sidecar.dev/config"]).matches("^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)$")'
 - name: hasAppPort
-  expression: '"mcp-sidecar.dev/app-port" in variables.ann && string(variables.ann["mcp-sidecar.dev/app-port"]).matches("^([1-9][0-9]{0,4})$")'
+  expression: '"mcp-sidecar.dev/app-port" in variables.ann && string(variables.ann["mcp-sidecar.dev/app-port"]).matches("^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$")'
 - name: hasCpuRequest
-  expression: '"mcp-sidecar.dev/cpu-request" in variables.ann && string(variables.ann["mcp-sidecar.dev/cpu-request"]).matches("^([0-9]+(\\.[0-9]+)?(m|k|M|G|Ki|Mi|Gi)?)$")'
+  expression: '"mcp-sidecar.dev/cpu-request" in variables.ann && string(variables.ann["mcp-sidecar.dev/cpu-request"]).matches("^([0-9]{1,12}(\\.[0-9]{1,3})?(m|k|M|G|Ki|Mi|Gi)?)$")'
 - name: hasMemoryLimit
-  expression: '"mcp-sidecar.dev/memory-limit" in variables.ann && string(variables.ann["mcp-sidecar.dev/memory-limit"]).matches("^([0-9]+(\\.[0-9]+)?(m|k|M|G|Ki|Mi|Gi)?)$")'
+  expression: '"mcp-sidecar.dev/memory-limit" in variables.ann && string(variables.ann["mcp-sidecar.dev/memory-limit"]).matches("^([0-9]{1,12}(\\.[0-9]{1,3})?(m|k|M|G|Ki|Mi|Gi)?)$")'
 mutations:
 - patchType: JSONPatch
   jsonPatch:
@@ -111,10 +114,15 @@ mutations:
                   fieldPath: "metadata.labels['topology.kubernetes.io/zone']"}}},
             Object.spec.initContainers.env{
               name: "MCP_SIDECAR_POD_GRACE_SECONDS",
-              value: string(object.spec.terminationGracePeriodSeconds)},
+              value: string(object.spec.terminationGracePeriodSeconds)}]
+          + (variables.hasDrainSeconds ? [
             Object.spec.initContainers.env{
               name: "MCP_SIDECAR_DRAIN_GRACE",
-              value: (variables.hasDrainSeconds ? string(variables.ann["mcp-sidecar.dev/drain-seconds"]) : string({{ .Values.sidecar.drainSeconds | toString | toJson }})) + "s"},
+              value: (variables.hasDrainSeconds ? string(variables.ann["mcp-sidecar.dev/drain-seconds"]) : string({{ .Values.sidecar.drainSeconds | toString | toJson }})) + "s"}] : (variables.hasConfig ? [] : [
+            Object.spec.initContainers.env{
+              name: "MCP_SIDECAR_DRAIN_GRACE",
+              value: (variables.hasDrainSeconds ? string(variables.ann["mcp-sidecar.dev/drain-seconds"]) : string({{ .Values.sidecar.drainSeconds | toString | toJson }})) + "s"}]))
+          + [
             Object.spec.initContainers.env{
               name: "MCP_SIDECAR_LOG_LEVEL",
               value: variables.hasLogLevel ? string(variables.ann["mcp-sidecar.dev/log-level"]) : string({{ .Values.sidecar.logLevel | toJson }})},
