@@ -21,7 +21,7 @@ start=$SECONDS
 hack/kube/up.sh
 printf '==> cluster ready: %s s\n' "$((SECONDS - start))"
 suite=(.venv/bin/python -m pytest -p no:randomly -o faulthandler_timeout=400 tests/cluster)
-# Most of the time the tests wait for the kubelet, so more of them run at once than there are cores. Those that take
-# something away from the whole cluster run alone. Exit code 5: none was picked.
-"${suite[@]}" -n "${JOBS:-3}" --dist loadgroup -m 'not alone' "$@" || [ $? -eq 5 ]
+# Most of the time the tests wait for the kubelet, so more of them run at once than there are cores. Those that change
+# the whole cluster run alone. Exit code 5: none was picked.
+"${suite[@]}" -n "${JOBS:-3}" -m 'not alone' "$@" || [ $? -eq 5 ]
 "${suite[@]}" -n 0 -m alone "$@" || [ $? -eq 5 ]

@@ -10,7 +10,7 @@ from tests.cluster.kubectl import Cluster, KubectlFailed, Namespace
 from tests.cluster.manifests import CONTAINER, pod, pod_spec, program
 from tests.cluster.releases import ENABLED, LABEL, containers, injecting, submitted
 
-pytestmark = pytest.mark.xdist_group("releases")
+pytestmark = pytest.mark.alone  # one release at a time can be on the cluster
 
 
 @pytest.fixture(scope="module", params=["policy", "webhook"])

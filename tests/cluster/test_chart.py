@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.kubectl import Cluster, Namespace
 from tests.cluster.releases import helm, until_in_force, values
 
-pytestmark = pytest.mark.xdist_group("releases")
+pytestmark = pytest.mark.alone  # one release at a time can be on the cluster
 
 WAIT = ("--wait", "--timeout", "120s")
 _CLUSTER_WIDE = (

@@ -23,8 +23,7 @@ COMPONENTS = CHART.parents[1] / "kustomize" / "components"
 
 Way = Callable[[Cluster, Json, Path], str]
 
-# One release at a time can be on the cluster.
-pytestmark = pytest.mark.xdist_group("releases")
+pytestmark = pytest.mark.alone  # one release at a time can be on the cluster
 
 
 def by_cli(cluster: Cluster, workload: Json, folder: Path) -> str:
