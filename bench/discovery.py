@@ -68,7 +68,7 @@ async def _measure() -> list[Section]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         async with kube_api() as api:
-            api.put(SLICES, _slice("first", 0, 1))
+            api.put(SLICES, slice_of("first", 0, 1))
             return [
                 await _measure_start(api, folder),
                 await _measure_size(api, folder),
@@ -78,7 +78,7 @@ async def _measure() -> list[Section]:
 async def _measure_start(api: KubeApi, folder: Path) -> Section:
     times = []
     for _ in range(STARTS + 1):
-        async with _sidecar(api, folder) as sidecar:
+        async with sidecar_of(api, folder) as sidecar:
             times.append(sidecar.took)
     median = sorted(times[1:])[STARTS // 2]  # the first one reads files from disk
     section = Section("Start with discovery on", ("", "median s", "min s", "max s"))
@@ -89,18 +89,18 @@ async def _measure_start(api: KubeApi, folder: Path) -> Section:
 
 async def _measure_size(api: KubeApi, folder: Path) -> Section:
     section = Section("Discovery in a namespace", ("", "value", "unit"))
-    async with _sidecar(api, folder) as sidecar, SidecarClient(sidecar.grpc) as client:
+    async with sidecar_of(api, folder) as sidecar, SidecarClient(sidecar.grpc) as client:
         await asyncio.sleep(SETTLE)
         idle = sidecar.memory()
         for number in range(SERVICES):
-            api.put(SLICES, _slice(f"server-{number}", number, INSTANCES))
-        await _until(client, f"server-{SERVICES - 1}")
+            api.put(SLICES, slice_of(f"server-{number}", number, INSTANCES))
+        await until(client, f"server-{SERVICES - 1}")
         await asyncio.sleep(SETTLE)
         full = sidecar.memory()
         busy = await _churn(api, sidecar)
         begin = time.monotonic()
-        api.put(SLICES, _slice("last", 0, 1, shift=200))
-        await _until(client, "last")
+        api.put(SLICES, slice_of("last", 0, 1, shift=200))
+        await until(client, "last")
         converged = time.monotonic() - begin
     count = SERVICES * INSTANCES
     for name, figure, target, unit in (
@@ -120,12 +120,12 @@ async def _churn(api: KubeApi, sidecar: Running) -> float:
     begin, used = loop.time(), sidecar.cpu()
     for turn in range(CHANGES * SECONDS):
         number = turn % SERVICES
-        api.put(SLICES, _slice(f"server-{number}", number, INSTANCES, unready=turn // SERVICES % INSTANCES))
+        api.put(SLICES, slice_of(f"server-{number}", number, INSTANCES, unready=turn // SERVICES % INSTANCES))
         await asyncio.sleep(max(0.0, begin + (turn + 1) / CHANGES - loop.time()))
     return 100 * (sidecar.cpu() - used) / (loop.time() - begin)
 
 
-async def _until(client: SidecarClient, name: str) -> None:
+async def until(client: SidecarClient, name: str) -> None:
     """Wait until the sidecar knows a server. Raises `MeasurementFailed`."""
     end = time.monotonic() + LIMIT
     while time.monotonic() < end:
@@ -136,7 +136,7 @@ async def _until(client: SidecarClient, name: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _sidecar(api: KubeApi, folder: Path) -> AsyncIterator[Running]:
+async def sidecar_of(api: KubeApi, folder: Path) -> AsyncIterator[Running]:
     """A sidecar with discovery on, started and asked for its state until it says that it has started."""
     ready = folder / "ready"
     ready.unlink(missing_ok=True)
@@ -181,7 +181,9 @@ async def _has_started(address: str) -> bool:
         writer.close()
 
 
-def _slice(service: str, number: int, count: int, *, unready: int = -1, shift: int = 0) -> dict[str, Any]:
+def slice_of(
+    service: str, number: int, count: int, *, unready: int = -1, shift: int = 0, network: str = "10", port: int = 8080
+) -> dict[str, Any]:
     """An EndpointSlice as the controller writes it, about 300 bytes an endpoint."""
     return {
         "apiVersion": "discovery.k8s.io/v1",
@@ -192,10 +194,10 @@ def _slice(service: str, number: int, count: int, *, unready: int = -1, shift: i
             "labels": {"kubernetes.io/service-name": service, "mcp-sidecar.dev/server": "true"},
         },
         "addressType": "IPv4",
-        "ports": [{"name": "mcp", "port": 8080, "protocol": "TCP"}],
+        "ports": [{"name": "mcp", "port": port, "protocol": "TCP"}],
         "endpoints": [
             {
-                "addresses": [f"10.{shift + number}.0.{instance}"],
+                "addresses": [f"{network}.{shift + number}.0.{instance + 1}"],
                 "conditions": {"ready": instance != unready, "serving": instance != unready, "terminating": False},
                 "nodeName": f"node-{instance % 10}",
                 "targetRef": {

@@ -39,7 +39,8 @@ class Value:
 
     @property
     def has_children(self) -> bool:
-        return isinstance(self.default, dict) and bool(self.default)
+        # One that says what else it takes is a value as a whole.
+        return isinstance(self.default, dict) and bool(self.default) and "additionalProperties" not in self.schema
 
 
 def values(source: str) -> Iterator[Value]:

@@ -20,7 +20,8 @@ trap 'exit 143' TERM
 start=$SECONDS
 hack/kube/up.sh
 printf '==> cluster ready: %s s\n' "$((SECONDS - start))"
-# Most of the time the tests wait for the kubelet, so more of them run at once than there are cores. Those that take
-# something away from the whole cluster run alone.
-.venv/bin/python -m pytest -p no:randomly -n "${JOBS:-4}" --dist loadgroup -m 'not alone' tests/cluster "$@" || [ $? -eq 5 ] # 5: none was picked
-.venv/bin/python -m pytest -p no:randomly -n 0 -m alone tests/cluster "$@" || [ $? -eq 5 ]
+suite=(.venv/bin/python -m pytest -p no:randomly -o faulthandler_timeout=400 tests/cluster)
+# Most of the time the tests wait for the kubelet, so more of them run at once than there are cores. Those that change
+# the whole cluster run alone. Exit code 5: none was picked.
+"${suite[@]}" -n "${JOBS:-3}" -m 'not alone' "$@" || [ $? -eq 5 ]
+"${suite[@]}" -n 0 -m alone "$@" || [ $? -eq 5 ]

@@ -26,6 +26,8 @@ _NOBODY = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 _LEDGERS = "ledgers"
+# One answer decides; it may take long where many pods share few cores.
+_EVERY_SECOND = {"periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 5}
 
 
 def environment(**variables: object) -> list[Json]:
@@ -92,11 +94,7 @@ def server(name: str, *, replicas: int = 1, image_version: int = 1, **variables:
     container = program("server", PORT=PORT, VERSION=image_version, **variables)
     container["name"] = name
     container["ports"] = [{"name": "mcp", "containerPort": PORT}]
-    container["readinessProbe"] = {
-        "httpGet": {"path": "/ready", "port": PORT},
-        "periodSeconds": 1,
-        "failureThreshold": 1,
-    }
+    container["readinessProbe"] = {"httpGet": {"path": "/ready", "port": PORT}, **_EVERY_SECOND}
     container["volumeMounts"] = [{"name": "scratch", "mountPath": "/tmp"}]
     # As every server behind a Service should: endpoints are told to go before the process is.
     container["lifecycle"] = {"preStop": {"sleep": {"seconds": 3}}}

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hack.kube.image import SIDECAR
-from tests.cluster.kubectl import Cluster, Json
+from tests.cluster.kubectl import Cluster, Json, Namespace
+from tests.cluster.manifests import CONTAINER, pod, pod_spec, program
+from tests.cluster.namespaces import made
 
 CHART = Path(__file__).resolve().parents[2] / "deploy" / "helm" / "mcp-sidecar"
 RELEASE = "mcp-sidecar"
+LABEL = "mcp-sidecar.dev/inject"
 ENABLED = "mcp-sidecar.dev/injection=enabled"
 
 
@@ -30,10 +33,30 @@ def helm(cluster: Cluster, word: str, namespace: str, given: Json | None = None,
 
 
 @contextlib.contextmanager
-def release(cluster: Cluster, namespace: str, **more: object) -> Iterator[None]:
-    """The chart, installed in a namespace that exists, and uninstalled afterwards."""
-    helm(cluster, "install", namespace, values(**more), "--wait", "--timeout", "120s")
-    try:
-        yield
-    finally:
-        helm(cluster, "uninstall", namespace, None, "--wait", "--timeout", "60s")
+def injecting(cluster: Cluster, mode: str) -> Iterator[None]:
+    """The chart in a namespace of its own, and in force: a policy takes about a second to be."""
+    with made(cluster, "mcp-sidecar-system") as system, made(cluster, "asking") as elsewhere:
+        helm(cluster, "install", system.name, values(injection={"mode": mode}), "--wait", "--timeout", "120s")
+        try:
+            until_in_force(elsewhere)
+            yield
+        finally:
+            helm(cluster, "uninstall", system.name, None, "--wait", "--timeout", "60s")
+
+
+def until_in_force(namespace: Namespace) -> None:
+    """Wait until pods that ask for a sidecar get one."""
+    asking = pod("asking", pod_spec(program("agent")), labels={LABEL: "true"})
+    namespace.until("injection is in force", lambda: CONTAINER in containers(submitted(namespace, asking)))
+
+
+def submitted(namespace: Namespace, wanted: Json) -> Json:
+    """The pod as the API server would store it."""
+    words = ["create", "-f", "-", "--dry-run=server", "-o", "json"]
+    stored: Json = json.loads(namespace.kubectl(*words, stdin=json.dumps(wanted)))
+    return stored
+
+
+def containers(stored: Json) -> list[str]:
+    """The names of its init containers, of which native sidecars are some."""
+    return [each["name"] for each in stored["spec"].get("initContainers", [])]

@@ -7,10 +7,11 @@ import json
 import pytest
 
 from tests.cluster.kubectl import Cluster, Namespace
-from tests.cluster.releases import helm, values
+from tests.cluster.releases import helm, until_in_force, values
 
-pytestmark = pytest.mark.xdist_group("releases")
+pytestmark = pytest.mark.alone  # one release at a time can be on the cluster
 
+WAIT = ("--wait", "--timeout", "120s")
 _CLUSTER_WIDE = (
     "mutatingadmissionpolicies",
     "mutatingadmissionpolicybindings",
@@ -32,13 +33,21 @@ def everything(cluster: Cluster, namespace: Namespace) -> set[str]:
 @pytest.mark.parametrize("mode", ["policy", "webhook", "none"])
 def test_a_release_is_installed_tested_upgraded_and_gone(cluster: Cluster, namespace: Namespace, mode: str) -> None:
     before = everything(cluster, namespace)
-    wait = ("--wait", "--timeout", "120s")
+    try:
+        live(cluster, namespace, mode)
+    finally:
+        helm(cluster, "uninstall", namespace.name, None, "--ignore-not-found", *WAIT)
+    namespace.until("nothing is left", lambda: not everything(cluster, namespace) - before)
+
+
+def live(cluster: Cluster, namespace: Namespace, mode: str) -> None:
+    """Install, test and upgrade the release."""
     given = values(injection={"mode": mode}, namespaces=[namespace.name], sidecar={"discovery": "namespace"})
-    helm(cluster, "install", namespace.name, given, *wait)
+    helm(cluster, "install", namespace.name, given, *WAIT)
+    if mode == "policy":
+        until_in_force(namespace)
     assert "Succeeded" in helm(cluster, "test", namespace.name, None, "--timeout", "120s")
     upgraded = {**given, "config": {"log": {"level": "debug"}}}
-    helm(cluster, "upgrade", namespace.name, upgraded, *wait)
+    helm(cluster, "upgrade", namespace.name, upgraded, *WAIT)
     config = json.loads(namespace.kubectl("get", "configmap", "mcp-sidecar", "-o", "json"))
     assert "debug" in config["data"]["config.yaml"]
-    helm(cluster, "uninstall", namespace.name, None, *wait)
-    namespace.until("nothing is left", lambda: not everything(cluster, namespace) - before)

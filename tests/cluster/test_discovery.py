@@ -108,6 +108,7 @@ def test_without_permission_the_sidecar_says_what_to_do_and_stays_up(namespace: 
     assert "list and watch on endpointslices" in said
     assert namespace.name in said
     namespace.apply(*may_discover(namespace.name), *server(UPSTREAM))
+    namespace.rolled_out(UPSTREAM)
     namespace.until("the server is found", lambda: '"got"' in namespace.logs(AGENT, AGENT))
 
 

@@ -15,18 +15,15 @@ import pytest
 from hack.kube.image import SIDECAR
 from tests.cluster.kubectl import Cluster, Json, Namespace
 from tests.cluster.manifests import AGENT, CONTAINER, PORT, address, environment, pod_spec, program, server
-from tests.cluster.namespaces import made
-from tests.cluster.releases import CHART, release
+from tests.cluster.releases import CHART, LABEL, injecting
 
 UPSTREAM = "record"
-LABEL = "mcp-sidecar.dev/inject"
 APP_PORT = "mcp-sidecar.dev/app-port"
 COMPONENTS = CHART.parents[1] / "kustomize" / "components"
 
 Way = Callable[[Cluster, Json, Path], str]
 
-# One release at a time can be on the cluster.
-pytestmark = pytest.mark.xdist_group("releases")
+pytestmark = pytest.mark.alone  # one release at a time can be on the cluster
 
 
 def by_cli(cluster: Cluster, workload: Json, folder: Path) -> str:
@@ -66,9 +63,8 @@ def way(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
     if WAYS[request.param] is not by_admission:
         yield request.param
         return
-    with made(cluster, "mcp-sidecar-system") as system:
-        with release(cluster, system.name, injection={"mode": request.param}):
-            yield request.param
+    with injecting(cluster, request.param):
+        yield request.param
 
 
 def deployment(**more: Any) -> Json:
@@ -83,6 +79,23 @@ def deployment(**more: Any) -> Json:
 def injected(pod: Json) -> list[Json]:
     """The sidecars of a pod."""
     return [each for each in pod["spec"].get("initContainers", []) if each["name"] == CONTAINER]
+
+
+def environment_of(namespace: Namespace, pod: str) -> dict[str, str]:
+    """The variables that the sidecar sees, whether they were written into the pod or point at an annotation."""
+    seen: dict[str, str] = json.loads(
+        namespace.python(pod, CONTAINER, "import json, os; print(json.dumps({**os.environ}))")
+    )
+    ours = {name: value for name, value in seen.items() if name.startswith(("MCP_", "OTEL_EXPORTER_")) and value}
+    assert ours, "no variable of the sidecar"
+    return ours
+
+
+def comparable(container: Json, seen: dict[str, str]) -> Json:
+    """The container without what is another one in each pod, and with the variables as they are seen."""
+    # The API server adds the token of the pod's own account under a name of its own for each pod.
+    mounts = [mount for mount in container["volumeMounts"] if not mount["name"].startswith("kube-api-access-")]
+    return {**container, "env": seen, "volumeMounts": mounts, "imagePullPolicy": ""}
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +116,8 @@ def test_a_labelled_workload_gets_a_sidecar_that_works(
     (pod,) = namespace.all("pods", f"app={AGENT}")
     (container,) = injected(pod)
     assert pod["metadata"]["annotations"]["mcp-sidecar.dev/injected-by"] == way
-    container["image"], container["imagePullPolicy"] = "", ""
-    # The API server adds the token of the pod's own account under a name of its own for each pod.
-    mounts = [mount for mount in container["volumeMounts"] if not mount["name"].startswith("kube-api-access-")]
-    containers[way] = {**container, "volumeMounts": mounts}
-    assert all(other == containers[way] for other in containers.values()), containers
+    containers[way] = comparable(container, seen=environment_of(namespace, pod["metadata"]["name"]))
+    assert containers[way] == next(iter(containers.values()))
 
 
 @pytest.mark.covers("B-274")

@@ -59,12 +59,21 @@ def test_the_sidecar_is_told_to_end_after_the_agent_has_ended(open_namespace: Na
 
 @pytest.mark.covers("B-272")
 def test_a_pre_stop_hook_drains_while_the_agent_still_runs(open_namespace: Namespace) -> None:
-    calling = agent("agent", upstream=address(UPSTREAM), agent={"LINGER": 1})
+    # Long enough for the kubelet to start a program in the container.
+    calling = agent("agent", upstream=address(UPSTREAM), agent={"LINGER": 10})
     hook = {"exec": {"command": ["mcp-sidecar", "drain", "--wait", "20"]}}
     calling["spec"]["initContainers"][0]["lifecycle"] = {"preStop": hook}
     ledgers = run(open_namespace, calling)
     logged = deleted(open_namespace)
-    assert logged["draining"] < ledgers.moment("agent ended") < logged["signal"]
+    assert (
+        ledgers.moment("agent told to end")
+        < ledgers.moment("failed")
+        < ledgers.moment("agent ended")
+        < logged["signal"]
+    )
+    # What came after the drain was refused and did not run; everything before had its answer.
+    assert {line["execution"] for line in ledgers.lines() if line["what"] == "failed"} == {"Execution.NONE"}
+    assert sorted(ledgers.ids("got")) == sorted(ledgers.ids("ran"))
 
 
 def deleted(namespace: Namespace) -> dict[str, float]:

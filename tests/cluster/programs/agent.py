@@ -28,7 +28,7 @@ TOOL = os.environ.get("TOOL", "record")
 WAY = os.environ.get("WAY", "grpc")
 CALLERS = int(os.environ.get("CALLERS", "1"))
 CALLS = int(os.environ.get("CALLS", "0"))
-PAUSE = float(os.environ.get("PAUSE", "0.02"))
+PAUSE = float(os.environ.get("PAUSE", "0.1"))
 SECONDS = float(os.environ.get("SECONDS", "0"))
 LINGER = float(os.environ.get("LINGER", "0"))
 
