@@ -88,8 +88,8 @@ def fault_in(response: Response) -> str:
         said = jsonrpc.read_error(response)
         return str(said[0]) if said else OTHER
     result = response.result
-    # Looking for the word is a hundredth of decoding, and nearly every answer is without it.
-    if result is None or b'"isError"' not in result:
+    # Looking for words is a hundredth of decoding, and nearly every answer is without one of them.
+    if result is None or b"true" not in result or b'"isError"' not in result:
         return ""
     try:
         return TOOL_ERROR if outcome.failed(result) else ""
