@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from mcp_sidecar.errors import Execution
+from mcp_sidecar.spans import Received
 
 _MAX_REQUEST_ID = 128
 # Request ids tell calls apart and guard nothing: no system call for each.
@@ -113,6 +114,8 @@ class Call(msgspec.Struct, eq=False):
     them: those are `added`. `authorization` is there until authentication has looked at it.
     A `part` is what an admitted call needs of one server: never refused for want of room, and without a log line.
     One that asks `anew` wants nothing that was kept.
+    `ambient` is the transport's trace context where the message has one of its own. `sampled` is None until that was
+    decided, and `span` is there for sampled calls only.
     """
 
     rpc: str
@@ -135,6 +138,9 @@ class Call(msgspec.Struct, eq=False):
     client: Client | None = None
     part: bool = False
     anew: bool = False
+    ambient: Trace = NO_TRACE
+    sampled: bool | None = None
+    span: Received | None = None
 
     def ask(self) -> Call:
         """A part of this call, with facts of its own."""
@@ -148,6 +154,8 @@ class Call(msgspec.Struct, eq=False):
             mirrored=self.mirrored,
             client=self.client,
             part=True,
+            sampled=self.sampled,
+            span=self.span,
         )
 
     def adopt(self, part: Call) -> None:

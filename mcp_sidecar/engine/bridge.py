@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.engine import downgrade, unfold, upgrade
+from mcp_sidecar.engine import downgrade, legs, unfold, upgrade
 from mcp_sidecar.engine.listen import listen_legacy
 from mcp_sidecar.outbound.link import LegacyLink, Link, Sink
 from mcp_sidecar.protocol import eras
@@ -29,11 +29,11 @@ def exchange(link: Link, request: Request, call: Call, sink: Sink) -> Awaitable[
     client = call.client
     if link.era is _LEGACY:
         if client is not None and request.method not in _MODERN_SHAPE:
-            return link.exchange(request, call, sink)
+            return legs.exchange(link, request, call, sink)
         return _legacy(cast(LegacyLink, link), request, call, sink)
     if client is not None and request.method not in _MODERN_SHAPE:
         return unfold.exchange(link, request, call, client, sink)
-    return link.exchange(request, call, sink)
+    return legs.exchange(link, request, call, sink)
 
 
 async def tell(link: Link, notification: Request) -> None:
@@ -77,5 +77,5 @@ async def _translated(link: LegacyLink, request: Request, call: Call, sink: Sink
     if level and downgrade.offers(link.profile, "logging"):
         await link.want_logs(level, call)
     audience = downgrade.Audience(sink, request)
-    response = await link.exchange(downgrade.request(request), call, audience)
+    response = await legs.exchange(link, downgrade.request(request), call, audience)
     return downgrade.response(request, audience.judge(response), link.profile)

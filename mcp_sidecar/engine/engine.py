@@ -38,6 +38,7 @@ from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.subscriptions import graceful_end
+from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.settings import AdmissionSettings, MergeSettings, RetrySettings
 
 # The answer must be on its way before the caller's own deadline cuts the line.
@@ -75,6 +76,8 @@ class Engine:
         self._stopping = False
         self.offers = Offers(self, directory, dialer, tasks, merge)
         self._mirrored = self.offers.mirrors.known
+        self.sampler: Sampler | None = None
+        """Who decides which calls are traced; nobody where none are."""
 
     def cut(self) -> None:
         """End every call that still runs: it gets a status, and is cancelled at the server."""
@@ -90,10 +93,10 @@ class Engine:
         at once.
         """
         if not server and len(self._directory.snapshot) > 1:
-            return self._all(call, annotate(call, request), sink)
+            return self._all(call, annotate(call, request, self.sampler), sink)
         upstream = self._directory.find(server)
         call.server = upstream.name
-        request = annotate(call, request)
+        request = annotate(call, request, self.sampler)
         if upstream.restricted:
             policy.check(upstream.settings.tools, request, upstream.name)
         if request.method in eras.CACHEABLE:
@@ -166,6 +169,8 @@ class Engine:
                         connection = await self._dialer.lease(upstream, able, until, call.client, listens=listens)
                     call.connection_id = connection.id
                     call.protocol_version = connection.link.profile.version
+                    if call.span is not None:
+                        call.span.toward = connection.key.endpoint.address
                     response = await bridge.exchange(connection.link, request, call, so_far)
                     # NONE: the bridge answered it, and the server was not asked.
                     failure = None if call.execution is not Execution.NONE else _CUT_SHORT

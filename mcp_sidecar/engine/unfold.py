@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from mcp_sidecar.call import Call, Client, new_request_id
-from mcp_sidecar.engine import downgrade, upgrade
+from mcp_sidecar.engine import downgrade, legs, upgrade
 from mcp_sidecar.engine.inputs import InputRequired, able, read_input_required
 from mcp_sidecar.errors import Execution, UpstreamProtocolError
 from mcp_sidecar.outbound.link import Link, Sink
@@ -30,7 +30,7 @@ async def exchange(link: Link, request: Request, call: Call, client: Client, sin
         return downgrade.unknown_method(request)  # core tasks of 2025-11-25, which 2026-07-28 has in another shape
     modern = upgrade.request(request, client)
     for attempt in range(_MOST_ROUNDS + 1):
-        response = await link.exchange(modern, call, sink)
+        response = await legs.exchange(link, modern, call, sink)
         wanted = read_input_required(response)
         if wanted is None:
             return upgrade.response(request, response)

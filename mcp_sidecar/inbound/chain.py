@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from mcp_sidecar.call import NO_TRACE, Call
+from mcp_sidecar.call import Call
 from mcp_sidecar.errors import Bug, Cancelled, Execution, SidecarError, UpstreamRefused
 from mcp_sidecar.inbound.auth import Authenticator
 from mcp_sidecar.inbound.metrics import Metrics
@@ -109,6 +109,7 @@ class Chain:
                 call.authorization = None
 
 
+Tell = Callable[[Call, float, SidecarError | None, "CallLine"], None]
 _MOST_WAITING = 1000
 _DONE = Execution.DONE.value
 
@@ -117,10 +118,14 @@ class Ledger:
     """One line and one sample for each call that has ended, whatever its end.
 
     The stack of a bug goes into the line and nowhere else. Successes of the `quiet` RPCs are worth a debug line only.
+    `tell` hears of every call that has ended: the call, when (monotonic seconds), its failure, and its line.
     """
 
-    def __init__(self, log: Log, metrics: Metrics, *, quiet: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, log: Log, metrics: Metrics, *, quiet: frozenset[str] = frozenset(), tell: Tell | None = None
+    ) -> None:
         self._log = log
+        self._tell = tell
         self._metrics = metrics
         self._quiet = quiet
         self._waiting: list[tuple[Call, float, SidecarError | None, BaseException | None]] = []
@@ -137,22 +142,25 @@ class Ledger:
     def settle(self) -> None:
         """Make the entries that wait."""
         waiting, self._waiting = self._waiting, []
-        lines: list[_Line] = []
+        lines: list[CallLine] = []
         ago: list[float] = []
         now = time.monotonic()
         for call, at, failure, error in waiting:
-            lines.append(self._enter(call, at - call.started, failure, error))
+            line = self._enter(call, at - call.started, failure, error)
+            lines.append(line)
             ago.append(now - at)
+            if self._tell is not None:
+                self._tell(call, at, failure, line)
         self._log.write(lines, ago)
 
-    def _enter(self, call: Call, seconds: float, failure: SidecarError | None, error: BaseException | None) -> _Line:
+    def _enter(self, call: Call, seconds: float, failure: SidecarError | None, error: BaseException | None) -> CallLine:
         """Count and time one call; its line."""
         if failure is None:
             level, code, execution = "debug" if call.rpc in self._quiet else "info", OK, _DONE
         else:
             level, code, execution = _level(failure), status_of(failure).grpc, failure.execution.value
         self._metrics.record(call.rpc, call.method, call.server, code, execution, seconds)
-        line = _Line(
+        line = CallLine(
             "",
             level,
             "call",
@@ -164,7 +172,7 @@ class Ledger:
             execution,
             round(seconds * 1000, 2),
             call.request_id,
-            "" if call.trace is NO_TRACE else call.trace.trace_id,
+            call.span.trace_id if call.span is not None else call.trace.trace_id,
             call.peer,
             call.principal.subject[:128],
         )
@@ -183,7 +191,7 @@ def _level(failure: SidecarError) -> str:
     return "error" if isinstance(failure, Bug) else "warning"
 
 
-class _Line(Line, omit_defaults=True, gc=False):
+class CallLine(Line, omit_defaults=True, gc=False):
     """A call's log line; the fields without a default are always there."""
 
     rpc: str

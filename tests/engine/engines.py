@@ -23,6 +23,7 @@ from mcp_sidecar.outbound.probe import Prober
 from mcp_sidecar.outbound.ways import Ways
 from mcp_sidecar.protocol.handshake import modern_meta
 from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.settings import (
     AdmissionSettings,
     HoldSettings,
@@ -97,6 +98,7 @@ async def bench(
     hold: HoldSettings = HoldSettings(),  # noqa: B008  # frozen
     merge: MergeSettings = _MERGED,
     pool: PoolSettings = _POOL,
+    sampler: Sampler | None = None,
 ) -> AsyncIterator[Bench]:
     """A started engine in front of these upstreams, by name."""
     chosen = [one if isinstance(one, UpstreamSettings) else settings(name, one) for name, one in upstreams.items()]
@@ -115,6 +117,7 @@ async def bench(
             tasks,
             merge,
         )
+        engine.sampler = sampler
         try:
             yield Bench(engine, dialer, lifecycle)
         finally:

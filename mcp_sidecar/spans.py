@@ -1,0 +1,74 @@
+"""What a trace is made of: a span for what was received, and in it one for each request that was sent. Knows no call.
+
+The identifiers and the text form are those of W3C Trace Context, level 1.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import msgspec
+
+Value = str | int | float | bool
+_MOST_LEGS = 64
+"""A call that is asked and repeated without end must not fill memory; what comes after them is counted."""
+# Identifiers tell spans apart and guard nothing: no system call for each.
+_random = random.Random(os.urandom(16))  # noqa: S311
+
+
+class Span(msgspec.Struct, eq=False, gc=False):
+    """One piece of work: 32 and 16 hex digits of identity, and when it was done (monotonic seconds).
+
+    `ended` is 0.0 while it goes on. `error` is what went wrong in one word, empty for nothing.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_id: str = ""
+    tracestate: str = ""
+    baggage: str = ""
+    name: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+    error: str = ""
+    attributes: dict[str, Value] = {}
+
+    @property
+    def traceparent(self) -> str:
+        """Its identity for those who are asked to do a part of it. Only sampled spans exist, so the flag says so."""
+        return f"00-{self.trace_id}-{self.span_id}-01"
+
+
+class Received(Span, eq=False, gc=False):
+    """The span of a call that came in, with those of what was sent for it."""
+
+    link: str = ""
+    """The traceparent of the transport, where the message named another parent."""
+    message_id: str = ""
+    """The id of the request, as JSON text."""
+    toward: str = ""
+    """Where the next leg goes: an address."""
+    legs: list[Span] = []
+    lost: int = 0
+    """Legs that found no room."""
+
+    def leg(self, name: str) -> Span:
+        """The span of a request that is sent for this call from now on."""
+        span = Span(self.trace_id, span_id(), self.span_id, self.tracestate, self.baggage, name, time.monotonic())
+        if len(self.legs) < _MOST_LEGS:
+            self.legs.append(span)
+        else:
+            self.lost += 1
+        return span
+
+
+def trace_id() -> str:
+    """A new one: 128 random bits, never all zero."""
+    return f"{_random.getrandbits(128) or 1:032x}"
+
+
+def span_id() -> str:
+    """A new one: 64 random bits, never all zero."""
+    return f"{_random.getrandbits(64) or 1:016x}"

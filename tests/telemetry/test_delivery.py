@@ -1,0 +1,110 @@
+"""What is offered is delivered or counted as dropped, whatever the collector does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from mcp_sidecar.telemetry.delivery import Delivery
+
+
+class Collector:
+    """Takes batches as `how` says, one word a batch; the last word goes on."""
+
+    def __init__(self, *how: str) -> None:
+        self.how = list(how)
+        self.taken: list[int] = []
+        self.batches = 0
+        self.asked = threading.Semaphore(0)
+        self.gate = threading.Event()
+
+    def __call__(self, batch: Sequence[int]) -> bool:
+        how = self.how.pop(0) if len(self.how) > 1 else self.how[0]
+        self.batches += 1
+        self.asked.release()
+        if how == "hang":
+            assert self.gate.wait(10)
+        if how == "raise":
+            raise OSError("refused")
+        if how == "refuse":
+            return False
+        self.taken.extend(batch)
+        return True
+
+
+def joined(delivery: Delivery[int], seconds: float = 5.0) -> None:
+    thread = delivery.close(seconds)
+    thread.join(10)
+    assert not thread.is_alive()
+    assert delivery.offered == delivery.delivered + delivery.dropped
+
+
+def test_everything_arrives_once_and_in_order():
+    collector = Collector("ok")
+    delivery = Delivery("test", collector, batch=10)
+    for number in range(105):
+        delivery.offer(number)
+    joined(delivery)
+    assert collector.taken == list(range(105))
+    assert delivery.dropped == 0
+
+
+@pytest.mark.parametrize("how", ["refuse", "raise"])
+def test_a_collector_that_refuses_costs_the_items_and_nothing_else(how: str):
+    collector = Collector(how)
+    delivery = Delivery("test", collector, batch=10)
+    for number in range(30):
+        delivery.offer(number)
+    joined(delivery)
+    assert (delivery.delivered, delivery.dropped) == (0, 30)
+
+
+def test_a_collector_that_recovers_gets_what_comes_then():
+    collector = Collector("refuse", "ok")
+    delivery = Delivery("test", collector, batch=10, delay=3600)
+    for number in range(10):
+        delivery.offer(number)
+    assert collector.asked.acquire(timeout=5)
+    for number in range(10, 20):
+        delivery.offer(number)
+    joined(delivery)
+    assert collector.taken == list(range(10, 20))
+    assert delivery.dropped == 10
+
+
+def test_behind_a_collector_that_hangs_the_newest_are_dropped_and_nobody_waits():
+    collector = Collector("hang", "ok")
+    delivery = Delivery("test", collector, batch=10, most=50)
+    for number in range(10):
+        delivery.offer(number)
+    assert collector.asked.acquire(timeout=5)
+    for number in range(10, 110):
+        delivery.offer(number)
+    assert delivery.dropped == 50
+    collector.gate.set()
+    joined(delivery)
+    assert collector.taken == list(range(60))
+
+
+def test_when_time_is_up_the_rest_is_given_up():
+    collector = Collector("hang", "ok")
+    delivery = Delivery("test", collector, batch=10, delay=3600)
+    for number in range(10):
+        delivery.offer(number)
+    assert collector.asked.acquire(timeout=5)
+    for number in range(10, 50):
+        delivery.offer(number)
+    delivery.close(0.0)
+    collector.gate.set()
+    joined(delivery, 0.0)
+    assert collector.taken == list(range(10))
+    assert delivery.dropped == 40
+
+
+def test_what_is_offered_after_the_end_is_dropped():
+    delivery = Delivery("test", Collector("ok"))
+    joined(delivery)
+    delivery.offer(1)
+    assert delivery.dropped == 1

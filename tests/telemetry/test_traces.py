@@ -1,0 +1,136 @@
+"""What a call looks like to a tracing backend: names, kinds, parents, times, and what counts as an error of whom."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanKind, StatusCode
+
+from mcp_sidecar.call import Call, Trace, trace
+from mcp_sidecar.errors import DeadlineExceeded, Execution, SidecarError, UpstreamLost
+from mcp_sidecar.sampling import Sampler
+from mcp_sidecar.telemetry.names import SPAN_ATTRIBUTES
+from mcp_sidecar.telemetry.traces import Traces
+
+PARENT = trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "vendor=1", None)
+
+
+def call(trace: Trace = PARENT, *legs: str, **fields: Any) -> Call:
+    """A sampled call with legs that ended with these errors."""
+    facts = {"method": "tools/call", "name": "forecast", "server": "weather", "execution": Execution.DONE}
+    found = Call("/mcp_sidecar.v1.MCPEngine/Call", "rid", trace=trace, **(facts | fields))
+    Sampler(1.0).decide(found)
+    assert found.span is not None
+    for error in legs:
+        leg = found.span.leg("tools/call")
+        leg.error, leg.ended = error, time.monotonic()
+        leg.attributes = {"server.address": "10.0.0.7:8080", "jsonrpc.request.id": "1"}
+    return found
+
+
+def spans(of: Call, failure: SidecarError | None = None) -> list[ReadableSpan]:
+    assert of.span is not None
+    made = list(Traces(Resource({})).of(of, of.span, time.monotonic(), failure))
+    for span in made:
+        assert SPAN_ATTRIBUTES.issuperset(span.attributes or {})
+    return made
+
+
+def test_a_call_is_a_server_span_with_a_client_span_for_what_was_sent():
+    server, client = spans(call(PARENT, ""))
+    assert (server.name, client.name) == ("tools/call forecast",) * 2
+    assert (server.kind, client.kind) == (SpanKind.SERVER, SpanKind.CLIENT)
+    assert server.parent is not None and client.parent is not None
+    assert f"{server.context.trace_id:032x}" == f"{client.context.trace_id:032x}" == PARENT.trace_id
+    assert f"{server.parent.span_id:016x}" == "00f067aa0ba902b7" and server.parent.is_remote
+    assert client.parent.span_id == server.context.span_id
+    assert server.context.trace_state.to_header() == "vendor=1"
+    assert server.attributes is not None and client.attributes is not None
+    assert server.attributes["gen_ai.operation.name"] == "execute_tool"
+    assert server.attributes["mcp_sidecar.execution"] == "done"
+    assert (client.attributes["server.address"], client.attributes["server.port"]) == ("10.0.0.7", 8080)
+    assert server.status.status_code is client.status.status_code is StatusCode.UNSET
+    now = time.time_ns()
+    assert server.start_time is not None and server.end_time is not None
+    assert now - 60e9 < server.start_time <= server.end_time < now + 1e9
+
+
+def test_a_call_without_a_parent_is_a_root():
+    (server,) = spans(call(Trace()))
+    assert server.parent is None
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "title", "attribute"),
+    [
+        ("prompts/get", "greet", "prompts/get greet", "gen_ai.prompt.name"),
+        ("resources/read", "file:///a", "resources/read", "mcp.resource.uri"),
+        ("tools/list", "", "tools/list", ""),
+    ],
+)
+def test_names_of_spans_have_few_values(method: str, name: str, title: str, attribute: str):
+    server, client = spans(call(PARENT, "", method=method, name=name))
+    assert server.name == title
+    assert server.attributes is not None
+    assert server.attributes.get(attribute, "") == name
+    assert "gen_ai.operation.name" not in server.attributes
+
+
+@pytest.mark.parametrize(
+    ("error", "of_the_server"),
+    [("tool_error", True), ("-32603", True), ("-32000", True), ("-32602", False), ("-32601", False), ("-32002", False)],
+)
+def test_what_the_caller_did_wrong_is_no_error_of_the_one_who_answers(error: str, of_the_server: bool):
+    server, client = spans(call(PARENT, error))
+    assert client.status.status_code is StatusCode.ERROR
+    assert server.status.status_code is (StatusCode.ERROR if of_the_server else StatusCode.UNSET)
+    assert server.attributes is not None and server.attributes["error.type"] == error
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [
+        (UpstreamLost("gone", execution=Execution.UNKNOWN), "UPSTREAM_LOST"),
+        (DeadlineExceeded("late", execution=Execution.UNKNOWN), "timeout"),
+    ],
+)
+def test_a_failure_is_an_error_that_says_whether_the_call_may_have_run(failure: SidecarError, error: str):
+    server, _ = spans(call(PARENT, error), failure)
+    assert server.status.status_code is StatusCode.ERROR
+    assert server.attributes is not None
+    assert (server.attributes["error.type"], server.attributes["mcp_sidecar.execution"]) == (error, "unknown")
+
+
+@pytest.mark.parametrize(
+    ("peer", "address", "port"),
+    [
+        ("ipv4:127.0.0.1:4711", "127.0.0.1", 4711),
+        ("ipv6:%5B::1%5D:4711", "::1", 4711),
+        ("127.0.0.1:4711", "127.0.0.1", 4711),
+        ("unix:", None, None),
+        ("", None, None),
+    ],
+)
+def test_where_a_call_came_from(peer: str, address: str | None, port: int | None):
+    (server,) = spans(call(PARENT, peer=peer))
+    assert server.attributes is not None
+    assert (server.attributes.get("client.address"), server.attributes.get("client.port")) == (address, port)
+
+
+def test_a_leg_that_is_still_open_ends_with_its_call():
+    held = call(PARENT, "")
+    assert held.span is not None
+    held.span.legs[0].ended = 0.0
+    server, client = spans(held)
+    assert client.end_time == server.end_time
+
+
+def test_a_transport_with_another_parent_is_linked():
+    ambient = trace("00-" + "ab" * 16 + "-" + "cd" * 8 + "-01", None, None)
+    (server,) = spans(call(PARENT, ambient=ambient))
+    (link,) = server.links
+    assert f"{link.context.trace_id:032x}" == "ab" * 16
