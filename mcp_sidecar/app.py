@@ -14,18 +14,22 @@ from pathlib import Path
 
 import msgspec
 
-from mcp_sidecar import priority
+from mcp_sidecar import __version__, priority
+from mcp_sidecar.admin.overheard import Overheard
+from mcp_sidecar.admin.pages import ADMIN_RPCS, Admin
+from mcp_sidecar.admin.recent import Recent
+from mcp_sidecar.config.forms import is_local_listener
 from mcp_sidecar.directory import Directory, configured
 from mcp_sidecar.drain import Drain, Plan, plan
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.engine.hold import Hold
-from mcp_sidecar.inbound.faces import Faces
+from mcp_sidecar.inbound.faces import OFF, Faces
 from mcp_sidecar.inbound.grpc.servers import RPCS
 from mcp_sidecar.inbound.grpc.wakeups import Loop
 from mcp_sidecar.inbound.health import HealthBoard
 from mcp_sidecar.inbound.http.legacy import SESSION_METHODS
 from mcp_sidecar.inbound.metrics import Metrics
-from mcp_sidecar.inbound.parts import Parts
+from mcp_sidecar.inbound.parts import Parts, no_pages
 from mcp_sidecar.inbound.process import watch_process
 from mcp_sidecar.lifecycle import Lifecycle, Phase
 from mcp_sidecar.logs import Log, Writer
@@ -131,7 +135,9 @@ def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, task
     pool.watch(lambda row: _note(log, row))
     dialer = Dialer(pool, Prober(tasks), Credentials(), Ways(tasks, log))
     hold = Hold(settings.hold, tasks)
-    engine = Engine(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
+    admin = _admin(settings)
+    kind = Overheard if admin is not None and settings.admin.payloads else Engine
+    engine = kind(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
     engine.offers.mirrors.watch(
         lambda server, tool, why: log.warning("dropped", server=server, tool=tool[:128], why=why)
     )
@@ -145,7 +151,19 @@ def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, task
         metrics=_metrics(lifecycle, pool, log),
         log=log,
         tasks=tasks,
+        tell=None if admin is None else admin.recent.tell,
+        pages=no_pages
+        if admin is None
+        else lambda door: admin.pages(door, directory=directory, dialer=dialer, lifecycle=lifecycle, engine=engine),
     )
+
+
+def _admin(settings: Settings) -> Admin | None:
+    """The admin page, if it and a listener for it are wanted."""
+    if not settings.admin.enabled or settings.listen.http == OFF:
+        return None
+    exposed = settings.auth.mode == "none" and not is_local_listener(settings.listen.http)
+    return Admin(settings.admin, __version__, Recent(), exposed=exposed)
 
 
 async def _close(parts: Parts, faces: Faces, steps: Plan) -> None:
@@ -187,7 +205,7 @@ def _note(log: Log, row: Row) -> None:
 
 
 def _metrics(lifecycle: Lifecycle, pool: Pool, log: Log) -> Metrics:
-    metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS | LEGACY_METHODS | SESSION_METHODS)
+    metrics = Metrics(rpcs=RPCS | ADMIN_RPCS, methods=MODERN_METHODS | LEGACY_METHODS | SESSION_METHODS)
     watch_process(metrics)
     metrics.gauge("mcp_sidecar_inflight", lambda: float(lifecycle.in_flight))
     metrics.gauge("mcp_sidecar_log_lines_dropped", lambda: float(log.dropped()))

@@ -105,6 +105,13 @@ class Client(msgspec.Struct, eq=False):
     log_level: str = ""
 
 
+class Payloads(msgspec.Struct):
+    """The beginnings of a request's parameters and of its answer, as JSON text."""
+
+    request: bytes
+    answer: bytes = b""
+
+
 class Call(msgspec.Struct, eq=False):
     """One request to the sidecar, from its arrival to its one log line.
 
@@ -115,7 +122,7 @@ class Call(msgspec.Struct, eq=False):
     A `part` is what an admitted call needs of one server: never refused for want of room, and without a log line.
     One that asks `anew` wants nothing that was kept.
     `ambient` is the transport's trace context where the message has one of its own. `sampled` is None until that was
-    decided, and `span` is there for sampled calls only.
+    decided, and `span` is there for sampled calls only. `payloads` is there where an operator wants to see them.
     """
 
     rpc: str
@@ -141,6 +148,7 @@ class Call(msgspec.Struct, eq=False):
     ambient: Trace = NO_TRACE
     sampled: bool | None = None
     span: Received | None = None
+    payloads: Payloads | None = None
 
     def ask(self) -> Call:
         """A part of this call, with facts of its own."""

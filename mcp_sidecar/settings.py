@@ -315,6 +315,18 @@ class AuthSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """The page at `/` of the HTTP listener; never served where others could reach it without authentication."""
+
+    enabled: Annotated[bool, Doc("Serve the page and its API.")] = True
+    actions: Annotated[bool, Doc("Let the page call tools and close connections; otherwise it only shows.")] = False
+    payloads: Annotated[
+        bool,
+        Doc("Keep arguments and results of recent calls (4 KiB of each) and show them to whoever may see the page."),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
 class TelemetrySettings:
     """Traces and metrics sent out with OpenTelemetry."""
 
@@ -352,5 +364,6 @@ class Settings:
     start: StartSettings = StartSettings()
     drain: DrainSettings = DrainSettings()
     auth: AuthSettings = AuthSettings()
+    admin: AdminSettings = AdminSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()

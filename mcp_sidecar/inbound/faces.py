@@ -5,6 +5,7 @@ from __future__ import annotations
 from mcp_sidecar.inbound.auth import authenticator
 from mcp_sidecar.inbound.chain import Chain, Ledger
 from mcp_sidecar.inbound.grpc.servers import HEALTH, GrpcFaces
+from mcp_sidecar.inbound.http.door import Door
 from mcp_sidecar.inbound.http.drain_page import DrainPage
 from mcp_sidecar.inbound.http.guard import Guard
 from mcp_sidecar.inbound.http.server import HttpFace
@@ -25,7 +26,7 @@ class Faces:
         self._parts = parts
         self._listeners: list[Listener] = []
         known = authenticator(settings.auth, lambda trouble: parts.log.warning("auth", trouble=trouble))
-        ledger = Ledger(parts.log, parts.metrics)
+        ledger = Ledger(parts.log, parts.metrics, tell=parts.tell)
         self._grpc = GrpcFaces(settings.grpc, parts, Chain(ledger, known, exempt=(HEALTH,)), Chain(ledger))
         self._http_chain = Chain(ledger, known)
         self._http: HttpFace | None = None
@@ -47,7 +48,8 @@ class Faces:
 
     async def _bind_http(self, address: str) -> str:
         parts, settings = self._parts, self._settings.http
-        pages = {"/api/drain": DrainPage(parts.drain, parts.lifecycle)}
+        drain = DrainPage(parts.drain, parts.lifecycle)
+        pages = {**parts.pages(Door(self._http_chain)), "/api/drain": drain}
         host = () if address.startswith("unix:") else (address.rpartition(":")[0],)
         guard = Guard(settings, host)
         face = self._http = HttpFace(parts.engine, guard, self._http_chain, settings, parts.tasks, pages)

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mcp_sidecar.directory import Directory
 from mcp_sidecar.drain import Drain
 from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.inbound.chain import Tell
 from mcp_sidecar.inbound.health import HealthBoard
+from mcp_sidecar.inbound.http.door import Door
+from mcp_sidecar.inbound.http.server import Page
 from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.lifecycle import Lifecycle
 from mcp_sidecar.logs import Log
 from mcp_sidecar.outbound.dialer import Dialer
+
+
+def no_pages(_door: Door) -> Mapping[str, Page]:
+    """Nothing but MCP."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -28,3 +37,7 @@ class Parts:
     metrics: Metrics
     log: Log
     tasks: asyncio.TaskGroup
+    tell: Tell | None = None
+    """Hears of every call that has ended."""
+    pages: Callable[[Door], Mapping[str, Page]] = no_pages
+    """What the HTTP listener serves besides MCP, by path, behind this door."""
