@@ -12,7 +12,7 @@ function row() {
   const state = element("span", { class: "unseen" });
   const name = element("span");
   const title = element("span", { class: "sub" });
-  const endpoints = element("td", { class: "cut mono" });
+  const endpoints = element("td", { class: "cut mono wide" });
   const protocol = element("td", { class: "wide" });
   const cells = Object.fromEntries(["calls", "failed", "p50", "p95"].map((key) => [key, element("td", { class: "number" })]));
   cells.p50.classList.add("wide");
@@ -50,7 +50,7 @@ function showEndpoints(cell, endpoints) {
   endpoints.forEach((endpoint, index) => {
     let line = cell.children[index];
     if (!line) {
-      line = element("span", { class: "name" }, element("span", { class: "dot" }), element("span"));
+      line = element("span", { class: "place" }, element("span", { class: "dot" }), element("span"));
       cell.append(line);
     }
     mark(line.children[0], `dot ${ENDPOINTS[endpoint.state] ?? ""}`);
