@@ -22,7 +22,7 @@ from tests.support import raw_http
 
 SECONDS = 20.0
 TAB, ENTER, SPACE, ESCAPE = "\ue004", "\ue007", " ", "\ue00c"
-SHIFT = "\ue008"
+DELETE = "\ue017"
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 _STARTED = re.compile(rb"started successfully on port (\d+)")
 _ARGUMENTS = (
@@ -79,6 +79,11 @@ class Browser:
     async def click(self, css: str) -> None:
         element = await self._tell("element", {"using": "css selector", "value": css})
         await self._tell(f"element/{element[_ELEMENT]}/click", {})
+
+    async def press(self, css: str, words: str) -> None:
+        """Press the button with these words inside an element."""
+        buttons = "[...document.querySelector(arguments[0]).querySelectorAll('button')]"
+        await self.run(f"{buttons}.find(one => one.textContent === arguments[1]).click()", css, words)
 
     async def type(self, text: str) -> None:
         """Press keys, one after the other, wherever the focus is."""
