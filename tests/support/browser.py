@@ -70,8 +70,8 @@ class Browser:
         """The first true value of an expression. Raises `TimeoutError`, saying which."""
         try:
             async with asyncio.timeout(SECONDS):
-                while not (found := await self.run(f"return {script}", *arguments)):
-                    await asyncio.sleep(0.02)
+                while not (found := await self.run(f"return {script}", *arguments)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)  # what happens in a browser announces itself to nobody
                 return found
         except TimeoutError as error:
             raise TimeoutError(f"never true: {script} {arguments}\n{await self.text('body')}") from error
@@ -104,8 +104,7 @@ class Browser:
 
     async def screenshot(self, place: Path) -> None:
         taken = await self._cdp("Page.captureScreenshot", {"format": "png"})
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(base64.b64decode(taken["data"]))
+        _write(place, base64.b64decode(taken["data"]))
 
     async def complaints(self) -> list[str]:
         """What the console has said since the last time that is worse than information."""
@@ -126,6 +125,11 @@ class Browser:
 
     async def _tell(self, command: str, params: dict[str, Any]) -> Any:
         return await _posted(f"{self._url}/{command}", params)
+
+
+def _write(place: Path, data: bytes) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(data)
 
 
 async def _posted(url: str, params: dict[str, Any]) -> Any:

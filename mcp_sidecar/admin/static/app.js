@@ -17,6 +17,7 @@ let offered = null; // the servers whose tools are shown
 function live(kind, text) {
   mark(byId("live-dot"), `dot ${kind}`);
   say(byId("live-text"), text);
+  byId("main").classList.toggle("stale", kind === "bad"); // what is shown is what was
 }
 
 function tile(label) {
