@@ -17,7 +17,7 @@ from mcp_sidecar.demo.server import serving
 from mcp_sidecar.settings import AdminSettings, AuthSettings
 from tests.admin.visiting import page
 from tests.inbound.http.posts import message, post
-from tests.support.browser import DELETE, ENTER, ESCAPE, SPACE, TAB, Browser, browser, missing
+from tests.support.browser import DELETE, ENTER, ESCAPE, SPACE, TAB, Browser, browser
 from tests.support.fake_server import FakeServer
 from tests.support.sidecar import Sidecar
 
@@ -29,10 +29,6 @@ _FOCUSED = (
     " [one.id || one.textContent.slice(0, 20), getComputedStyle(one).outlineStyle !== 'none'])[0]"
 )
 _CHOOSE = "[...document.querySelectorAll('#tool-list button')].find(one => one.textContent === arguments[0])"
-
-if missing():
-    pytest.exit(f"make test-browser: {missing()}", returncode=1)
-
 
 @contextlib.asynccontextmanager
 async def opened(sidecar: Sidecar, **look: Any) -> AsyncIterator[Browser]:
@@ -53,6 +49,7 @@ async def chosen(window: Browser, tool: str) -> None:
     await window.press("#tool-list", tool)
 
 
+@pytest.mark.covers("B-335")
 async def test_servers_and_a_call_appear_while_one_looks():
     async with FakeServer() as up, Sidecar({"up": up.url, "down": "http://127.0.0.1:9/mcp"}, admin=ACTS) as sidecar:
         async with opened(sidecar) as window:
@@ -133,6 +130,7 @@ async def test_calls_are_filtered_and_paused():
         await window.until("document.querySelector('#call-count').textContent.startsWith('0 of 5')")
 
 
+@pytest.mark.covers("B-335")
 async def test_everything_can_be_reached_and_done_with_the_keyboard():
     async with FakeServer() as up, Sidecar({"up": up.url}, admin=ACTS) as sidecar, opened(sidecar) as window:
         await post(sidecar.url("up"), message())
@@ -220,6 +218,7 @@ async def test_a_token_is_asked_for_and_forgotten_by_a_reload(tmp_path):
         await window.until("document.querySelector('#dialog').open")
 
 
+@pytest.mark.covers("B-335")
 async def test_the_page_says_that_the_sidecar_drains_and_is_gone_and_goes_on_with_the_next_one():
     async with browser() as window:
         async with FakeServer() as up, Sidecar({"up": up.url}, admin=ACTS) as sidecar:
