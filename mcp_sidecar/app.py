@@ -136,6 +136,8 @@ def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, task
     dialer = Dialer(pool, Prober(tasks), Credentials(), Ways(tasks, log))
     hold = Hold(settings.hold, tasks)
     admin = _admin(settings)
+    if admin is not None:
+        pool.watch(admin.recent.heed)
     kind = Overheard if admin is not None and settings.admin.payloads else Engine
     engine = kind(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
     engine.offers.mirrors.watch(

@@ -8,7 +8,8 @@ from typing import Any
 
 SLOT_SECONDS = 5
 SLOTS = 60
-_SAMPLE = 256
+SAMPLE = 256
+"""Durations that percentiles are taken of."""
 
 
 @dataclass(slots=True)
@@ -27,9 +28,9 @@ class Latency:
 
     __slots__ = ("_durations", "_slots", "calls", "failed")
 
-    def __init__(self) -> None:
+    def __init__(self, sample: int = SAMPLE) -> None:
         self._slots: deque[_Slot] = deque(maxlen=SLOTS)
-        self._durations: deque[float] = deque(maxlen=_SAMPLE)
+        self._durations: deque[float] = deque(maxlen=sample)
         self.calls = 0
         self.failed = 0
 
@@ -47,6 +48,20 @@ class Latency:
         self.calls += 1
         self.failed += failed
         self._durations.append(milliseconds)
+
+    def include(self, other: Latency) -> None:
+        """Count what another one counted as well."""
+        self.calls += other.calls
+        self.failed += other.failed
+        self._durations.extend(other._durations)  # noqa: SLF001  # of its own kind
+        slots = {slot.number: slot for slot in self._slots}
+        for slot in other._slots:  # noqa: SLF001
+            found = slots.setdefault(slot.number, _Slot(slot.number))
+            found.calls += slot.calls
+            found.failed += slot.failed
+            found.total += slot.total
+            found.worst = max(found.worst, slot.worst)
+        self._slots = deque((slots[number] for number in sorted(slots)), maxlen=SLOTS)
 
     def shown(self, now: float) -> dict[str, Any]:
         """Totals, percentiles of the last calls, and a row a slot from the oldest to the present one.

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import msgspec
 
-from mcp_sidecar.admin.latency import Latency
+from mcp_sidecar.admin.latency import SAMPLE, Latency
 from mcp_sidecar.call import Call, Payloads
 from mcp_sidecar.errors import Blame, SidecarError
+from mcp_sidecar.outbound.connection import Row
 from mcp_sidecar.spans import Received
 
 MOST = 200
 """Calls that are remembered."""
-_MOST_SERVERS = 1024
+_MOST_PLACES = 1024
+_MOST_CONNECTIONS = 2048
 
 
 class CallLine(Protocol):
@@ -78,7 +79,10 @@ class Recent:
 
     def __init__(self) -> None:
         self._ring: deque[Ended] = deque(maxlen=MOST)
-        self._servers: dict[str, Latency] = {}
+        self._times: dict[tuple[str, str], Latency] = {}
+        self._endpoints: dict[
+            str, str
+        ] = {}  # of connections by their id; a call is told of after its connection closed
         self.count = 0
         """Calls so far; the number of the last one."""
 
@@ -99,13 +103,21 @@ class Recent:
             )
         )
         if line.server:
-            latency = self._servers.get(line.server)
-            if latency is None:
-                if len(self._servers) >= _MOST_SERVERS:
+            place = line.server, self._endpoints.get(call.connection_id, "")
+            times = self._times.get(place)
+            if times is None:
+                if len(self._times) >= _MOST_PLACES:
                     return  # names come from the configuration and from discovery; those are not endless
-                latency = self._servers[line.server] = Latency()
+                times = self._times[place] = Latency()
             # What the client did wrong says nothing about the server.
-            latency.add(at, line.duration_ms, failed=failure is not None and failure.blame is not Blame.CLIENT)
+            times.add(at, line.duration_ms, failed=failure is not None and failure.blame is not Blame.CLIENT)
+
+    def heed(self, row: Row) -> None:
+        """A connection has changed: from now on it is known where it leads."""
+        if row.id not in self._endpoints:
+            self._endpoints[row.id] = row.endpoint
+            if len(self._endpoints) > _MOST_CONNECTIONS:
+                del self._endpoints[next(iter(self._endpoints))]
 
     def since(self, number: int) -> list[Ended]:
         """The calls after that number that are still here, oldest first."""
@@ -114,10 +126,19 @@ class Recent:
         new = min(self.count - number, len(self._ring))
         return list(self._ring)[-new:]
 
-    @property
-    def servers(self) -> Mapping[str, Latency]:
-        """Times by the name of the server."""
-        return self._servers
+    def of_server(self, server: str) -> Latency:
+        """The times of its calls, also of those that got no connection."""
+        parts = [times for (name, _), times in self._times.items() if name == server]
+        if len(parts) == 1:
+            return parts[0]
+        whole = Latency(SAMPLE * len(parts))
+        for part in parts:
+            whole.include(part)
+        return whole
+
+    def of_endpoint(self, server: str, address: str) -> Latency:
+        """The times of the calls on connections to one endpoint."""
+        return self._times.get((server, address)) or Latency()
 
 
 def elapsed() -> float:

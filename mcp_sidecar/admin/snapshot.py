@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from mcp_sidecar.admin.latency import Latency
 from mcp_sidecar.admin.recent import Recent, elapsed
 from mcp_sidecar.directory import AnyEndpoint, Directory, Upstream
 from mcp_sidecar.lifecycle import Lifecycle
@@ -21,7 +20,6 @@ _MOST_CONNECTIONS = 500
 _FRESH_SECONDS = 0.2
 # A connection in one of these tells more about its endpoint than one in the next.
 _TELLING = (State.CONNECTED, State.CONNECTING, State.DISCONNECTED)
-_NO_CALLS = Latency()
 
 
 class Snapshots:
@@ -81,21 +79,24 @@ class Snapshots:
             "name": upstream.name,
             "title": title,
             "version": version,
-            "transport": (verdict and verdict.transport) or upstream.endpoints[0].transport,
+            "transport": (verdict and verdict.transport) or next((one.transport for one in upstream.endpoints), ""),
             "protocol_version": "" if verdict is None else verdict.profile.version,
             "state": _STATES[health.up],
             "last_error": health.last_error,
-            "endpoints": [_endpoint(one, own) for one in upstream.endpoints],
-            "latency": self._recent.servers.get(upstream.name, _NO_CALLS).shown(now),
+            "endpoints": [self._endpoint(one, own, now) for one in upstream.endpoints],
+            "latency": self._recent.of_server(upstream.name).shown(now),
         }
 
-
-def _endpoint(endpoint: AnyEndpoint, rows: Sequence[Row]) -> dict[str, Any]:
-    """`state` is that of its best connection, empty while there is none."""
-    here = [row for row in rows if row.endpoint == endpoint.address]
-    best = next((state.value for state in _TELLING if any(row.state is state for row in here)), "")
-    busy = sum(row.in_flight for row in here)
-    return {"address": endpoint.address, "state": best, "connections": len(here), "in_flight": busy}
+    def _endpoint(self, endpoint: AnyEndpoint, rows: Sequence[Row], now: float) -> dict[str, Any]:
+        """`state` is that of its best connection, empty while there is none."""
+        here = [row for row in rows if row.endpoint == endpoint.address]
+        return {
+            "address": endpoint.address,
+            "state": next((state.value for state in _TELLING if any(row.state is state for row in here)), ""),
+            "connections": len(here),
+            "in_flight": sum(row.in_flight for row in here),
+            "latency": self._recent.of_endpoint(endpoint.upstream, endpoint.address).shown(now),
+        }
 
 
 def _connection(row: Row) -> dict[str, Any]:

@@ -47,6 +47,18 @@ async def test_a_page_of_another_program_on_this_machine_cannot_act(headers, sta
 
 
 @pytest.mark.covers("B-323")
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_a_browser_that_says_it_asks_for_another_page_is_refused(site):
+    async with FakeServer() as up, Sidecar({"up": up.url}, admin=ACTS) as sidecar:
+        headers = {"Sec-Fetch-Site": site}
+        for path in READS:
+            assert (await get(sidecar, path, headers)).status == 403
+        assert (await post(sidecar, "/api/call", ECHO, headers)).status == 403
+        assert (await get(sidecar, "/", headers)).status == 200  # a link may lead here
+        assert up.requests == []
+
+
+@pytest.mark.covers("B-323")
 async def test_with_authentication_the_page_is_open_and_its_facts_need_the_token(tmp_path):
     tokens = tmp_path / "tokens"
     tokens.write_text("s3cret\n")

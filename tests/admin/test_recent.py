@@ -12,6 +12,7 @@ from mcp_sidecar.admin.recent import MOST, Recent
 from mcp_sidecar.call import Call, Payloads
 from mcp_sidecar.errors import InvalidParams, UpstreamLost
 from mcp_sidecar.inbound.chain import CallLine
+from mcp_sidecar.outbound.connection import Row, State
 from mcp_sidecar.spans import Received
 
 
@@ -74,12 +75,32 @@ def test_what_a_client_did_wrong_is_no_failure_of_the_server():
     recent = Recent()
     for failure in (None, InvalidParams("no"), UpstreamLost("gone")):
         recent.tell(Call(rpc="", request_id="r"), 0.0, failure, line())
-    shown = recent.servers["up"].shown(0.0)
+    shown = recent.of_server("up").shown(0.0)
     assert (shown["calls"], shown["failed"]) == (3, 1)
 
 
-def test_names_of_servers_do_not_fill_memory():
+def row(connection_id: str, endpoint: str) -> Row:
+    return Row(connection_id, "up", endpoint, "http", "modern", "", State.CONNECTED, 0.0, 0, 0, "", 0.0, 0)
+
+
+def test_times_are_those_of_each_endpoint_and_of_the_server_together():
     recent = Recent()
-    for number in range(2000):
+    recent.heed(row("c1", "10.0.0.1:80"))
+    recent.heed(row("c2", "10.0.0.2:80"))
+    for connection_id, milliseconds in (("c1", 10.0), ("c1", 20.0), ("c2", 300.0), ("", 1.0)):
+        call = Call(rpc="", request_id="r", connection_id=connection_id)
+        recent.tell(call, 0.0, UpstreamLost("gone") if connection_id == "c2" else None, line("up", milliseconds))
+    first, second = (recent.of_endpoint("up", f"10.0.0.{number}:80").shown(0.0) for number in (1, 2))
+    assert (first["calls"], first["failed"], first["slots"]["mean_ms"][-1]) == (2, 0, 15.0)
+    assert (second["calls"], second["failed"], second["p50_ms"]) == (1, 1, 300.0)
+    whole = recent.of_server("up").shown(0.0)
+    assert (whole["calls"], whole["failed"], whole["slots"]["worst_ms"][-1]) == (4, 1, 300.0)
+    assert recent.of_endpoint("up", "10.0.0.3:80").shown(0.0)["calls"] == 0
+
+
+def test_names_of_servers_and_connections_do_not_fill_memory():
+    recent = Recent()
+    for number in range(5000):
+        recent.heed(row(f"c{number}", "10.0.0.1:80"))
         recent.tell(Call(rpc="", request_id="r"), 0.0, None, line(server=f"s{number}"))
-    assert len(recent.servers) == 1024
+    assert (len(recent._times), len(recent._endpoints)) == (1024, 2048)

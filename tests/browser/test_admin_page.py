@@ -30,6 +30,7 @@ _FOCUSED = (
 )
 _CHOOSE = "[...document.querySelectorAll('#tool-list button')].find(one => one.textContent === arguments[0])"
 
+
 @contextlib.asynccontextmanager
 async def opened(sidecar: Sidecar, **look: Any) -> AsyncIterator[Browser]:
     """A browser that shows the page; when it ends, the console was silent and nothing but the sidecar was asked."""
@@ -63,6 +64,24 @@ async def test_servers_and_a_call_appear_while_one_looks():
             await window.until("document.querySelector('#upstream-rows tr:nth-child(2) .dot').className === 'dot bad'")
             await window.until("document.querySelectorAll('#connection-rows tr').length === 1")
             await window.screenshot(SHOTS / "light.png")
+
+
+async def test_a_server_with_several_endpoints_has_a_row_for_each():
+    async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar, opened(sidecar) as window:
+        await post(sidecar.url("up"), message())
+        await window.until("document.querySelectorAll('#call-rows tr').length === 1")
+        # The state with another endpoint in it, handed to the module that shows it.
+        seen = await window.run(
+            "const state = await (await fetch('/api/state')).json();"
+            "const [server] = state.servers;"
+            "server.endpoints.push({...server.endpoints[0], address: '10.0.0.2:80', state: 'disconnected'});"
+            "(await import('/static/upstreams.js')).showUpstreams(state);"
+            "return [...document.querySelectorAll('#upstream-rows tr')].map(row => row.innerText)"
+        )
+        assert len(seen) == 3
+        assert "2 endpoints" in seen[0]
+        assert "10.0.0.2:80" in seen[2]
+        await window.screenshot(SHOTS / "endpoints.png")
 
 
 async def test_the_form_of_a_tool_calls_it_and_progress_is_live():

@@ -59,8 +59,9 @@ class Browser:
         await self._tell("url", {"url": page})
 
     async def run(self, script: str, *arguments: Any) -> Any:
-        """What a script returns; it runs in the page's world, whatever policy the page has for its own scripts."""
-        return await self._tell("execute/sync", {"script": script, "args": list(arguments)})
+        """What a script returns; it may `await`."""
+        waiting = f"return (async function() {{ {script} }}).apply(null, arguments)"
+        return await self._tell("execute/sync", {"script": waiting, "args": list(arguments)})
 
     async def text(self, css: str) -> str:
         """What an element shows; empty while there is none."""

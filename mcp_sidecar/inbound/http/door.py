@@ -35,6 +35,7 @@ class Door:
         """Who asks to see something; None when the answer was no, and was given. Only refusals are logged."""
         call = _call(request, rpc)
         try:
+            _check_site(request.head)
             await self._chain.admit(call)
         except SidecarError as failure:
             self._chain.refused(call, failure)
@@ -68,12 +69,19 @@ def _call(request: Request, rpc: str) -> Call:
     )
 
 
+def _check_site(head: Head) -> None:
+    """Raise `Refused` for what a browser asks for another page, which sends no Origin with every GET."""
+    if head.headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site"):
+        raise Refused(403, "only the sidecar's own page may ask this")
+
+
 def _check_own(head: Head) -> None:
     """Raise `Refused` for what a form or a script of another site could send.
 
     An Origin on loopback passes the guard, and any program of this machine may serve a page there; a browser sends JSON
     to another origin only after it has asked, and nobody here says yes.
     """
+    _check_site(head)
     origin, host = head.headers.get(b"origin"), head.headers.get(b"host") or b""
     if origin is not None and urlsplit(origin.decode("latin-1")).netloc != host.decode("latin-1"):
         raise Refused(403, "only the sidecar's own page may do this")
