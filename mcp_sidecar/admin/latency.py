@@ -53,9 +53,9 @@ class Latency:
         """Count what another one counted as well."""
         self.calls += other.calls
         self.failed += other.failed
-        self._durations.extend(other._durations)  # noqa: SLF001  # of its own kind
+        self._durations.extend(other._durations)  # of its own kind
         slots = {slot.number: slot for slot in self._slots}
-        for slot in other._slots:  # noqa: SLF001
+        for slot in other._slots:
             found = slots.setdefault(slot.number, _Slot(slot.number))
             found.calls += slot.calls
             found.failed += slot.failed

@@ -24,6 +24,8 @@ class Times {
   }
 }
 
+const held = ({ connections, in_flight }) => `${connections} connection${connections === 1 ? "" : "s"} · ${in_flight} in flight`;
+
 /** An address with the state of the connections to it. */
 class Place {
   constructor() {
@@ -35,7 +37,7 @@ class Place {
   show(endpoint) {
     mark(this.dot, `dot ${STATES[endpoint.state] ?? ""}`);
     say(this.address, endpoint.address);
-    this.node.title = `${endpoint.state || "not connected"}, ${endpoint.connections} connections, ${endpoint.in_flight} in flight`;
+    this.node.title = `${endpoint.state || "not connected"}, ${held(endpoint)}`;
   }
 }
 
@@ -67,11 +69,11 @@ function serverRow() {
 
 function endpointRow() {
   const [place, times] = [new Place(), new Times()];
-  const busy = element("td", { class: "wide dim" });
-  const row = element("tr", { class: "lesser" }, element("th", { scope: "row", class: "cut", colspan: 2 }, place.node), busy, times.cells);
+  const busy = element("td", { class: "wide dim", colspan: 2 });
+  const row = element("tr", { class: "lesser" }, element("th", { scope: "row", class: "cut" }, place.node), busy, times.cells);
   const update = ({ endpoint }) => {
     place.show(endpoint);
-    say(busy, `${endpoint.connections} connections · ${endpoint.in_flight} in flight`);
+    say(busy, held(endpoint));
     times.show(endpoint.latency);
   };
   return { row, update };
