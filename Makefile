@@ -17,7 +17,7 @@ export PYTHON
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup format lint types test test-browser test-conformance test-matrix test-kube test-all bench protos chart image check docs static servers
+.PHONY: help demo setup format lint types test test-browser test-conformance test-matrix test-kube test-all bench protos chart image check docs static servers schemas wheels
 
 say = @printf '==> %s\n' '$(1)'
 
@@ -43,6 +43,11 @@ servers: $(VENV)/.dev
 	$(call say,fetching the MCP servers that the tests use)
 	@$(PY) -m tests.support.real_servers --install
 
+# helm and kubectl are Go programs; without Go the tests that need them say so.
+schemas: $(VENV)/.dev
+	$(call say,fetching the schemas that manifests are checked with)
+	@$(PY) -m tests.support.kube_schemas --install
+
 format: $(VENV)/.dev  ## write every file as ruff formats it
 	$(call say,formatting)
 	@$(BIN)/ruff format .
@@ -64,16 +69,21 @@ protos: $(VENV)/.dev  ## generate mcp_sidecar/v1 from protos/
 	$(call say,generating mcp_sidecar/v1 from protos/)
 	@$(PY) hack/protos.py
 
-docs: $(VENV)/.dev  ## generate the pages of docs/ that come from the code
+docs: $(VENV)/.dev  ## generate the pages of docs/ and the files of deploy/ that come from the code
 	$(call say,generating the configuration reference)
 	@$(PY) hack/docs.py
+	$(call say,generating what deploy/ has from the golden template and from the comments in values.yaml)
+	@$(PY) hack/deploy.py
+	@$(PY) hack/chart.py
 
 static: lint types
 	$(call say,comparing generated files with their sources)
 	@$(PY) hack/protos.py --check
 	@$(PY) hack/docs.py --check
+	@$(PY) hack/deploy.py --check
+	@$(PY) hack/chart.py --check
 
-test: $(VENV)/.dev servers  ## run the tests (ARGS="-k drain" picks some)
+test: $(VENV)/.dev servers schemas  ## run the tests (ARGS="-k drain" picks some)
 	$(call say,running the tests)
 	@$(PY) -m pytest -n $(JOBS) $(ARGS)
 
@@ -84,9 +94,9 @@ test-conformance: $(VENV)/.dev servers  ## the official MCP conformance suite th
 	$(call say,running the conformance suite)
 	@$(PY) -m pytest -n $(JOBS) -o faulthandler_timeout=300 tests/conformance $(ARGS)
 
-test-kube:  ## the suite against a Kubernetes API server
-	$(call say,testing against Kubernetes: not there yet)
-	@exit 1
+test-kube: $(VENV)/.dev  ## the suite on a real cluster of one node, built and started for it (needs Go and root)
+	$(call say,testing on a Kubernetes cluster)
+	@hack/kube/test.sh $(ARGS)
 
 test-matrix: $(VENV)/.dev servers  ## official clients and servers through a sidecar (ARGS=--write renews docs/protocol.md)
 	$(call say,testing every client with every server)
@@ -102,15 +112,22 @@ bench: $(VENV)/.dev  ## measure speed and memory beside other proxies (ARGS="--q
 	$(call say,measuring)
 	@$(PY) -m bench.run $(ARGS)
 
-chart:  ## lint and package the Helm chart
-	$(call say,packaging the Helm chart: not there yet)
-	@exit 1
+chart: $(VENV)/.dev schemas  ## lint, test and package what is in deploy/ (needs Go, to build helm and kubectl)
+	$(call say,packaging the Helm chart)
+	@hack/package_chart.sh
+	$(call say,testing the chart and the kustomizations)
+	@hack/kube/build.sh helm kubectl >/dev/null
+	@$(PY) -m pytest -n $(JOBS) tests/deploy $(ARGS)
+
+wheels: $(VENV)/.dev  ## the wheels that the image is made of, into dist/wheels
+	$(call say,collecting the wheels of the image)
+	@hack/wheels.sh
 
 image: $(VENV)/.dev  ## lint the Dockerfile, and build the image where docker is at hand
 	$(call say,linting the Dockerfile)
 	@$(PY) -m pytest -q -k dockerfile tests/test_repository.py
 	@if docker info >/dev/null 2>&1; then \
-	    printf '==> building $(IMAGE)\n' && docker build -t $(IMAGE) .; \
+	    hack/wheels.sh && printf '==> building $(IMAGE)\n' && docker build --network none -t $(IMAGE) .; \
 	else \
 	    echo 'no docker daemon answers: the image is linted, not built'; \
 	fi

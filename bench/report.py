@@ -48,14 +48,21 @@ def as_table(plan: Plan, sections: Sequence[Section], failures: Sequence[str]) -
         ", ".join(f"{name} {value}" for name, value in machine().items()),
         f"{plan.placement.note}; medians of {plan.rounds} interleaved rounds of {plan.seconds:g} s",
     ]
+    lines += tables(sections)
+    lines += [f"FAILED {failure}" for failure in failures]
+    return "\n".join(lines)
+
+
+def tables(sections: Sequence[Section]) -> list[str]:
+    """The lines of every section's table, then of every target with its figure."""
+    lines: list[str] = []
     for section in sections:
         lines += ["", section.title, *_table(section.columns, section.rows)]
         lines += [f"  note: {note}" for note in section.notes]
     verdicts = [verdict for section in sections for verdict in section.verdicts]
     if verdicts:
         lines += ["", "Targets", *_table(("", "figure", "target", ""), [_verdict_row(verdict) for verdict in verdicts])]
-    lines += [f"FAILED {failure}" for failure in failures]
-    return "\n".join(lines)
+    return lines
 
 
 def _verdict_row(verdict: Verdict) -> tuple[Cell, ...]:

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
         reference.write(Path(folder))
         names = stale(Path(folder))
     for name in names:
-        print(f"docs/{name} is not what settings.py says: run `make docs`", file=sys.stderr)
+        print(f"docs/{name} is not what the settings say: run `make docs`", file=sys.stderr)
     return 1 if names else 0
 
 

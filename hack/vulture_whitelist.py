@@ -39,6 +39,12 @@ _.on_headers_complete
 _.on_body
 _.on_message_complete
 
+# The app imports it by name when discovery.mode is namespace.
+_.KubeSource
+
+# kubernetes.aio sends it.
+_.user_agent
+
 # io.RawIOBase asks for it.
 _.readable
 
@@ -65,3 +71,8 @@ _.stack
 _.duration_ms
 stack
 duration_ms
+
+# A knob of OpenSSL's.
+_.num_tickets
+# PyYAML asks a Dumper.
+_.ignore_aliases

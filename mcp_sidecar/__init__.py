@@ -7,6 +7,7 @@ Imports go down this list only, and `lint-imports` enforces it; names on one lin
     app         builds the parts, joins them, runs them, drains them: read it first
     config      YAML, environment and flags in; Settings out, or every problem at once
     inbound     the faces (grpc/, http/), authentication, health and metrics; knows no MCP server
+    injection   puts the sidecar into pods, in four ways from one template; knows no running sidecar
     | admin     the page for operators at `/` of the HTTP listener
     engine      one call: route, lease a link, exchange, retry; bridges MCP revisions; knows no socket
     outbound    links, pool, monitor: the only code that talks to MCP servers; knows no client

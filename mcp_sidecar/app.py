@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,19 +20,29 @@ from mcp_sidecar import __version__, priority
 from mcp_sidecar.admin.overheard import Overheard
 from mcp_sidecar.admin.pages import ADMIN_RPCS, Admin
 from mcp_sidecar.admin.recent import Recent
+from mcp_sidecar.call import Call
 from mcp_sidecar.config.forms import is_local_listener
 from mcp_sidecar.directory import Directory, configured
+from mcp_sidecar.discovery.dns import DnsSource, to_resolve
+from mcp_sidecar.discovery.feed import Feed
+from mcp_sidecar.discovery.source import Source
 from mcp_sidecar.drain import Drain, Plan, plan
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.engine.hold import Hold
+from mcp_sidecar.engine.required import Required
+from mcp_sidecar.errors import SidecarError
+from mcp_sidecar.inbound.auth import Authenticator
+from mcp_sidecar.inbound.chain import CallLine, Tell
 from mcp_sidecar.inbound.faces import OFF, Faces
+from mcp_sidecar.inbound.gauges import watch
 from mcp_sidecar.inbound.grpc.servers import RPCS
 from mcp_sidecar.inbound.grpc.wakeups import Loop
 from mcp_sidecar.inbound.health import HealthBoard
-from mcp_sidecar.inbound.http.legacy import SESSION_METHODS
+from mcp_sidecar.inbound.http.door import Door
+from mcp_sidecar.inbound.http.server import Page
+from mcp_sidecar.inbound.instruments import LOOP_LAG
 from mcp_sidecar.inbound.metrics import Metrics
-from mcp_sidecar.inbound.parts import Parts, no_pages
-from mcp_sidecar.inbound.process import watch_process
+from mcp_sidecar.inbound.parts import Parts
 from mcp_sidecar.lifecycle import Lifecycle, Phase
 from mcp_sidecar.logs import Log, Writer
 from mcp_sidecar.outbound.connection import Row, State
@@ -41,9 +53,14 @@ from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
 from mcp_sidecar.outbound.ways import Ways
 from mcp_sidecar.protocol.eras import LEGACY_METHODS, MODERN_METHODS
+from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.settings import Settings
 
-_LISTENERS = "listeners"
+if TYPE_CHECKING:
+    from mcp_sidecar.telemetry.export import Export
+
+_LISTENERS, _DISCOVERY, _REQUIRED = "listeners", "discovery", "required servers"
+_FIRST_DISCOVERY_SECONDS = 10.0  # an API server or a resolver that does not answer must not hold up the start
 _TICK_SECONDS = 1.0
 Bound = dict[str, str | list[str]]
 
@@ -95,77 +112,189 @@ async def serve(
     started: Callable[[Bound], None],
     *,
     pod_grace: float | None = None,
+    source: Source | None = None,
 ) -> None:
     """The life of a sidecar, until `stop` is set and everything is drained.
 
-    `started` is called with the bound addresses once every listener accepts. Raises `OSError` when a port is taken;
-    a part that dies ends all others (an `ExceptionGroup`).
+    `started` is called with the bound addresses once every listener accepts. A `source` takes the place of the one that
+    `discovery.mode` says. Raises `OSError` when a port is taken; a part that dies ends all others (an
+    `ExceptionGroup`).
     """
-    lifecycle = Lifecycle((_LISTENERS,))
-    steps = plan(settings.drain, pod_grace)
+    lifecycle = Lifecycle(_latches(settings, source))
+    steps = plan(settings.drain, pod_grace, telemetry=bool(settings.telemetry.endpoints))
     async with asyncio.TaskGroup() as tasks:
-        parts = _build(settings, lifecycle, steps, log, tasks)
-        faces = Faces(settings, parts)
+        metrics = Metrics(rpcs=RPCS | ADMIN_RPCS, methods=MODERN_METHODS | LEGACY_METHODS)
+        export = _export(settings, metrics, log)
+        tell = None if export is None else export.tell
+        parts = _build(settings, lifecycle, steps, metrics, log, tasks, tell, settled=source is None)
+        faces = Faces(settings, _with_admin(settings, parts))
         bound = await faces.bind()
         running = [
             tasks.create_task(parts.dialer.pool.run(), name="pool"),
             tasks.create_task(Monitor(settings.monitor, parts.dialer.pool, tasks).run(), name="monitor"),
-            tasks.create_task(_tick(parts.board), name="tick"),
+            tasks.create_task(_tick(parts.board, metrics), name="tick"),
         ]
+        if export is not None:
+            running.append(tasks.create_task(export.run(), name="telemetry"))
         await faces.start()
         log.info("listening", **bound)
+        running.append(tasks.create_task(_start(settings, parts, _feed(settings, parts, source)), name="start"))
         lifecycle.release(_LISTENERS)
         started(bound)
-        if settings.start.warm:
-            running.append(tasks.create_task(parts.engine.offers.warm(), name="warm-up"))
         await stop.wait()
         log.info("draining", lame_duck=steps.lame_duck, grace=steps.grace, in_flight=lifecycle.in_flight)
         await parts.drain.begin()
         await _close(parts, faces, steps)
         for task in running:
             task.cancel()
+        log.settle()
+        if export is not None:
+            await export.close(steps.telemetry)
     log.settle()
     log.info("stopped")
 
 
-def _build(settings: Settings, lifecycle: Lifecycle, steps: Plan, log: Log, tasks: asyncio.TaskGroup) -> Parts:
-    """Everything but the listeners, joined."""
-    directory = Directory(tuple(configured(one) for one in settings.upstreams))
+def _export(settings: Settings, metrics: Metrics, log: Log) -> Export | None:
+    """What leaves for a collector, if there is one: nothing of the SDK is imported where there is none."""
+    if not settings.telemetry.endpoints:
+        return None
+    from mcp_sidecar.telemetry.export import Export
+
+    priority.start_helpers()
+    try:
+        return Export(settings.telemetry, metrics, log)
+    finally:
+        priority.end_helpers()
+
+
+def _latches(settings: Settings, source: Source | None) -> tuple[str, ...]:
+    """What `startup` waits for."""
+    discovering = source is not None or settings.discovery.mode != "off"
+    return _LISTENERS, *([_DISCOVERY] if discovering else []), *([_REQUIRED] if settings.start.require else [])
+
+
+def _feed(settings: Settings, parts: Parts, source: Source | None) -> Feed | None:
+    """What keeps the directory up to date; None when nothing has to be found."""
+    mode = settings.discovery.mode
+    if source is None and mode == "dns":
+        _, names = to_resolve(tuple(configured(one) for one in settings.upstreams))
+        source = DnsSource(names, settings.discovery.interval, parts.log)
+        parts.dialer.watch(source.hurry)
+    elif source is None and mode == "namespace":
+        # Only here: the client of the Kubernetes API is large, and most sidecars do without.
+        from mcp_sidecar.kube.discovery import KubeSource
+
+        source = KubeSource(settings.discovery, parts.log)
+    if source is None:
+        return None
+    return Feed(source, parts.directory, settings.discovery.auth, parts.log)
+
+
+async def _start(settings: Settings, parts: Parts, feed: Feed | None) -> None:
+    """Release the latches that wait for others, then look after what others have to tell."""
+    async with asyncio.TaskGroup() as tasks:
+        if feed is not None:
+            tasks.create_task(feed.run(), name="discovery")
+            await _first(feed, parts.log)
+        parts.lifecycle.release(_DISCOVERY)
+        if settings.start.warm:
+            tasks.create_task(parts.engine.offers.warm(), name="warm-up")
+        await Required(parts.engine, settings.start.require, settings.start.timeout, parts.log).listed()
+        parts.lifecycle.release(_REQUIRED)
+
+
+async def _first(feed: Feed, log: Log) -> None:
+    try:
+        async with asyncio.timeout(_FIRST_DISCOVERY_SECONDS):
+            await feed.known.wait()
+    except TimeoutError:
+        log.warning("discovery", state="late", why=f"nothing was heard in {_FIRST_DISCOVERY_SECONDS:g} s")
+
+
+def _build(
+    settings: Settings,
+    lifecycle: Lifecycle,
+    steps: Plan,
+    metrics: Metrics,
+    log: Log,
+    tasks: asyncio.TaskGroup,
+    tell: Tell | None,
+    *,
+    settled: bool,
+) -> Parts:
+    """Everything but the listeners, joined. `settled`: nobody but `discovery.mode` finds upstreams."""
+    upstreams = tuple(configured(one) for one in settings.upstreams)
+    mode = settings.discovery.mode
+    if mode == "dns":
+        upstreams, _ = to_resolve(upstreams)
+    directory = Directory(upstreams, settled=settled and mode in ("off", "dns"))
     pool = Pool(settings.pool, tasks)
     pool.watch(lambda row: _note(log, row))
-    dialer = Dialer(pool, Prober(tasks), Credentials(), Ways(tasks, log))
+    dialer = Dialer(
+        pool, Prober(tasks), Credentials(lambda trouble: log.warning("credentials", trouble=trouble)), Ways(tasks, log)
+    )
     hold = Hold(settings.hold, tasks)
-    admin = _admin(settings)
-    if admin is not None:
-        pool.watch(admin.recent.heed)
-    kind = Overheard if admin is not None and settings.admin.payloads else Engine
+    kind = Overheard if settings.admin.enabled and settings.admin.payloads else Engine
     engine = kind(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
+    engine.measures = metrics
+    if "traces" in settings.telemetry.endpoints:
+        engine.sampler = Sampler(settings.telemetry.sample)
+    watch(metrics, engine, dialer, directory, log)
     engine.offers.mirrors.watch(
         lambda server, tool, why: log.warning("dropped", server=server, tool=tool[:128], why=why)
     )
+    board = HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer))
+    directory.subscribe(lambda _: board.notify())
     return Parts(
         engine=engine,
         dialer=dialer,
         directory=directory,
         lifecycle=lifecycle,
         drain=Drain(lifecycle, steps, tasks),
-        board=HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer)),
-        metrics=_metrics(lifecycle, pool, log),
+        board=board,
+        metrics=metrics,
         log=log,
         tasks=tasks,
-        tell=None if admin is None else admin.recent.tell,
-        pages=no_pages
-        if admin is None
-        else lambda door: admin.pages(door, directory=directory, dialer=dialer, lifecycle=lifecycle, engine=engine),
+        tell=tell,
+        reviewed=lambda audience: _reviewed(audience, settings.discovery.kubeconfig, log, tasks),
     )
 
 
-def _admin(settings: Settings) -> Admin | None:
-    """The admin page, if it and a listener for it are wanted."""
+def _with_admin(settings: Settings, parts: Parts) -> Parts:
+    """The parts with the admin page among them, if it and a listener for it are wanted."""
     if not settings.admin.enabled or settings.listen.http == OFF:
-        return None
-    exposed = settings.auth.mode == "none" and not is_local_listener(settings.listen.http)
-    return Admin(settings.admin, __version__, Recent(), exposed=exposed)
+        return parts
+    known = settings.auth.mode != "none" or bool(settings.listen.tls.client_ca_file)
+    exposed = not known and not is_local_listener(settings.listen.http)
+    recent = Recent()
+    admin = Admin(settings.admin, __version__, recent, exposed=exposed)
+    parts.dialer.pool.watch(recent.heed)
+    tell = recent.tell if parts.tell is None else _both(parts.tell, recent.tell)
+
+    def pages(door: Door) -> Mapping[str, Page]:
+        return admin.pages(
+            door, directory=parts.directory, dialer=parts.dialer, lifecycle=parts.lifecycle, engine=parts.engine
+        )
+
+    return dataclasses.replace(parts, tell=tell, pages=pages)
+
+
+def _both(first: Tell, second: Tell) -> Tell:
+    def tell(call: Call, at: float, failure: SidecarError | None, line: CallLine) -> None:
+        first(call, at, failure, line)
+        second(call, at, failure, line)
+
+    return tell
+
+
+def _reviewed(audience: str, kubeconfig: str, log: Log, tasks: asyncio.TaskGroup) -> Authenticator:
+    # Imported where needed: the Kubernetes client is large, and an optional dependency.
+    from mcp_sidecar.inbound.auth.service_accounts import ServiceAccounts
+    from mcp_sidecar.kube.access import Access
+    from mcp_sidecar.kube.review import TokenReviews
+
+    reviews = TokenReviews(Access(kubeconfig), lambda trouble: log.warning("auth", trouble=trouble))
+    return ServiceAccounts(audience, reviews, tasks)
 
 
 async def _close(parts: Parts, faces: Faces, steps: Plan) -> None:
@@ -189,8 +318,11 @@ async def _end_calls(engine: Engine, lifecycle: Lifecycle, seconds: float) -> No
 
 
 def _up(directory: Directory, dialer: Dialer) -> Mapping[str, bool]:
-    """Which upstreams answer; one that nobody called yet counts as up."""
-    return {name: dialer.health(name).up is not False for name in directory.snapshot}
+    """Which upstreams answer; one that nobody called yet counts as up, if there is anybody to be called."""
+    return {
+        name: bool(upstream.all) and dialer.health(name).up is not False
+        for name, upstream in directory.snapshot.items()
+    }
 
 
 def _note(log: Log, row: Row) -> None:
@@ -206,20 +338,15 @@ def _note(log: Log, row: Row) -> None:
     )
 
 
-def _metrics(lifecycle: Lifecycle, pool: Pool, log: Log) -> Metrics:
-    metrics = Metrics(rpcs=RPCS | ADMIN_RPCS, methods=MODERN_METHODS | LEGACY_METHODS | SESSION_METHODS)
-    watch_process(metrics)
-    metrics.gauge("mcp_sidecar_inflight", lambda: float(lifecycle.in_flight))
-    metrics.gauge("mcp_sidecar_log_lines_dropped", lambda: float(log.dropped()))
-    metrics.gauge("mcp_sidecar_connections", lambda: float(len(pool.connections())))
-    return metrics
-
-
-async def _tick(board: HealthBoard) -> None:
-    """Prove that the event loop comes round."""
+async def _tick(board: HealthBoard, metrics: Metrics) -> None:
+    """Prove that the event loop comes round, and measure how late."""
+    lag = 0.0
+    metrics.gauge(LOOP_LAG, lambda: lag)
     while True:
         board.tick()
+        due = time.monotonic() + _TICK_SECONDS
         await asyncio.sleep(_TICK_SECONDS)
+        lag = max(0.0, time.monotonic() - due)
 
 
 def _on_signals(log: Log, flush: Callable[[], None]) -> asyncio.Event:

@@ -38,13 +38,23 @@ class Deadline(float):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls, as far as authentication can tell. `claims` are those of the token."""
+    """Who calls, as far as authentication can tell. `claims` are those of the token; `certificate` is whom the client's
+    certificate names, where the listener asks for one.
+    """
 
     subject: str = ""
     claims: Mapping[str, object] = field(default_factory=dict)
+    certificate: str = ""
 
 
 ANONYMOUS = Principal()
+POD = "pod"
+"""The claim with the caller's pod, `namespace/name`, where its token is bound to one."""
+
+
+def certified(name: str) -> Principal:
+    """Who calls, as far as a certificate can tell."""
+    return Principal(name, certificate=name) if name else ANONYMOUS
 
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?\Z")
@@ -103,6 +113,7 @@ class Client(msgspec.Struct, eq=False):
     capabilities: bytes = b"{}"
     info: bytes = b"{}"
     log_level: str = ""
+    began: float = msgspec.field(default_factory=time.monotonic)
 
 
 class Payloads(msgspec.Struct):
@@ -122,7 +133,9 @@ class Call(msgspec.Struct, eq=False):
     A `part` is what an admitted call needs of one server: never refused for want of room, and without a log line.
     One that asks `anew` wants nothing that was kept.
     `ambient` is the transport's trace context where the message has one of its own. `sampled` is None until that was
-    decided, and `span` is there for sampled calls only. `payloads` is there where an operator wants to see them.
+    decided, and `span` is there for sampled calls only. `waited` is how long servers had it (seconds), and `fault` what
+    the one that answered found wrong: a JSON-RPC code or `tool_error`. `payloads` is there where an operator wants to
+    see them.
     """
 
     rpc: str
@@ -148,6 +161,8 @@ class Call(msgspec.Struct, eq=False):
     ambient: Trace = NO_TRACE
     sampled: bool | None = None
     span: Received | None = None
+    waited: float = 0.0
+    fault: str = ""
     payloads: Payloads | None = None
 
     def ask(self) -> Call:
@@ -170,6 +185,7 @@ class Call(msgspec.Struct, eq=False):
         """What became of its part is what became of the call."""
         self.server, self.execution, self.from_cache = part.server, part.execution, part.from_cache
         self.connection_id, self.protocol_version = part.connection_id, part.protocol_version
+        self.waited, self.fault = part.waited, part.fault
 
     def __repr__(self) -> str:
         # Not every field: one of them is a secret.

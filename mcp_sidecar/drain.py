@@ -11,6 +11,8 @@ from mcp_sidecar.settings import DrainSettings
 
 # What is left for stopping listeners, ending upstream sessions and writing the last log lines.
 _CLOSING_SECONDS = 2.0
+# A collector that hangs may hold up the end this long, and no longer.
+_TELEMETRY_SECONDS = 3.0
 # Between two looks whether callers still come, and how many of them at most.
 _SETTLE_SECONDS = 0.05
 _SETTLE_LOOKS = 10
@@ -18,28 +20,30 @@ _SETTLE_LOOKS = 10
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Seconds for each phase: still serving, letting calls finish, closing."""
+    """Seconds for each phase: still serving, letting calls finish, closing, sending the last telemetry."""
 
     lame_duck: float
     grace: float
     closing: float
+    telemetry: float = 0.0
 
     @property
     def total(self) -> float:
-        return self.lame_duck + self.grace + self.closing
+        return self.lame_duck + self.grace + self.closing + self.telemetry
 
 
-def plan(settings: DrainSettings, pod_grace: float | None) -> Plan:
+def plan(settings: DrainSettings, pod_grace: float | None, *, telemetry: bool = False) -> Plan:
     """The settings, scaled down to what the pod is given (its termination grace period, in seconds).
 
     A native sidecar may get no more than 2 s, so the closing shrinks as well: calls come before courtesy.
     """
-    wanted = Plan(settings.lame_duck, settings.grace, _CLOSING_SECONDS)
+    wanted = Plan(settings.lame_duck, settings.grace, _CLOSING_SECONDS, _TELEMETRY_SECONDS if telemetry else 0.0)
     if pod_grace is None or wanted.total <= pod_grace:
         return wanted
     closing = min(_CLOSING_SECONDS, pod_grace / 4)
-    share = min(1.0, (pod_grace - closing) / (wanted.lame_duck + wanted.grace or 1.0))
-    return Plan(wanted.lame_duck * share, wanted.grace * share, closing)
+    last = min(wanted.telemetry, pod_grace / 8)
+    share = min(1.0, (pod_grace - closing - last) / (wanted.lame_duck + wanted.grace or 1.0))
+    return Plan(wanted.lame_duck * share, wanted.grace * share, closing, last)
 
 
 class Drain:
@@ -51,8 +55,17 @@ class Drain:
         self._tasks = tasks
         self._walk: asyncio.Task[None] | None = None
 
-    def begin(self) -> asyncio.Task[None]:
-        """Start, or the task that runs already; it ends when nothing is in flight or the grace is over."""
+    def begin(self, *, announced: bool = True) -> asyncio.Task[None]:
+        """Start, or the task that runs already; it ends when nothing is in flight or the grace is over.
+
+        Unless it is `announced`, the sidecar stays ready while it is a lame duck. A pod that is deleted is taken out of
+        its Services by that alone; where no other pod is left, those who come all the same find it by its readiness
+        (KEP-1669).
+        """
+        if announced:
+            self._lifecycle.announce()
+        elif self._walk is None:
+            self._lifecycle.hush()
         if self._walk is None:
             self._walk = self._tasks.create_task(self._run(), name="drain")
         return self._walk

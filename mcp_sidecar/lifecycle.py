@@ -36,6 +36,7 @@ class Lifecycle:
         self._waiting = set(latches)
         self.in_flight = 0
         """Admitted calls that have not ended: each adds itself, and takes itself back with `leave`."""
+        self._hushed = False
         self._refused = 0
         self._idle: asyncio.Event | None = None  # while somebody waits for it
         self._subscribers: list[Callable[[Phase], None]] = []
@@ -55,7 +56,19 @@ class Lifecycle:
 
     @property
     def ready(self) -> bool:
-        return self._phase is Phase.SERVING
+        """Calls are welcome."""
+        return self._phase is Phase.SERVING or (self._phase is Phase.LAME_DUCK and self._hushed)
+
+    def hush(self) -> None:
+        """Stay ready in the lame-duck phase, until `announce`."""
+        self._hushed = True
+
+    def announce(self) -> None:
+        """Be not ready from the moment on in which the process begins to leave."""
+        if self._hushed:
+            self._hushed = False
+            if self._phase is Phase.LAME_DUCK:
+                self._tell()
 
     @property
     def refused(self) -> int:
@@ -78,8 +91,11 @@ class Lifecycle:
             return
         self._phase = phase
         self.admitting = phase in (Phase.SERVING, Phase.LAME_DUCK)
+        self._tell()
+
+    def _tell(self) -> None:
         for notify in tuple(self._subscribers):
-            notify(phase)
+            notify(self._phase)
 
     def subscribe(self, notify: Callable[[Phase], None]) -> Callable[[], None]:
         """Call `notify` after every change; returns what ends the subscription."""

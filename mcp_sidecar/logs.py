@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from mcp_sidecar.repeats import Repeats
+
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _FLUSH_SECONDS = 0.02
 _SOON_SECONDS = 0.01
@@ -98,7 +100,9 @@ class Log:
         text: bool = False,
         dropped: Callable[[], int] = lambda: 0,
         later: Later | None = None,
+        repeats: Repeats | None = None,
     ) -> None:
+        self._repeats = repeats or Repeats()
         self._write = write
         self._later = later
         self._due: list[Callable[[], None]] = []
@@ -123,9 +127,13 @@ class Log:
         for work in due:
             work()
 
+    def wants(self, level: str) -> bool:
+        """Lines of this level are written."""
+        return LEVELS[level] >= self._threshold
+
     def event(self, level: str, event: str, fields: dict[str, Field]) -> None:
         """Write one event. Fields come in their order."""
-        if LEVELS[level] >= self._threshold:
+        if self.wants(level):
             self._finish({"time": self._clock(time.time()), "level": level, "event": event, **fields})
 
     def write(self, lines: Sequence[Line], ago: Sequence[float]) -> None:
@@ -153,7 +161,10 @@ class Log:
         self.event("info", event, fields)
 
     def warning(self, event: str, **fields: Field) -> None:
-        self.event("warning", event, fields)
+        """One event, unless the same was said of the same server too often lately."""
+        held_back = self._repeats.admit(event, str(fields.get("server", "")))
+        if held_back is not None:
+            self.event("warning", event, {**fields, "held_back": held_back} if held_back else fields)
 
     def error(self, event: str, **fields: Field) -> None:
         self.event("error", event, fields)

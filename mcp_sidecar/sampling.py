@@ -39,8 +39,8 @@ class Sampler:
             return
         parent = call.trace
         call.span = Received(
-            trace_id=parent.trace_id or spans.trace_id(),
-            span_id=spans.span_id(),
+            trace_id=parent.trace_id or spans.new_trace_id(),
+            span_id=spans.new_span_id(),
             parent_id=parent.traceparent[36:52],
             tracestate=parent.tracestate,
             baggage=parent.baggage,

@@ -34,6 +34,8 @@ class Span(msgspec.Struct, eq=False, gc=False):
     ended: float = 0.0
     error: str = ""
     attributes: dict[str, Value] = {}
+    link: str = ""
+    """The traceparent of what it belongs to beside its parent."""
 
     @property
     def traceparent(self) -> str:
@@ -42,10 +44,11 @@ class Span(msgspec.Struct, eq=False, gc=False):
 
 
 class Received(Span, eq=False, gc=False):
-    """The span of a call that came in, with those of what was sent for it."""
+    """The span of a call that came in, with those of what was sent for it.
 
-    link: str = ""
-    """The traceparent of the transport, where the message named another parent."""
+    Its `link` is that of the transport, where the message named another parent.
+    """
+
     message_id: str = ""
     """The id of the request, as JSON text."""
     toward: str = ""
@@ -56,7 +59,7 @@ class Received(Span, eq=False, gc=False):
 
     def leg(self, name: str) -> Span:
         """The span of a request that is sent for this call from now on."""
-        span = Span(self.trace_id, span_id(), self.span_id, self.tracestate, self.baggage, name, time.monotonic())
+        span = Span(self.trace_id, new_span_id(), self.span_id, self.tracestate, self.baggage, name, time.monotonic())
         if len(self.legs) < _MOST_LEGS:
             self.legs.append(span)
         else:
@@ -64,11 +67,11 @@ class Received(Span, eq=False, gc=False):
         return span
 
 
-def trace_id() -> str:
+def new_trace_id() -> str:
     """A new one: 128 random bits, never all zero."""
     return f"{_random.getrandbits(128) or 1:032x}"
 
 
-def span_id() -> str:
+def new_span_id() -> str:
     """A new one: 64 random bits, never all zero."""
     return f"{_random.getrandbits(64) or 1:016x}"

@@ -25,6 +25,14 @@ def test_a_pod_that_gives_enough_changes_nothing(pod_grace: float):
     assert plan(DrainSettings(5.0, 15.0), pod_grace) == Plan(5.0, 15.0, 2.0)
 
 
+@pytest.mark.parametrize("pod_grace", [2.0, 30.0, 600.0])
+def test_a_long_drain_is_cut_to_what_the_pod_gives(pod_grace: float):
+    steps = plan(DrainSettings(5.0, 900.0), pod_grace)
+    assert steps.total == pytest.approx(pod_grace)
+    assert steps.closing == min(2.0, pod_grace / 4)
+    assert plan(DrainSettings(5.0, 593.0), 600.0).lame_duck == 5.0
+
+
 @pytest.mark.covers("B-63")
 def test_two_seconds_are_shared_out_with_calls_before_courtesy():
     steps = plan(DrainSettings(5.0, 15.0), 2.0)
@@ -93,3 +101,20 @@ async def test_a_plan_of_nothing_at_all_is_walked_too(busy: bool):
     seen: list[Phase] = []
     await walked(Plan(0.0, 0.0, 0.0), lifecycle, seen)
     assert seen == [Phase.LAME_DUCK, Phase.DRAINING]
+
+
+@pytest.mark.covers("B-234")
+@pytest.mark.parametrize("announced", [False, True])
+async def test_a_lame_duck_is_ready_until_its_end_is_announced(announced: bool):
+    lifecycle = Lifecycle(("x",))
+    lifecycle.release("x")
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        drain = Drain(lifecycle, Plan(0.2, 0.2, 0.1), tasks)
+        drain.begin(announced=announced)
+        assert lifecycle.ready  # until it has begun
+        heard: list[bool] = []
+        lifecycle.subscribe(lambda _: heard.append(lifecycle.ready))
+        await asyncio.sleep(0)
+        assert (lifecycle.phase, lifecycle.ready) == (Phase.LAME_DUCK, not announced)
+        await drain.begin()  # the signal
+        assert heard == ([False, False] if announced else [True, False, False])

@@ -27,6 +27,7 @@ ON_DEMAND = {
     "grpc_reflection.v1alpha": "grpc.reflection is true; grpc itself looks whether the package above is there",
     "jwt": "auth.mode is jwt",
     "yaml": "a configuration file is given",
+    "mcp_sidecar.kube": "discovery.mode is namespace",
 }
 """What is imported when it is needed, and when that is."""
 

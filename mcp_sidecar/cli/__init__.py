@@ -31,6 +31,9 @@ COMMANDS = {
     "call": Command("call", "call a tool", "mcp-sidecar call weather forecast city=Oslo days=3"),
     "status": Command("status", "show servers and connections", "mcp-sidecar status --watch"),
     "drain": Command("drain", "stop taking calls, wait for those in flight", "mcp-sidecar drain --wait 20"),
+    "inject": Command("inject", "add sidecars to Kubernetes manifests", "mcp-sidecar inject -f agent.yaml"),
+    "uninject": Command("uninject", "take them out again", "mcp-sidecar uninject -f agent.yaml"),
+    "webhook": Command("webhook", "add sidecars to pods as the API server makes them", "mcp-sidecar webhook"),
 }
 
 
@@ -84,7 +87,7 @@ def _dispatch(words: list[str]) -> int:
 def _usage() -> str:
     lines = ["usage: mcp-sidecar COMMAND [OPTIONS]", "", "A sidecar between applications and MCP servers.", ""]
     for name, command in COMMANDS.items():
-        lines += [f"  {name:<7} {command.summary}", f"            {command.example}"]
+        lines += [f"  {name:<8} {command.summary}", f"             {command.example}"]
     lines += ["", "mcp-sidecar COMMAND --help explains one command, mcp-sidecar --version prints the version."]
     return "\n".join(lines)
 

@@ -95,7 +95,10 @@ def _report(where: str, answer: bytes) -> int:
         phase, in_flight = "", -1
     if status != [b"200"] or not phase:
         said = status[0].decode("ascii", "replace") if status else "nothing that is HTTP"
-        raise CommandFailed(f"{where} answered {said}: is this the HTTP listener of a mcp-sidecar?")
+        raise CommandFailed(
+            f"{where} answered {said}: is this the HTTP listener of a mcp-sidecar? If it speaks TLS, name the one for"
+            " metrics, such as --address 127.0.0.1:15090"
+        )
     if in_flight:
         print(f"{phase}, {in_flight} calls still in flight", file=sys.stderr)
         return FAILED

@@ -76,14 +76,14 @@ async def _changes(client: SidecarClient, output: str) -> AsyncIterator[str]:
 
 def _tables(servers: list[Server], connections: list[Connection]) -> str:
     if not servers:
-        return "no MCP servers; give some with `mcp-sidecar serve --upstream NAME=URL`"
-    head = ("SERVER", "STATE", "CONNECTIONS", "PROTOCOL", "URL", "LAST ERROR")
+        return "no MCP servers; give some with `mcp-sidecar serve --upstream NAME=URL`, or see discovery.mode"
+    head = ("SERVER", "STATE", "CONNECTIONS", "PROTOCOL", "URL", "ENDPOINTS", "ORIGIN", "LAST ERROR")
     rows = []
     for server in map(_server, servers):
         versions = ", ".join(sorted({end["protocol_version"] for end in server["endpoints"]} - {""})) or "-"
-        rows.append(
-            (server["name"], server["state"], str(server["connections"]), versions, server["url"], server["last_error"])
-        )
+        what = (server["name"], server["state"], str(server["connections"]), versions)
+        where = (server["url"], _counted(server["endpoints"]), server["origin"] or "configuration")
+        rows.append((*what, *where, server["last_error"]))
     text = table(head, rows)
     if not connections:
         return f"{text}\n\nno connections: they are opened when they are needed"
@@ -96,8 +96,16 @@ def _tables(servers: list[Server], connections: list[Connection]) -> str:
     return f"{text}\n\n{table(columns, lines)}"
 
 
+def _counted(endpoints: list[dict[str, Any]]) -> str:
+    """How many, and what is to be said of some: `3 (1 leaving)`."""
+    said = [
+        f"{n} {state}" for state in ("avoided", "leaving") if (n := [one["state"] for one in endpoints].count(state))
+    ]
+    return f"{len(endpoints)} ({', '.join(said)})" if said else str(len(endpoints))
+
+
 def _server(server: Server) -> dict[str, Any]:
-    from mcp_sidecar.client import ServerState
+    from mcp_sidecar.client import EndpointState, ServerState
 
     return {
         "name": server.name,
@@ -105,13 +113,20 @@ def _server(server: Server) -> dict[str, Any]:
         "transport": server.transport,
         "state": ServerState.Name(server.state).removeprefix("SERVER_STATE_").lower(),
         "endpoints": [
-            {"address": end.address, "protocol_version": end.protocol_version, "probed": _time(end.probed)}
+            {
+                "address": end.address,
+                "state": EndpointState.Name(end.state).removeprefix("ENDPOINT_STATE_").lower(),
+                "in_flight": end.in_flight,
+                "protocol_version": end.protocol_version,
+                "probed": _time(end.probed),
+            }
             for end in server.endpoints
         ],
         "connections": server.connections,
         "last_error": server.last_error,
         "title": server.title,
         "version": server.version,
+        "origin": server.origin,
     }
 
 

@@ -4,7 +4,7 @@ from mcp_sidecar.client.conversation import Conversation
 from mcp_sidecar.client.failures import McpError, SidecarUnreachable
 from mcp_sidecar.client.messages import ToolResult
 from mcp_sidecar.client.sidecar import DEFAULT_ADDRESS, SidecarClient
-from mcp_sidecar.v1.connections_pb2 import Connection, ConnectionState, Server, ServerState
+from mcp_sidecar.v1.connections_pb2 import Connection, ConnectionState, EndpointState, Server, ServerState
 from mcp_sidecar.v1.engine_pb2 import CallInfo
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Connection",
     "ConnectionState",
     "Conversation",
+    "EndpointState",
     "McpError",
     "Server",
     "ServerState",

@@ -17,6 +17,10 @@ NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _SCHEMES: Final = ("http", "https", "sse+http", "sse+https", "grpc", "grpcs")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
 _LISTEN_EXAMPLES: Final = 'such as 127.0.0.1:15051 or "[::1]:0"'
+_KEY: Final = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?"
+_VALUE: Final = r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?"
+_REQUIREMENT: Final = rf"(!?{_KEY}|{_KEY} *(=|==|!=) *{_VALUE}|{_KEY} +(in|notin) +\( *{_VALUE}( *, *{_VALUE})* *\))"
+_SELECTOR = re.compile(rf"{_REQUIREMENT}( *, *{_REQUIREMENT})*")
 _UNIX_LONGEST: Final = 107
 """Bytes of a socket's path that fit Linux's sockaddr_un with its final zero."""
 
@@ -118,10 +122,37 @@ def check_tcp(text: str) -> None:
         _check_host(host)
 
 
+def check_collector(text: str) -> None:
+    """A URL, or host:port as gRPC's users write it; empty is none."""
+    if not text:
+        return
+    if "://" in text:
+        _split(text, ("http", "https"))
+        return
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not re.fullmatch(r"[0-9]{1,5}", port):
+        raise ValueError("expected a URL or host:port, such as http://collector:4317")
+    _split(f"http://{text}", ("http",))
+
+
 def check_separator(text: str) -> None:
     """A part of tools' names, which models and clients take from a small alphabet (MCP 2026-07-28, server/tools)."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,8}", text):
         raise ValueError("a separator is 1 to 8 of A-Z, a-z, 0-9, _, - and .")
+
+
+def check_namespace(text: str) -> None:
+    """The name of a Kubernetes namespace; an empty text is none."""
+    if text and not re.fullmatch(NAME, text):
+        raise ValueError("a namespace is 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit")
+
+
+def check_selector(text: str) -> None:
+    """A Kubernetes label selector, or `*`. Only its grammar: the API server judges lengths."""
+    if text != "*" and not _SELECTOR.fullmatch(text):
+        raise ValueError(
+            "expected a label selector such as app=mcp-server, tier in (a, b) or app,!canary; * is every Service"
+        )
 
 
 def check_file(text: str) -> None:
@@ -163,4 +194,7 @@ FORMS: Mapping[str, Callable[[str], None]] = {
     "file": check_file,
     "folder": check_folder,
     "separator": check_separator,
+    "collector": check_collector,
+    "namespace": check_namespace,
+    "selector": check_selector,
 }

@@ -14,10 +14,12 @@ from mcp_sidecar.config.tree import Node
 UPSTREAMS = PREFIX + "UPSTREAMS"
 CONFIG = PREFIX + "CONFIG"
 POD_GRACE = PREFIX + "POD_GRACE_SECONDS"
+ZONE = PREFIX + "ZONE"
 OTHER_VARIABLES: Mapping[str, str] = {
     UPSTREAMS: "Upstreams as `name=url,name=url`; takes the place of the file's list.",
     CONFIG: "The configuration file, when `-c` is not given.",
     POD_GRACE: "The pod's termination grace period in seconds, a number; draining is cut to fit it.",
+    ZONE: "The same as `MCP_SIDECAR_DISCOVERY_ZONE`, which wins.",
     PREFIX + "ADDRESS": "Where `tools`, `call` and `status` find the sidecar's gRPC API.",
     PREFIX + "HTTP_ADDRESS": "Where `drain` finds the sidecar's HTTP listener.",
 }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from mcp_sidecar.config import rules
-from mcp_sidecar.config.layers import CONFIG, POD_GRACE, environment_layer, flag_layer
+from mcp_sidecar.config.layers import CONFIG, POD_GRACE, ZONE, environment_layer, flag_layer
+from mcp_sidecar.config.otel import otel_layer, overlooked, pod_attributes
 from mcp_sidecar.config.problems import BadConfiguration, Place, Problem
 from mcp_sidecar.config.reading import Reading, Values
 from mcp_sidecar.config.schema import Section, schema
@@ -44,18 +46,24 @@ def load(
     """
     environ = environ or {}
     reading = Reading()
-    values = _file_values(file or (Path(environ[CONFIG]) if environ.get(CONFIG) else None), reading)
+    values = reading.read(otel_layer(environ, reading))
+    _lay_over(values, _file_values(file or (Path(environ[CONFIG]) if environ.get(CONFIG) else None), reading))
     _lay_over(values, reading.read(environment_layer(environ, reading)))
     flagged = reading.read(flag_layer(flags or {}, reading), len(values.get("upstreams", ())))
     flagged["upstreams"] = values.get("upstreams", []) + flagged.get("upstreams", [])
     _lay_over(values, flagged)
     pod_grace = _pod_grace(environ.get(POD_GRACE, ""), reading)
     _inherit(values, environ)
+    _describe_pod(values, environ)
+    _locate(values, environ)
     settings = _construct(schema(), values)
     _apply_rules(settings, reading)
     if reading.problems:
         raise BadConfiguration(reading.problems)
-    return Loaded(settings, tuple(rules.warnings(settings)), pod_grace)
+    warnings = rules.warnings(settings)
+    if settings.telemetry.endpoints:
+        warnings = chain(warnings, overlooked(environ))
+    return Loaded(settings, tuple(warnings), pod_grace)
 
 
 def _inherit(values: Values, environ: Mapping[str, str]) -> None:
@@ -64,6 +72,20 @@ def _inherit(values: Values, environ: Mapping[str, str]) -> None:
     for upstream in values.get("upstreams", []):
         if upstream.get("command"):
             upstream["env"] = MappingProxyType(ours | dict(upstream.get("env", {})))
+
+
+def _describe_pod(values: Values, environ: Mapping[str, str]) -> None:
+    """Add what the pod's environment says of it to what was written, which wins."""
+    telemetry = values.setdefault("telemetry", {})
+    telemetry["resource"] = MappingProxyType(pod_attributes(environ) | dict(telemetry.get("resource", {})))
+
+
+def _locate(values: Values, environ: Mapping[str, str]) -> None:
+    """Take what says where in which cluster we are from where the cluster and its tools write it."""
+    discovery = values.setdefault("discovery", {})
+    discovery.setdefault("zone", environ.get(ZONE, ""))
+    if not environ.get("KUBERNETES_SERVICE_HOST"):
+        discovery.setdefault("kubeconfig", environ.get("KUBECONFIG", ""))
 
 
 def _file_values(file: Path | None, reading: Reading) -> Values:
@@ -130,7 +152,7 @@ def _construct(section: Section, values: Values) -> Any:
 def _apply_rules(settings: Settings, reading: Reading) -> None:
     """Report what does not go together, except about keys that are already known to be wrong."""
     wrong = [problem.path for problem in reading.problems]
-    for path, message in rules.faults(settings):
+    for path, message in rules.faults(settings, reading.places):
         section, _, key = path.rpartition(".")
         # An upstream whose command was refused has no url because it needs none.
         known = {path, f"{section}.command"} if key == "url" else {path}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote
 
 from mcp_sidecar.config.problems import SHOWN, Place, Problem, nearest, quoted
 from mcp_sidecar.config.schema import REQUIRED, Key, Section, schema
@@ -109,7 +110,7 @@ class Reading:
             return self._one(node, key, path)
         if key.shape == "list":
             return self._list(node, key, path)
-        entries = self._entries(node, path)
+        entries = _pairs_in(node) if node.kind == "any" else self._entries(node, path)
         return MappingProxyType({name.text: self._one(value, key, _join(path, name.text)) for name, value in entries})
 
     def _one(self, node: Node, key: Key, path: str) -> Any:
@@ -134,6 +135,13 @@ class Reading:
         except ValueError as error:
             self.report(path, str(error), node.place)
             return ()
+
+
+def _pairs_in(node: Node) -> Iterator[tuple[Node, Node]]:
+    """Yield the pairs of a map in a variable: `name=value,name=value`, percent-encoded as OpenTelemetry does it."""
+    for item in filter(None, (part.strip() for part in node.text.split(","))):
+        name, _, value = item.partition("=")
+        yield Node("any", node.place, unquote(name.strip())), Node("any", node.place, unquote(value.strip()))
 
 
 def _join(path: str, name: str) -> str:

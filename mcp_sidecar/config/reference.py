@@ -22,7 +22,7 @@ SCHEMA = "configuration.schema.json"
 _INTRODUCTION = """\
 # Configuration
 
-Generated from `mcp_sidecar/settings.py` by `python -m mcp_sidecar.config.reference docs`; edit that
+Generated from `mcp_sidecar/settings/` by `python -m mcp_sidecar.config.reference docs`; edit that
 file, not this page.
 
 The sidecar reads a YAML file (`-c FILE`), environment variables and flags. A flag wins over a variable, a variable over

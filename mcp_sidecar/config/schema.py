@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from mcp_sidecar.settings import Doc, Settings
+from mcp_sidecar.documented import Doc
+from mcp_sidecar.settings import Settings
 
 PREFIX = "MCP_SIDECAR_"
 REQUIRED = dataclasses.MISSING

@@ -9,7 +9,7 @@ from mcp_sidecar.config.forms import FORMS
 from mcp_sidecar.config.problems import nearest, quoted
 from mcp_sidecar.config.schema import Key
 from mcp_sidecar.config.tree import Node
-from mcp_sidecar.settings import Doc
+from mcp_sidecar.documented import Doc
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 BYTES = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}

@@ -13,13 +13,17 @@ import msgspec
 
 from mcp_sidecar.alarm import RESOLUTION, Alarm, Limit
 from mcp_sidecar.call import Call, Client, Deadline
-from mcp_sidecar.directory import Directory, Upstream
-from mcp_sidecar.engine import bridge, downgrade, inputs, news, policy
+from mcp_sidecar.directory import Directory, Snapshot, Upstream, gone, served
+from mcp_sidecar.engine import bridge, downgrade, inputs, policy
 from mcp_sidecar.engine.annotation import annotate
 from mcp_sidecar.engine.hold import Hold
+from mcp_sidecar.engine.legs import fault_in
 from mcp_sidecar.engine.listen import Restamped
+from mcp_sidecar.engine.listeners import Listeners
+from mcp_sidecar.engine.measures import Measures, Unmeasured
 from mcp_sidecar.engine.offers import Offers
-from mcp_sidecar.engine.retry import may_repeat
+from mcp_sidecar.engine.retry import may_go_elsewhere, may_repeat
+from mcp_sidecar.engine.so_far import SoFar
 from mcp_sidecar.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -27,9 +31,8 @@ from mcp_sidecar.errors import (
     Execution,
     Overloaded,
     SidecarError,
-    UpstreamLost,
 )
-from mcp_sidecar.lifecycle import Lifecycle, Phase
+from mcp_sidecar.lifecycle import Lifecycle
 from mcp_sidecar.outbound.backoff import Backoff
 from mcp_sidecar.outbound.connection import Connection
 from mcp_sidecar.outbound.dialer import Dialer
@@ -37,7 +40,6 @@ from mcp_sidecar.outbound.http import EraChanged, HeadersRefused
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.jsonrpc import Request, Response
-from mcp_sidecar.protocol.subscriptions import graceful_end
 from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.settings import AdmissionSettings, MergeSettings, RetrySettings
 
@@ -46,6 +48,7 @@ _HEADROOM_SECONDS = 0.01 + RESOLUTION
 _MERGED = MergeSettings()
 # All rounds of a call together; each has the limits of a call, and each pause that of `hold.expire`.
 _LONGEST_HOLD_SECONDS = 3600.0
+_NOBODY_SECONDS = 60.0  # how long a call may take when there is no server yet that could say so
 _PAUSE = Backoff(first=0.05, longest=1.0)
 # How an exchange did that ended neither well nor badly: that tells nothing about its connection.
 _CUT_SHORT = Cancelled("the exchange was cut short")
@@ -72,12 +75,15 @@ class Engine:
         self._most_attempts = retry.attempts
         self._hold = hold
         self._alarm = Alarm()
-        self._listening = 0
+        self._listeners = Listeners(lifecycle, admission.in_flight, self._refusal)
         self._stopping = False
+        self._known = directory.snapshot
+        directory.subscribe(self._follow)  # before anybody else: what is gone must be known as gone when they look
         self.offers = Offers(self, directory, dialer, tasks, merge)
         self._mirrored = self.offers.mirrors.known
         self.sampler: Sampler | None = None
         """Who decides which calls are traced; nobody where none are."""
+        self.measures: Measures = Unmeasured()
 
     def cut(self) -> None:
         """End every call that still runs: it gets a status, and is cancelled at the server."""
@@ -92,7 +98,7 @@ class Engine:
         Notifications go to `sink`. Cancelling the task cancels the call upstream. What can be refused at once is raised
         at once.
         """
-        if not server and len(self._directory.snapshot) > 1:
+        if not server and self._directory.merged:
             return self._all(call, annotate(call, request, self.sampler), sink)
         upstream = self._directory.find(server)
         call.server = upstream.name
@@ -105,8 +111,8 @@ class Engine:
             return self._in_time(call, self.offers.answer(call, request, upstream, sink, _sooner(call, upstream)))
         if request.method == eras.LISTEN:
             until = _Unbounded(time.monotonic() + upstream.settings.timeout.call)
-            so_far = _SoFar(Restamped(sink, request), self.offers, upstream.name)
-            return self._listen(call, request, self._attempts(call, request, upstream, so_far, until))
+            so_far = SoFar(Restamped(sink, request), self.offers, upstream.name)
+            return self._listeners.hear(call, request, self._attempts(call, request, upstream, so_far, until))
         if self._mirrored and request.method == eras.CALL_TOOL:
             self.offers.mirrors.prepare(call, request, upstream.name)
         return self.send(call, request, upstream, sink)
@@ -127,7 +133,7 @@ class Engine:
         ):
             return self._held(call, request, upstream, sink, until)
         stay = _Stay(self._alarm, until, engine=self, call=call)
-        return self._attempts(call, request, upstream, _SoFar(sink, self.offers, upstream.name), stay)
+        return self._attempts(call, request, upstream, SoFar(sink, self.offers, upstream.name), stay)
 
     def _may_ask(self, request: Request, upstream: Upstream) -> bool:
         """The server may want to hear something from the client, in a request of its own."""
@@ -144,7 +150,7 @@ class Engine:
         stay = _Stay(self._alarm, until + _LONGEST_HOLD_SECONDS, engine=self, call=own, lease_by=until)
 
         def exchange(sink: Sink) -> Coroutine[None, None, Response]:
-            return self._attempts(own, request, upstream, _SoFar(sink, self.offers, upstream.name), stay)
+            return self._attempts(own, request, upstream, SoFar(sink, self.offers, upstream.name), stay)
 
         return self._in_time(call, self._hold.begin(call, request, exchange, sink, own, until))
 
@@ -154,7 +160,7 @@ class Engine:
         except TimeoutError as late:
             raise self.too_late(call) from late
 
-    async def _attempts(self, call: Call, request: Request, upstream: Upstream, so_far: _SoFar, stay: Stay) -> Response:
+    async def _attempts(self, call: Call, request: Request, upstream: Upstream, so_far: SoFar, stay: Stay) -> Response:
         """Until one of them has an answer or there may be no more."""
         listens = request.method == eras.LISTEN
         with stay:
@@ -162,23 +168,34 @@ class Engine:
                 call.execution = Execution.NONE
                 connection: Connection | None = None
                 failure: SidecarError | None = _CUT_SHORT
+                began = 0.0
                 try:
-                    connection = self._dialer.standing(upstream)
+                    if not so_far.tried:
+                        connection = self._dialer.standing(upstream)
+                    else:  # there may be others by now
+                        upstream = self._directory.snapshot.get(upstream.name, upstream)
                     if connection is None:
                         able, until = downgrade.capabilities(request), stay.lease_by or Deadline(stay.at)
-                        connection = await self._dialer.lease(upstream, able, until, call.client, listens=listens)
+                        connection = await self._dialer.lease(
+                            upstream, able, until, call.client, so_far.tried, listens=listens
+                        )
                     call.connection_id = connection.id
                     call.protocol_version = connection.link.profile.version
                     if call.span is not None:
                         call.span.toward = connection.key.endpoint.address
+                    began = time.monotonic()
                     response = await bridge.exchange(connection.link, request, call, so_far)
                     # NONE: the bridge answered it, and the server was not asked.
                     failure = None if call.execution is not Execution.NONE else _CUT_SHORT
+                    call.fault = fault_in(response)
                     response.id = request.id
                     break
                 except SidecarError as error:
                     failure = error
+                    so_far.note(connection)
                 finally:
+                    if began:
+                        self._measured(call, request.method, upstream.name, failure, time.monotonic() - began)
                     if connection is not None:
                         self._dialer.release(upstream, connection, failure, listens=listens)
                     if so_far.may_have_run and call.execution is Execution.NONE:
@@ -189,7 +206,7 @@ class Engine:
         return policy.show(upstream.settings.tools, request, response) if upstream.restricted else response
 
     async def _after(
-        self, failure: SidecarError, call: Call, request: Request, upstream: Upstream, so_far: _SoFar, stay: Stay
+        self, failure: SidecarError, call: Call, request: Request, upstream: Upstream, so_far: SoFar, stay: Stay
     ) -> Response | None:
         """What follows a failed attempt: another (None), or the server's answer, or the failure is raised."""
         if isinstance(failure, HeadersRefused):
@@ -199,27 +216,43 @@ class Engine:
             if so_far.attempts > 1 or not await self.offers.learned(call, request, upstream.name, Deadline(stay.at)):
                 raise failure
         elif isinstance(failure, EraChanged):
-            if so_far.attempts > 1 or not await self._speaks_other_era(upstream, failure.era, Deadline(stay.at)):
+            if so_far.attempts > 1 or not await self._speaks_other_era(upstream, so_far, failure.era, stay):
                 if call.mirrored is None and failure.of_version:
                     raise failure
                 call.execution = Execution.DONE
                 return Response(request.id, error=failure.answer.error)
+        elif self._goes_elsewhere(failure, upstream, so_far):
+            return None
         elif (
             so_far.attempts >= self._most_attempts
             or so_far.used
             or not may_repeat(failure, request, upstream.settings.tools)
         ):
-            raise _doubted(failure) if so_far.may_have_run and failure.execution is Execution.NONE else failure
+            raise so_far.judged(failure)
         else:
             so_far.may_have_run = so_far.may_have_run or failure.execution is Execution.UNKNOWN
             await asyncio.sleep(max(failure.retry_after or 0.0, _PAUSE.delay(so_far.attempts)))
         so_far.attempts += 1
+        self.measures.retried(failure.reason)
         return None
+
+    def _measured(self, call: Call, method: str, server: str, failure: SidecarError | None, seconds: float) -> None:
+        """An exchange is over; one that the server was not asked in is none."""
+        if failure is _CUT_SHORT and call.execution is Execution.NONE:
+            return
+        call.waited += seconds
+        tool = call.name if method == eras.CALL_TOOL else ""
+        self.measures.exchanged(method, server, tool, failure.reason if failure else call.fault, seconds)
+
+    def _goes_elsewhere(self, failure: SidecarError, upstream: Upstream, so_far: SoFar) -> bool:
+        if so_far.used or self._most_attempts == 1 or not may_go_elsewhere(failure, len(so_far.tried)):
+            return False
+        return self._dialer.elsewhere(self._directory.snapshot.get(upstream.name, upstream), so_far.tried)
 
     def _all(self, call: Call, request: Request, sink: Sink) -> Coroutine[None, None, Response]:
         """One request to all upstreams, or to the one that it turns out to be for."""
         if request.method == eras.LISTEN:
-            return self._listen(call, request, self.offers.merge.listen(call, request, sink))
+            return self._listeners.hear(call, request, self.offers.merge.listen(call, request, sink))
         busy = self.lifecycle.in_flight
         if not self.lifecycle.admitting or busy >= self._admission.in_flight:
             raise self._refusal(busy)
@@ -244,14 +277,23 @@ class Engine:
         """Pass on what a client of the 2025 era tells, to the servers that know it; never fails, and opens nothing."""
         await asyncio.gather(*(bridge.tell(own.link, notification) for own in self._dialer.own(client)))
 
+    def _follow(self, upstreams: Snapshot) -> None:
+        """Let go of endpoints and upstreams that are no more. Who listened there listens anew."""
+        known, self._known = self._known, upstreams
+        self._listeners.leave(self._dialer.retire(gone(known, upstreams)))
+        for name in (known.keys() - upstreams.keys()) | (served(upstreams) - served(known)):
+            self._dialer.forget_health(name)
+
     def forget(self, client: Client) -> None:
         """A client of the 2025 era is gone for good: nothing is kept for it at the servers any more."""
         self._dialer.forget(client)
+        self.measures.conversed(time.monotonic() - client.began)
 
     def deadline(self, call: Call, server: str) -> Deadline:
         """When a call to `server` that begins now has to end. Raises `UnknownUpstream`."""
-        if not server and len(self._directory.snapshot) > 1:
-            return max(_sooner(call, upstream) for upstream in self._directory.snapshot.values())
+        if not server and self._directory.merged:
+            everybody = [_sooner(call, upstream) for upstream in self._directory.snapshot.values()]
+            return max(everybody, default=Deadline.after(_NOBODY_SECONDS).sooner(call.deadline))
         return _sooner(call, self._directory.find(server))
 
     def too_late(self, call: Call) -> SidecarError:
@@ -261,33 +303,13 @@ class Engine:
         message = f"the MCP server {call.server!r} did not answer in time"
         return DeadlineExceeded(message, execution=call.execution, metadata={"server": call.server})
 
-    async def _speaks_other_era(self, upstream: Upstream, era: eras.Era, deadline: Deadline) -> bool:
-        """Ask the server anew what it speaks; True when that is another era."""
-        self._dialer.prober.forget(upstream.endpoints[0])
-        connection = await self._dialer.lease(upstream, b"{}", deadline)
+    async def _speaks_other_era(self, upstream: Upstream, so_far: SoFar, era: eras.Era, stay: Stay) -> bool:
+        """Ask the endpoint that was tried last what it speaks; True when that is another era."""
+        endpoint = so_far.tried.pop()
+        self._dialer.prober.forget(endpoint)
+        connection = await self._dialer.lease_at(endpoint, upstream, b"{}", Deadline(stay.at))
         self._dialer.give_back(upstream, connection)
         return connection.link.era is not era
-
-    async def _listen(self, call: Call, request: Request, hearing: Coroutine[None, None, Response]) -> Response:
-        """A subscription lasts until its caller or the server ends it, or the sidecar drains."""
-        full = self._listening >= self._admission.in_flight and not call.part
-        if not self.lifecycle.admitting or full:
-            hearing.close()
-            raise self._refusal(self._listening)
-        self._listening += 1
-        end = None if call.deadline is None else call.deadline.remaining()
-        try:
-            async with asyncio.timeout(end) as scope:
-                unsubscribe = self.lifecycle.subscribe(lambda phase: _end_when_draining(scope, phase))
-                try:
-                    return await hearing
-                finally:
-                    unsubscribe()
-        except TimeoutError:
-            call.execution = Execution.DONE
-            return graceful_end(request.id)
-        finally:
-            self._listening -= 1
 
 
 def _sooner(call: Call, upstream: Upstream) -> Deadline:
@@ -301,18 +323,6 @@ def _sooner(call: Call, upstream: Upstream) -> Deadline:
     if not call.deadline.remaining():
         raise DeadlineExceeded("the deadline passed before the call was sent", metadata={"server": upstream.name})
     return deadline.sooner(Deadline(call.deadline - _HEADROOM_SECONDS))
-
-
-def _end_when_draining(scope: asyncio.Timeout, phase: Phase) -> None:
-    if phase is Phase.DRAINING and not scope.expired():
-        scope.reschedule(asyncio.get_running_loop().time())
-
-
-def _doubted(error: SidecarError) -> SidecarError:
-    """The failure of a call that may have run in an earlier attempt: its last one did not."""
-    return UpstreamLost(
-        error.message, execution=Execution.UNKNOWN, retry_after=error.retry_after, metadata=error.metadata
-    )
 
 
 class Stay(Protocol):
@@ -361,24 +371,3 @@ class _Unbounded(nullcontext[None]):
     def __init__(self, at: float) -> None:
         super().__init__()
         self.at = at
-
-
-class _SoFar(msgspec.Struct, eq=False, gc=False):
-    """What a call has come to: a call that has spoken cannot be repeated unheard."""
-
-    sink: Sink
-    offers: Offers
-    server: str
-    attempts: int = 1
-    may_have_run: bool = False
-    used: bool = False
-
-    async def notify(self, method: str, message: bytes) -> None:
-        self.used = True
-        if method in news.NEWS:
-            self.offers.heed(self.server, method, message)
-        await self.sink.notify(method, message)
-
-    async def ask(self, request: Request) -> Response:
-        self.used = True
-        return await self.sink.ask(request)

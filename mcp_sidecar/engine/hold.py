@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Coroutine
 
 from mcp_sidecar.call import Call, Deadline
-from mcp_sidecar.engine import inputs
+from mcp_sidecar.engine import inputs, legs
 from mcp_sidecar.engine.seal import Seal, looks_sealed
 from mcp_sidecar.errors import Execution, InvalidParams, Overloaded
 from mcp_sidecar.outbound.link import Sink
@@ -71,7 +71,8 @@ class Hold:
         del self._parked[state]
         held.unpark()
         held.answer(answers)
-        return await self._leg(held, call, request, sink, until)
+        with legs.resumed(call, held.call):
+            return await self._leg(held, call, request, sink, until)
 
     async def _leg(self, held: _Held, call: Call, request: Request, sink: Sink, until: Deadline) -> Response:
         """From the client's coming to its going: with the final response, or with questions."""
@@ -132,6 +133,7 @@ def _copy_facts(own: Call, call: Call) -> None:
     call.execution = own.execution
     call.connection_id = own.connection_id
     call.protocol_version = own.protocol_version
+    call.fault = own.fault
 
 
 class _Held:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine.cache import Cache
 from mcp_sidecar.engine.catalogue import Kind, Page, Runs, read_pages, result_of
+from mcp_sidecar.engine.changes import Changes
 from mcp_sidecar.engine.shared import Shared
 from mcp_sidecar.errors import InvalidCall, SidecarError, UpstreamRefused
 from mcp_sidecar.outbound.link import Ignore
@@ -83,7 +83,7 @@ class Inventory:
         self._reading: Shared[Part] = Shared(tasks)
         self._last: Cache[Key, Part] = Cache(_MOST, _MOST_BYTES, lambda part: part.stock.size)
         self._failed: Cache[Key, _Failure] = Cache(_MOST, _MOST, lambda _: 1)
-        self._changes: Counter[str] = Counter()
+        self._changes = Changes()
         self.version = 0
         """Another number for as long as what is known of any server is another."""
 
@@ -94,12 +94,19 @@ class Inventory:
         def fits(key: Key) -> bool:
             return key[0] == server and (chosen is None or key[1] in chosen)
 
-        self._changes[server] += 1
+        self._changes.note(server)
         self.version += 1
         self._reading.part(fits)
         for key in self._last.keys_where(fits):
             if (part := self._last.get(key)) is not None:
                 self._last.put(key, replace(part, expires=0.0))
+
+    def bury(self, server: str) -> None:
+        """The server is gone: its old lists stand in for nobody."""
+        for kept in (self._last, self._failed):
+            for key in kept.keys_where(lambda key: key[0] == server):
+                kept.drop(key)
+        self._changes.bury(server)
 
     def known(self, call: Call, servers: Sequence[str], kind: Kind) -> tuple[Part, ...] | None:
         """The last good list of each, however old; None while there is a server that nobody has asked."""
@@ -151,7 +158,10 @@ class Inventory:
 
     async def _ask(self, call: Call, server: str, kind: Kind) -> Part | SidecarError | None:
         """The list, or why there is none; None when there was no time."""
-        key = self._key(call, server, kind)
+        try:
+            key = self._key(call, server, kind)
+        except SidecarError as failure:
+            return failure  # it went away a moment ago
         try:
             return await self._reading.join(key, lambda: self._read(key, call, kind), self._patience(key, call))
         except SidecarError as failure:
@@ -176,7 +186,7 @@ class Inventory:
         server = key[0]
         part = call.ask()
         part.deadline = None  # others may wait for it too, or ask next
-        changes = self._changes[server]
+        changes = self._changes.mark(server)
         before = self._last.get(key)
         try:
             read = await self._read_now(part, server, kind, _NOTHING if before is None else before.stock)
@@ -185,7 +195,7 @@ class Inventory:
                 raise
             read = Part(server, _NOTHING, time.monotonic() + _ABSENT_SECONDS, private=False)
         self._failed.drop(key)
-        if self._changes[server] != changes:
+        if self._changes.mark(server) != changes:
             read = replace(read, expires=0.0)  # it changed meanwhile: this may be the old one
         if before is None or before.stock is not read.stock:
             self.version += 1

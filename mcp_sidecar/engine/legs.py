@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
 from mcp_sidecar.call import Call, Trace
 from mcp_sidecar.errors import SidecarError
 from mcp_sidecar.outbound.link import Link, Sink
-from mcp_sidecar.protocol import jsonrpc
+from mcp_sidecar.protocol import jsonrpc, outcome
 from mcp_sidecar.protocol.jsonrpc import Request, Response
-from mcp_sidecar.spans import Received, Span
+from mcp_sidecar.spans import Received
 
 TRACE_KEYS = ("traceparent", "tracestate", "baggage")
 TOOL_ERROR = "tool_error"
 CANCELLED = "cancelled"
-
-
-class _Result(msgspec.Struct):
-    isError: bool = False  # noqa: N815  # the wire's spelling
-
-
-_result = msgspec.json.Decoder(_Result)
+OTHER = "_OTHER"
 
 
 def exchange(link: Link, request: Request, call: Call, sink: Sink) -> Awaitable[Response]:
@@ -45,7 +40,9 @@ async def _traced(link: Link, request: Request, call: Call, sink: Sink, received
     outer, call.trace = call.trace, Trace(leg.traceparent, leg.tracestate, leg.baggage)
     try:
         response = await link.exchange(request.with_meta(trace_meta(call.trace)), call, sink)
-        leg.error = _error_in(response, leg)
+        leg.error = fault_in(response)
+        if response.error is not None:
+            leg.attributes["rpc.response.status_code"] = leg.error
         return response
     except SidecarError as failure:
         leg.error = failure.reason
@@ -58,18 +55,45 @@ async def _traced(link: Link, request: Request, call: Call, sink: Sink, received
         leg.ended = time.monotonic()
 
 
-def _error_in(response: Response, leg: Span) -> str:
-    """What the conventions want to see of an answer: a code of JSON-RPC, or that the tool failed."""
+@contextmanager
+def resumed(call: Call, own: Call) -> Iterator[None]:
+    """The rest of an exchange that an earlier call began, as it is seen in the trace of the one that goes on with it.
+
+    `own` is the call of the exchange: its answer is this call's.
+    """
+    if call.span is None:
+        yield
+        return
+    leg = call.span.leg(call.method)
+    leg.attributes = {"mcp_sidecar.connection.id": own.connection_id, "mcp.protocol.version": own.protocol_version}
+    if own.span is not None:
+        leg.link = own.span.traceparent
+    try:
+        yield
+        leg.error = own.fault
+    except SidecarError as failure:
+        leg.error = failure.reason
+        raise
+    except (asyncio.CancelledError, TimeoutError):
+        leg.error = CANCELLED
+        raise
+    finally:
+        leg.ended = time.monotonic()
+
+
+def fault_in(response: Response) -> str:
+    """What the conventions want to see of an answer: a code of JSON-RPC, or that the tool failed; empty for neither."""
     if response.error is not None:
         said = jsonrpc.read_error(response)
-        code = str(said[0]) if said else "_OTHER"
-        leg.attributes["rpc.response.status_code"] = code
-        return code
+        return str(said[0]) if said else OTHER
+    result = response.result
+    # Looking for the word is a hundredth of decoding, and nearly every answer is without it.
+    if result is None or b'"isError"' not in result:
+        return ""
     try:
-        failed = response.result is not None and _result.decode(response.result).isError
+        return TOOL_ERROR if outcome.failed(result) else ""
     except msgspec.DecodeError:
         return ""
-    return TOOL_ERROR if failed else ""
 
 
 def trace_meta(context: Trace) -> dict[str, bytes]:

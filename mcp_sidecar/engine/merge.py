@@ -35,11 +35,21 @@ _MOST_BODY_BYTES = 64 * 1024 * 1024
 
 
 class Merge:
-    """`servers` tells who there is, in order. Requests and responses are of the caller's era, as the engine's are."""
+    """`servers` tells who there is, in order; others may come and go unless they are `settled`. Requests and responses
+    are of the caller's era, as the engine's are.
+    """
 
     def __init__(
-        self, engine: Runs, inventory: Inventory, servers: Callable[[], Sequence[str]], settings: MergeSettings
+        self,
+        engine: Runs,
+        inventory: Inventory,
+        servers: Callable[[], Sequence[str]],
+        settings: MergeSettings,
+        *,
+        settled: bool = True,
     ) -> None:
+        self._settled = settled
+        self._listeners: set[FanIn] = set()
         self._engine = engine
         self._inventory = inventory
         self._servers = servers
@@ -68,8 +78,18 @@ class Merge:
 
     async def listen(self, call: Call, request: Request, sink: Sink) -> Response:
         """What all servers say by themselves, until the caller leaves or the sidecar drains."""
-        wanted = await self._wanted(call, read_filter(request))
-        return await FanIn(self._engine, call, request, sink).run(wanted)
+        whole = read_filter(request)
+        fan_in = FanIn(self._engine, call, request, sink, settled=self._settled)
+        self._listeners.add(fan_in)
+        try:
+            return await fan_in.run(lambda: self._wanted(call, whole))
+        finally:
+            self._listeners.discard(fan_in)
+
+    def renew(self) -> None:
+        """There are other servers: whoever listens is told."""
+        for fan_in in self._listeners:
+            fan_in.renew()
 
     async def _wanted(self, call: Call, whole: Filter) -> Mapping[str, Filter]:
         """What of a filter goes to whom: lists to everybody, resources to those that may have them."""
@@ -82,7 +102,8 @@ class Merge:
                 parts[server].taskIds.append(task_id)
         for uri in whole.resourceSubscriptions:
             for server in await self._hosts(call, uri):
-                parts[server].resourceSubscriptions.append(uri)
+                if server in parts:
+                    parts[server].resourceSubscriptions.append(uri)
         return parts
 
     async def _hosts(self, call: Call, uri: str) -> Sequence[str]:
@@ -101,12 +122,12 @@ class Merge:
 
     async def _discover(self, call: Call, request: Request) -> Response:
         gathered = await self._gather(call, DISCOVERED)
-        return self._answer(call, request, union.discovered(gathered.parts), gathered)
+        return self._answer(call, request, union.discovered(gathered.parts, settled=self._settled), gathered)
 
     async def _gather(self, call: Call, kind: Kind) -> Gathered:
         call.execution = Execution.UNKNOWN  # for who leaves meanwhile
         gathered = await self._inventory.gather(call, self._servers(), kind)
-        if not gathered.parts:
+        if not gathered.parts and gathered.missing:
             call.execution = Execution.NONE
             facts = {"missing": ", ".join(gathered.missing)}
             raise UpstreamUnavailable("none of the MCP servers answers", metadata=facts) from gathered.failure
@@ -167,6 +188,8 @@ class Merge:
 
     async def _first(self, call: Call, request: Request, servers: Sequence[str], sink: Sink) -> Response:
         """The answer of the first that knows what it is asked for; else that of the last."""
+        if not servers:
+            raise _nobody()
         for server in servers[:-1]:
             response = await self._at(call, request, server, sink)
             said = None if response.error is None else jsonrpc.read_error(response)
@@ -181,6 +204,8 @@ class Merge:
                 group.create_task(self._at(call.ask(), request, server, sink), name=f"{request.method} at {server}")
                 for server in self._servers()
             ]
+        if not told:
+            raise _nobody()
         responses = [task.result() for task in told]
         call.execution = Execution.DONE
         return next((response for response in responses if response.error is None), responses[0])
@@ -192,3 +217,7 @@ class Merge:
             return await self._engine.run(part, request, server, sink)
         finally:
             call.adopt(part)
+
+
+def _nobody() -> UpstreamUnavailable:
+    return UpstreamUnavailable("no MCP server was found so far")

@@ -6,11 +6,11 @@ Joins the parts that know of one of these each; knows no connection.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Hashable, Mapping
+from collections.abc import Coroutine, Hashable
 from typing import Protocol
 
 from mcp_sidecar.call import Call, Deadline, new_request_id
-from mcp_sidecar.directory import Directory, Upstream
+from mcp_sidecar.directory import Directory, Snapshot, Upstream, renewed, served
 from mcp_sidecar.engine import bridge, news
 from mcp_sidecar.engine.catalogue import TOOLS, Runs, read_pages
 from mcp_sidecar.engine.inventory import Inventory
@@ -46,7 +46,8 @@ class Offers:
         self.mirrors = Mirrors()
         self._shelf = Shelf(tasks, self.mirrors.screen)
         self.inventory = Inventory(engine, tasks, self._audience)
-        self.merge = Merge(engine, self.inventory, lambda: tuple(directory.snapshot), settings)
+        servers = lambda: tuple(directory.snapshot)  # noqa: E731
+        self.merge = Merge(engine, self.inventory, servers, settings, settled=directory.settled)
         self._upstreams = directory.snapshot
         directory.subscribe(self._renewed)
 
@@ -105,13 +106,17 @@ class Offers:
         self.inventory.cancel()
         self._shelf.cancel()
 
-    def _renewed(self, upstreams: Mapping[str, Upstream]) -> None:
+    def _renewed(self, upstreams: Snapshot) -> None:
         """Other servers may stand behind the names."""
-        for name in {*self._upstreams, *upstreams}:
-            if upstreams.get(name) is not self._upstreams.get(name):
-                self.forget(name)
-                self.mirrors.known.pop(name, None)
-        self._upstreams = upstreams
+        before, self._upstreams = self._upstreams, upstreams
+        for name in renewed(before, upstreams):
+            self.forget(name)
+            self.mirrors.known.pop(name, None)
+        for name in before.keys() - upstreams.keys():
+            self._shelf.bury(name)
+            self.inventory.bury(name)
+        if served(before) != served(upstreams):
+            self.merge.renew()
 
     def _era(self, upstream: Upstream) -> eras.Era | None:
         verdict = self._dialer.verdict(upstream)

@@ -9,6 +9,7 @@ from mcp_sidecar.protocol.eras import CALL_TOOL, REPEATABLE
 from mcp_sidecar.protocol.jsonrpc import Request
 from mcp_sidecar.settings import ToolSettings
 
+_MOST_ENDPOINTS = 4  # where one call may fail before its caller is told
 _LONGEST_PAUSE = 1.0  # seconds; a server that wants more is left alone and the caller told
 
 
@@ -21,6 +22,15 @@ def may_repeat(error: SidecarError, request: Request, tools: ToolSettings) -> bo
     if error.execution is Execution.NONE:
         return True
     return error.execution is Execution.UNKNOWN and is_repeatable(request, tools)
+
+
+def may_go_elsewhere(error: SidecarError, tried: int) -> bool:
+    """True when another endpoint may have the call: it has not run at those that were `tried`.
+
+    Unlike a repetition this loads nobody twice, so it needs no pause, and is not counted as one.
+    """
+    unavailable = isinstance(error, Unavailable) and not isinstance(error, Draining)
+    return unavailable and error.execution is Execution.NONE and tried < _MOST_ENDPOINTS
 
 
 def is_repeatable(request: Request, tools: ToolSettings) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import msgspec
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine import inputs
 from mcp_sidecar.engine.cache import Cache
+from mcp_sidecar.engine.changes import Changes
 from mcp_sidecar.engine.shared import Shared
 from mcp_sidecar.engine.union import STALE
 from mcp_sidecar.errors import Draining, Execution, InvalidCall, Unavailable
@@ -85,7 +85,7 @@ class Shelf:
         """Those of the requests under way."""
         self._fleeting: Cache[Key, bool] = Cache(_MOST, _MOST, lambda _: 1)
         """Whose results are not to be given to a second caller, as far as the last one tells."""
-        self._changes: Counter[str] = Counter()
+        self._changes = Changes()
 
     def forget(self, server: str, fits: Callable[[Key], bool] = lambda _: True) -> None:
         """What a server offers has changed: nothing of it that fits is given again, nor what is on its way."""
@@ -93,10 +93,17 @@ class Shelf:
         def of_server(key: Key) -> bool:
             return key.server == server and fits(key)
 
-        self._changes[server] += 1
+        self._changes.note(server)
         self._flying.part(of_server)
         for key in self._kept.keys_where(of_server):
             self._kept.drop(key)
+
+    def bury(self, server: str) -> None:
+        """The server is gone: nothing of it is kept."""
+        self.forget(server)
+        for key in self._fleeting.keys_where(lambda key: key.server == server):
+            self._fleeting.drop(key)
+        self._changes.bury(server)
 
     def cancel(self) -> None:
         """End what is under way."""
@@ -157,7 +164,7 @@ class Shelf:
 
     async def _fetch(self, key: Key, call: Call, request: Request, sink: Sink, send: Send) -> tuple[Response, bool]:
         """Ask, and keep the result if it may be; True when others may have it too."""
-        changes = self._changes[key.server]
+        changes = self._changes.mark(key.server)
         response = await send(call, request, sink)
         if response.result is None:
             return response, False
@@ -168,7 +175,7 @@ class Shelf:
             self._fleeting.put(key, True)
             return response, False
         self._fleeting.drop(key)
-        if self._changes[key.server] == changes:
+        if self._changes.mark(key.server) == changes:
             self._kept.put(key if entry.private else key._replace(caller=None), entry)
         return response, True
 

@@ -19,6 +19,7 @@ STALE, MISSING = "mcp-sidecar.dev/stale", "mcp-sidecar.dev/missing"
 _LONGEST_INSTRUCTIONS = 4096  # characters of one server
 _MOST_INSTRUCTIONS = 32768
 _COMPLETE = b'"complete"'
+_CHANGING: Members = dict.fromkeys(("tools", "prompts", "resources"), b'{"listChanged":true}')
 
 
 def joined(kind: Kind, parts: Sequence[Part], names: Names | None) -> bytes:
@@ -54,12 +55,13 @@ def result(found: Members, gathered: Gathered, now: float, *, modern: bool) -> b
     return jsonrpc.encode_object(found | {"_meta": jsonrpc.encode_object(meta)} if meta else found)
 
 
-def discovered(parts: Iterable[Part]) -> Members:
-    """What the servers say of themselves as what one says of itself."""
+def discovered(parts: Iterable[Part], *, settled: bool = True) -> Members:
+    """What the servers say of themselves as what one says of itself. Unless `settled`, all lists may change."""
     read = [(part.server, jsonrpc.members(item, "result")) for part in parts for _, item in part.stock.items]
+    declared = [_object(said.get("capabilities")) for _, said in read]
     found: Members = {
         "supportedVersions": msgspec.json.encode(eras.MODERN_VERSIONS),
-        "capabilities": _capabilities([_object(said.get("capabilities")) for _, said in read]),
+        "capabilities": _capabilities(declared if settled else [_CHANGING, *declared]),
     }
     told = instructions({server: jsonrpc.as_string(said.get("instructions")) or "" for server, said in read})
     if told:

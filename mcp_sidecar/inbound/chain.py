@@ -11,14 +11,17 @@ import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
-from mcp_sidecar.call import Call
-from mcp_sidecar.errors import Bug, Cancelled, Execution, SidecarError, UpstreamRefused
+from mcp_sidecar.call import ANONYMOUS, POD, Call
+from mcp_sidecar.errors import Bug, Cancelled, Draining, Execution, Exhausted, SidecarError, UpstreamRefused
 from mcp_sidecar.inbound.auth import Authenticator
-from mcp_sidecar.inbound.metrics import Metrics
+from mcp_sidecar.inbound.instruments import SHED
+from mcp_sidecar.inbound.metrics import Metrics, Operation
 from mcp_sidecar.inbound.status import OK, named, status_of
 from mcp_sidecar.logs import Line, Log
+from mcp_sidecar.protocol.eras import CALL_TOOL
 
 Handler = Callable[[Call, Any], Awaitable[Any]]
 Recover = Callable[[Call, Any, SidecarError, BaseException], Awaitable[Any]]
@@ -103,7 +106,10 @@ class Chain:
         """Find out who calls; refuse those who cannot be known."""
         if self._authenticator is not None and not (self._exempt and call.rpc.startswith(self._exempt)):
             try:
-                call.principal = await self._authenticator.authenticate(call.authorization)
+                known = await self._authenticator.authenticate(call.authorization)
+                # What a token says goes before what the connection's certificate does.
+                shown = call.principal.certificate
+                call.principal = replace(known, certificate=shown) if shown else known
             finally:
                 call.authorization = None
 
@@ -158,7 +164,15 @@ class Ledger:
             level, code, execution = "debug" if call.rpc in self._quiet else "info", OK, _DONE
         else:
             level, code, execution = _level(failure), status_of(failure).grpc, failure.execution.value
-        self._metrics.record(call.rpc, call.method, call.server, code, execution, seconds)
+        tool = call.name if call.method == CALL_TOOL else ""
+        self._metrics.record(
+            Operation(call.rpc, call.method, call.server, code, execution, tool, call.fault),
+            seconds,
+            max(0.0, seconds - call.waited) if call.waited else None,
+            None if call.span is None else (call.span.trace_id, call.span.span_id),
+        )
+        if isinstance(failure, (Exhausted, Draining)):
+            self._metrics.count(SHED, reason=failure.reason)
         line = CallLine(
             "",
             level,
@@ -175,6 +189,10 @@ class Ledger:
             call.peer,
             call.principal.subject[:128],
         )
+        principal = call.principal
+        if principal is not ANONYMOUS:
+            line.certificate = principal.certificate[:128]
+            line.pod = str(principal.claims.get(POD, ""))[:128]
         if failure is None:
             return line
         # What a server says in an error may repeat arguments: the log gets the code only.
@@ -204,5 +222,7 @@ class CallLine(Line, omit_defaults=True, gc=False):
     trace_id: str
     peer: str
     subject: str = ""
+    certificate: str = ""
+    pod: str = ""
     error: str = ""
     stack: str = ""

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
+
+from mcp_sidecar.inbound import instruments
 from mcp_sidecar.inbound.auth import authenticator
 from mcp_sidecar.inbound.chain import Chain, Ledger
+from mcp_sidecar.inbound.grpc.server import is_local
 from mcp_sidecar.inbound.grpc.servers import HEALTH, GrpcFaces
 from mcp_sidecar.inbound.http.door import Door
 from mcp_sidecar.inbound.http.drain_page import DrainPage
 from mcp_sidecar.inbound.http.guard import Guard
-from mcp_sidecar.inbound.http.server import HttpFace
+from mcp_sidecar.inbound.http.server import HttpFace, Page
 from mcp_sidecar.inbound.parts import Parts
 from mcp_sidecar.inbound.probes import probes
-from mcp_sidecar.settings import Settings
+from mcp_sidecar.lifecycle import Phase
+from mcp_sidecar.logs import Log
+from mcp_sidecar.settings import ListenTlsSettings, Settings
+from mcp_sidecar.watched import WatchedFiles
 from mcp_sidecar.wire.http_server import Handle, Listener, OnRefusal, unheard
 from mcp_sidecar.wire.limits import ServerLimits
+from mcp_sidecar.wire.tls import Material, server_material, watch
 
 OFF = "off"
+_LOOK_SECONDS = 1.0
 
 
 class Faces:
@@ -25,9 +35,11 @@ class Faces:
         self._settings = settings
         self._parts = parts
         self._listeners: list[Listener] = []
-        known = authenticator(settings.auth, lambda trouble: parts.log.warning("auth", trouble=trouble))
+        known = authenticator(settings.auth, lambda trouble: parts.log.warning("auth", trouble=trouble), parts.reviewed)
         ledger = Ledger(parts.log, parts.metrics, tell=parts.tell)
-        self._grpc = GrpcFaces(settings.grpc, parts, Chain(ledger, known, exempt=(HEALTH,)), Chain(ledger))
+        self._tls = _tls(settings.listen.tls, parts.log)
+        self._watch: asyncio.Task[None] | None = None
+        self._grpc = GrpcFaces(settings.grpc, parts, Chain(ledger, known, exempt=(HEALTH,)), Chain(ledger), self._tls)
         self._http_chain = Chain(ledger, known)
         self._http: HttpFace | None = None
 
@@ -49,22 +61,31 @@ class Faces:
     async def _bind_http(self, address: str) -> str:
         parts, settings = self._parts, self._settings.http
         drain = DrainPage(parts.drain, parts.lifecycle)
-        pages = {**parts.pages(Door(self._http_chain)), "/api/drain": drain}
+        pages: dict[str, Page] = {**parts.pages(Door(self._http_chain)), "/api/drain": drain}
         host = () if address.startswith("unix:") else (address.rpartition(":")[0],)
         guard = Guard(settings, host)
         face = self._http = HttpFace(parts.engine, guard, self._http_chain, settings, parts.tasks, pages)
-        parts.metrics.gauge("mcp_sidecar_sessions", lambda: float(face.sessions))
+        parts.metrics.gauge(instruments.SESSIONS, lambda: float(face.sessions))
         limits = ServerLimits(
             body_bytes=settings.max_body, header_seconds=settings.header_timeout, idle_seconds=settings.idle_timeout
         )
-        return await self._listen(face, limits, address, on_refusal=face.refused)
+        tls = None if is_local(address) else self._tls
+        return await self._listen(face, limits, address, on_refusal=face.refused, tls=tls)
 
     async def _bind_probes(self, address: str) -> str:
-        return await self._listen(
-            probes(self._parts.board, self._parts.metrics), ServerLimits(body_bytes=1024), address
-        )
+        # A preStop hook has no certificate to show: where the HTTP listener speaks TLS it drains from here.
+        pages = {"/api/drain": DrainPage(self._parts.drain, self._parts.lifecycle)} if self._tls is not None else {}
+        handle = probes(self._parts.board, self._parts.metrics, pages)
+        return await self._listen(handle, ServerLimits(body_bytes=1024), address)
 
-    async def _listen(self, handle: Handle, limits: ServerLimits, address: str, on_refusal: OnRefusal = unheard) -> str:
+    async def _listen(
+        self,
+        handle: Handle,
+        limits: ServerLimits,
+        address: str,
+        on_refusal: OnRefusal = unheard,
+        tls: WatchedFiles[Material] | None = None,
+    ) -> str:
         log = self._parts.log
         listener = Listener(
             handle,
@@ -72,6 +93,8 @@ class Faces:
             self._parts.tasks,
             on_fault=lambda fault: log.error("fault", error=repr(fault)),
             on_refusal=on_refusal,
+            tls=None if tls is None else lambda: _newest(tls),
+            on_handshake=lambda peer, why: log.warning("handshake", peer=peer, error=why),
         )
         self._listeners.append(listener)
         if address.startswith("unix:"):
@@ -85,10 +108,21 @@ class Faces:
 
     async def start(self) -> None:
         """Begin to accept."""
+        if self._tls is not None:
+            self._watch = self._parts.tasks.create_task(_look_always(self._tls), name="tls files")
         await self._grpc.start()
+        self._parts.lifecycle.subscribe(self._part)
+
+    def _part(self, phase: Phase) -> None:
+        """Clients that keep connections open would come back here for as long as they get answers."""
+        if phase is Phase.LAME_DUCK:
+            for listener in self._listeners:
+                listener.part()
 
     async def stop(self, grace: float) -> None:
         """Accept nothing any more, end what is left after `grace` seconds."""
+        if self._watch is not None:
+            self._watch.cancel()
         for listener in self._listeners:
             listener.drain()
         if self._http is not None:
@@ -96,6 +130,30 @@ class Faces:
         await self._grpc.stop(grace)
         for listener in self._listeners:
             await listener.close()
+
+
+def _tls(settings: ListenTlsSettings, log: Log) -> WatchedFiles[Material] | None:
+    if not settings.cert_file:
+        return None
+
+    def report(trouble: str) -> None:
+        log.warning("tls", trouble=trouble)
+
+    files = (settings.cert_file, settings.key_file, settings.client_ca_file)
+    return watch(*files, server_material, report, otherwise="nobody can be let in")
+
+
+def _newest(files: WatchedFiles[Material]) -> ssl.SSLContext:
+    if files.value is None:
+        raise OSError("there is no certificate to listen with (listen.tls)")
+    return files.value.context
+
+
+async def _look_always(files: WatchedFiles[Material]) -> None:
+    """Keep the newest files at hand for those who cannot look for themselves, such as gRPC's threads."""
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        files.look()
 
 
 def _join(host: str, port: int) -> str:

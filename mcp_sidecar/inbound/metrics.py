@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from mcp_sidecar.inbound.instruments import (
+    CALLS,
+    CLIENT_SECONDS,
+    OPERATION_SECONDS,
+    OVERHEAD_SECONDS,
+    RETRIES,
+    RPC_SECONDS,
+    SESSION_SECONDS,
+    TABLE,
+)
+from mcp_sidecar.protocol import eras
 
 OTHER = "_OTHER"
-CALLS = "mcp_sidecar_calls_total"
-OPERATION_SECONDS = "mcp_server_operation_duration_seconds"
-RPC_SECONDS = "rpc_server_call_duration_seconds"
-
-# Bounds in seconds, as the MCP and RPC semantic conventions of OpenTelemetry fix them.
-OPERATION_BOUNDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-RPC_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+OK = "OK"
+TOOL_ERROR = "tool_error"
+_CODES = frozenset(map(str, eras.CODES))
+_CALLERS_FAULT = frozenset(map(str, eras.CALLERS_FAULT))
 
 # A client chooses some label values (a method name, say): it must not be able to choose how much memory they take.
 _MAX_SERIES = 2000
+_MAX_TOOLS = 500
+_MAX_FAILING_TOOLS = 100
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -37,14 +50,27 @@ class Gauge:
     value: float
 
 
+class Exemplar(NamedTuple):
+    """A traced call that fell into a bucket: its ids (hex), what was measured, and when (Unix seconds)."""
+
+    trace_id: str
+    span_id: str
+    value: float
+    at: float
+
+
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """One label set of a histogram: `counts` has one entry per bound and a last one for what lies above them all."""
+    """One label set of a histogram: `counts` has one entry per bound and a last one for what lies above them all.
+
+    `exemplars` are the last traced calls, each with the number of its bucket.
+    """
 
     labels: Labels
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
     total: float
+    exemplars: tuple[tuple[int, Exemplar], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +100,43 @@ class _Tally:
 class _Timing:
     """A histogram's buckets and sum."""
 
-    __slots__ = ("bounds", "counts", "labels", "total")
+    __slots__ = ("bounds", "counts", "exemplars", "labels", "total")
 
     def __init__(self, labels: Labels, bounds: tuple[float, ...]) -> None:
         self.labels = labels
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self.exemplars: dict[int, Exemplar] = {}
+
+    def add(self, seconds: float, ids: Ids | None = None) -> None:
+        bucket = bisect_left(self.bounds, seconds)
+        self.counts[bucket] += 1
+        self.total += seconds
+        if ids is not None:
+            self.exemplars[bucket] = Exemplar(*ids, seconds, time.time())
 
 
+Ids = tuple[str, str]
+"""Of a trace and of a span in it."""
 _Series = dict[Labels, _Timing]
+
+
+class Operation(NamedTuple):
+    """What a call was, as far as its measurements tell.
+
+    `rpc` is `/package.Service/Method`, empty for HTTP; `method` the MCP method, empty when unknown; `code` the status
+    name (`OK`, `UNAVAILABLE`, …); `execution` says whether it ran. `fault` is what a server found wrong that answered:
+    a JSON-RPC code or `tool_error`.
+    """
+
+    rpc: str
+    method: str
+    server: str
+    code: str
+    execution: str
+    tool: str = ""
+    fault: str = ""
 
 
 class Metrics:
@@ -96,27 +149,51 @@ class Metrics:
     def __init__(self, *, rpcs: Container[str] | None = None, methods: Container[str] | None = None) -> None:
         self._rpcs = rpcs
         self._methods = methods
-        self._instruments: dict[tuple[str, str, str, str, str], tuple[_Tally, tuple[_Timing, ...]]] = {}
-        self._operations: _Series = {}
-        self._calls: _Series = {}
+        self._instruments: dict[tuple[str, ...], tuple[_Tally, tuple[_Timing, ...]]] = {}
+        self._timings: dict[str, _Series] = {}
+        self._overhead: _Timing | None = None
+        self._exchanges: dict[tuple[str, ...], _Timing] = {}
+        self._tools: set[tuple[str, str]] = set()
         self._tallies: dict[str, dict[Labels, _Tally]] = {}
         self._shortcuts: dict[tuple[str, Labels], _Tally] = {}
         self._gauges: dict[str, dict[Labels, Callable[[], float]]] = {}
         self._before: list[Callable[[], None]] = []
 
-    def record(self, rpc: str, method: str, server: str, code: str, execution: str, seconds: float) -> None:
-        """One finished call: `rpc` (`/package.Service/Method`; empty for HTTP), the MCP `method` (empty when unknown).
-
-        `code` is the status name (`OK`, `UNAVAILABLE`, …), `execution` says whether it ran, `seconds` its duration.
-        """
-        instruments = self._instruments.get((rpc, method, server, code, execution))
+    def record(
+        self, operation: Operation, seconds: float, overhead: float | None = None, ids: Ids | None = None
+    ) -> None:
+        """One finished call and its duration; `overhead` is our part of it, `ids` are those of its span."""
+        instruments = self._instruments.get(operation)
         if instruments is None:
-            instruments = self._find(rpc, method, server, code, execution)
+            instruments = self._find(operation)
         tally, timings = instruments
         tally.value += 1.0
         for timing in timings:
-            timing.counts[bisect_left(timing.bounds, seconds)] += 1
-            timing.total += seconds
+            timing.add(seconds, ids)
+        if overhead is not None and operation.method:
+            if self._overhead is None:
+                self._overhead = self._timing(OVERHEAD_SECONDS, ())
+            self._overhead.add(overhead, ids)
+
+    def conversed(self, seconds: float) -> None:
+        """A session of a 2025-era client is over."""
+        self._timing(SESSION_SECONDS, ()).add(seconds)
+
+    def exchanged(self, method: str, server: str, tool: str, error: str, seconds: float) -> None:
+        """One exchange with a server; `error` is what went wrong, empty for nothing."""
+        key = (method, server, tool, error)
+        timing = self._exchanges.get(key)
+        if timing is None:
+            labels = (("method", _known(method, self._methods)), *self._tool(server, tool, error), ("server", server))
+            labels = (*labels, ("error", _fault(error))) if error else labels
+            timing = self._timing(CLIENT_SECONDS, labels)
+            if len(self._exchanges) < _MAX_SERIES and not _is_other(timing):
+                self._exchanges[key] = timing
+        timing.add(seconds)
+
+    def retried(self, reason: str) -> None:
+        """A call is sent again after a failure."""
+        self.count(RETRIES, reason=reason)
 
     def count(self, name: str, amount: float = 1.0, **labels: str) -> None:
         """Add to the counter `name` (as exposed, so ending in `_total`)."""
@@ -137,31 +214,57 @@ class Metrics:
         """Everything measured so far; the gauges are read now."""
         for hand_in in self._before:
             hand_in()
-        timings = ((OPERATION_SECONDS, self._operations), (RPC_SECONDS, self._calls))
-        families = [Family(name, _histograms(series)) for name, series in timings]
+        families = [Family(name, _histograms(series)) for name, series in self._timings.items()]
         for name, tallies in self._tallies.items():
             families.append(Family(name, tuple(Counter(labels, tally.value) for labels, tally in tallies.items())))
         for name, reads in self._gauges.items():
             families.append(Family(name, tuple(Gauge(labels, read()) for labels, read in reads.items())))
         return Snapshot(tuple(family for family in sorted(families, key=lambda f: f.name) if family.series))
 
-    def _find(
-        self, rpc: str, method: str, server: str, code: str, execution: str
-    ) -> tuple[_Tally, tuple[_Timing, ...]]:
+    def _find(self, operation: Operation) -> tuple[_Tally, tuple[_Timing, ...]]:
         """What a call counts in. One that never named a method is an RPC, but no MCP operation."""
+        rpc, method, server, code, execution, tool, fault = operation
         tally = self._tally(CALLS, {"code": code, "execution": execution})
         timings = []
         labels: Labels
         if method:
-            labels = (("method", _known(method, self._methods)), ("server", server), ("code", code))
-            timings.append(_timing(self._operations, labels, OPERATION_BOUNDS))
+            error = _fault(fault) if fault and fault not in _CALLERS_FAULT else "" if code == OK else code
+            labels = (
+                ("method", _known(method, self._methods)),
+                *self._tool(server, tool, fault or error),
+                ("server", server),
+            )
+            labels = (*labels, ("code", code), *((("error", error),) if error else ()))
+            timings.append(self._timing(OPERATION_SECONDS, labels))
         if rpc:
             labels = (("rpc_method", _known(rpc.removeprefix("/"), self._rpcs)), ("code", code))
-            timings.append(_timing(self._calls, labels, RPC_BOUNDS))
+            timings.append(self._timing(RPC_SECONDS, labels))
         # Names that nobody knows get no shortcut: they would use up the room of those that matter.
         found = tally, tuple(timings)
-        if len(self._instruments) < _MAX_SERIES and not any(OTHER in dict(one.labels).values() for one in timings):
-            self._instruments[rpc, method, server, code, execution] = found
+        if len(self._instruments) < _MAX_SERIES and not any(map(_is_other, timings)):
+            self._instruments[operation] = found
+        return found
+
+    def _tool(self, server: str, tool: str, error: str) -> Labels:
+        """A tool has a label of its own once its server has done something under that name.
+
+        Clients choose these names, and only the server knows which are its tools. Many answer for one that they do not
+        have as for one that fails, so what only ever failed gets less room.
+        """
+        if not tool:
+            return ()
+        named = (server, tool)
+        room = _MAX_TOOLS if not error else _MAX_FAILING_TOOLS if error == TOOL_ERROR else 0
+        if len(self._tools) < room:
+            self._tools.add(named)
+        return (("tool", tool if named in self._tools else OTHER),)
+
+    def _timing(self, name: str, labels: Labels) -> _Timing:
+        series = self._timings.setdefault(name, {})
+        found = series.get(labels)
+        if found is None:
+            key = _bounded(labels, series)
+            found = series.setdefault(key, _Timing(key, TABLE[name].bounds))
         return found
 
     def _tally(self, name: str, labels: dict[str, str]) -> _Tally:
@@ -174,13 +277,17 @@ class Metrics:
         return tally
 
 
+def _is_other(timing: _Timing) -> bool:
+    return any(value == OTHER for _, value in timing.labels)
+
+
+def _fault(error: str) -> str:
+    """Servers choose the numbers of their errors: only those of the specification get a series."""
+    return OTHER if error.startswith("-") and error not in _CODES else error
+
+
 def _known(name: str, names: Container[str] | None) -> str:
     return name if names is None or name in names else OTHER
-
-
-def _timing(series: _Series, labels: Labels, bounds: tuple[float, ...]) -> _Timing:
-    key = _bounded(labels, series)
-    return series.setdefault(key, _Timing(key, bounds))
 
 
 def _bounded(labels: Labels, series: Mapping[Labels, object]) -> Labels:
@@ -191,4 +298,7 @@ def _bounded(labels: Labels, series: Mapping[Labels, object]) -> Labels:
 
 
 def _histograms(series: _Series) -> tuple[Histogram, ...]:
-    return tuple(Histogram(labels, t.bounds, tuple(t.counts), t.total) for labels, t in series.items())
+    return tuple(
+        Histogram(labels, t.bounds, tuple(t.counts), t.total, tuple(t.exemplars.items()))
+        for labels, t in series.items()
+    )

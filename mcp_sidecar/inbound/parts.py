@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mcp_sidecar.directory import Directory
 from mcp_sidecar.drain import Drain
 from mcp_sidecar.engine.engine import Engine
+from mcp_sidecar.inbound.auth import Reviewed
 from mcp_sidecar.inbound.chain import Tell
 from mcp_sidecar.inbound.health import HealthBoard
 from mcp_sidecar.inbound.http.door import Door
@@ -39,5 +40,7 @@ class Parts:
     tasks: asyncio.TaskGroup
     tell: Tell | None = None
     """Hears of every call that has ended."""
+    reviewed: Reviewed | None = None
+    """Who is let in by tokens that the Kubernetes API reviews, in `auth.mode: kubernetes`."""
     pages: Callable[[Door], Mapping[str, Page]] = no_pages
     """What the HTTP listener serves besides MCP, by path, behind this door."""

@@ -8,14 +8,15 @@ import resource
 import sys
 from pathlib import Path
 
+from mcp_sidecar.inbound import instruments
 from mcp_sidecar.inbound.metrics import Metrics
 
 
 def watch_process(metrics: Metrics) -> None:
     """Have memory (bytes), file descriptors and CPU time (seconds) read at each snapshot, under Prometheus's names."""
-    metrics.gauge("process_resident_memory_bytes", resident_bytes)
-    metrics.gauge("process_open_fds", open_descriptors)
-    metrics.gauge("process_cpu_seconds_total", cpu_seconds)
+    metrics.gauge(instruments.MEMORY, resident_bytes)
+    metrics.gauge(instruments.FILES, open_descriptors)
+    metrics.gauge(instruments.CPU_SECONDS, cpu_seconds)
 
 
 def resident_bytes() -> float:

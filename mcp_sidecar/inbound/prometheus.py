@@ -1,56 +1,69 @@
-"""Writes a metrics snapshot as Prometheus text (exposition format 0.0.4); knows no HTTP and measures nothing."""
+"""Writes a metrics snapshot as Prometheus text 0.0.4 or, with exemplars, OpenMetrics 1.0. Knows no HTTP."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
-from mcp_sidecar.inbound.metrics import Counter, Gauge, Histogram, Labels, Snapshot
+from mcp_sidecar.inbound.instruments import TABLE
+from mcp_sidecar.inbound.metrics import Counter, Exemplar, Gauge, Histogram, Labels, Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text"
+OPENMETRICS_TYPE = f"{OPENMETRICS}; version=1.0.0; charset=utf-8"
 
 _KINDS = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-_HELP = {
-    "mcp_server_operation_duration_seconds": "Duration of MCP requests, from arrival to answer.",
-    "rpc_server_call_duration_seconds": "Duration of gRPC calls to the sidecar.",
-    "mcp_sidecar_calls_total": "Calls ended, by status code and by whether they may have run.",
-    "mcp_sidecar_in_flight": "Calls admitted and not yet ended.",
-    "mcp_sidecar_connections": "Connections to MCP servers.",
-    "mcp_sidecar_sessions": "Sessions of 2025-era clients.",
-    "mcp_sidecar_loop_lag_seconds": "How late the event loop last came round.",
-    "process_resident_memory_bytes": "Resident memory size in bytes.",
-    "process_open_fds": "Number of open file descriptors.",
-    "process_cpu_seconds_total": "User and system CPU time spent, in seconds.",
-}
 
 
 def prometheus_text(snapshot: Snapshot) -> bytes:
     """The snapshot in exposition format 0.0.4, UTF-8; families in the order of the snapshot."""
-    lines: list[str] = []
-    for family in snapshot.families:
-        if family.name in _HELP:
-            lines.append(f"# HELP {family.name} {_HELP[family.name]}")
-        # Some counters are kept elsewhere (by the kernel) and only read by us; the name says what they are.
-        kind = "counter" if family.name.endswith("_total") else _KINDS[type(family.series[0])]
-        lines.append(f"# TYPE {family.name} {kind}")
-        for series in family.series:
-            lines.extend(_samples(family.name, series))
+    return _text(_lines(snapshot, openmetrics=False))
+
+
+def openmetrics_text(snapshot: Snapshot) -> bytes:
+    """The same in OpenMetrics 1.0, where buckets may name a traced call that fell into them."""
+    return _text((*_lines(snapshot, openmetrics=True), "# EOF"))
+
+
+def _text(lines: Iterable[str]) -> bytes:
     # A label value may hold half of a surrogate pair (JSON allows it); one such name must not take the page down.
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
 
 
-def _samples(name: str, series: Counter | Gauge | Histogram) -> Iterator[str]:
+def _lines(snapshot: Snapshot, *, openmetrics: bool) -> Iterator[str]:
+    for family in snapshot.families:
+        known = TABLE.get(family.name)
+        # Some counters are kept elsewhere (by the kernel) and only read by us; the table says what they are.
+        kind = _KINDS[type(family.series[0])] if known is None else known.kind
+        # OpenMetrics names the family of a counter without the ending that its samples have.
+        name = family.name.removesuffix("_total") if openmetrics else family.name
+        if known is not None:
+            yield f"# HELP {name} {known.text}"
+        yield f"# TYPE {name} {kind}"
+        for series in family.series:
+            yield from _samples(family.name, series, exemplars=openmetrics)
+
+
+def _samples(name: str, series: Counter | Gauge | Histogram, *, exemplars: bool) -> Iterator[str]:
     if not isinstance(series, Histogram):
         yield f"{name}{_braces(series.labels)} {_number(series.value)}"
         return
     ends = (*map(_number, series.bounds), "+Inf")
     cumulative = tuple(accumulate(series.counts))
-    for end, count in zip(ends, cumulative, strict=True):
-        yield f"{name}_bucket{_braces((*series.labels, ('le', end)))} {count}"
+    traced = dict(series.exemplars) if exemplars else {}
+    for bucket, (end, count) in enumerate(zip(ends, cumulative, strict=True)):
+        yield f"{name}_bucket{_braces((*series.labels, ('le', end)))} {count}{_exemplar(traced.get(bucket))}"
     yield f"{name}_sum{_braces(series.labels)} {_number(series.total)}"
     yield f"{name}_count{_braces(series.labels)} {cumulative[-1]}"
+
+
+def _exemplar(found: Exemplar | None) -> str:
+    if found is None:
+        return ""
+    ids = _braces((("trace_id", found.trace_id), ("span_id", found.span_id)))
+    return f" # {ids} {_number(found.value)} {found.at:.3f}"
 
 
 def _braces(labels: Labels) -> str:

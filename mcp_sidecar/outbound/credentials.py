@@ -1,86 +1,126 @@
-"""The credentials of upstreams, read from files that may change under us; knows no wire."""
+"""What proves the sidecar to upstreams, from files that may change under us; knows no wire.
+
+Connections are kept apart by where a credential comes from and not by what it is at the moment: a kubelet replaces a
+projected token every so often, and sessions live longer than that (docs/decisions/0021).
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from mcp_sidecar.errors import UpstreamUnavailable
-from mcp_sidecar.settings import UpstreamSettings
+from mcp_sidecar.outbound.trust import AnyTrust, SystemTrust, Trust
+from mcp_sidecar.settings import UpstreamSettings, UpstreamTlsSettings
+from mcp_sidecar.watched import Report, WatchedFile
+
+
+class CredentialsRefused(UpstreamUnavailable):
+    """The server does not accept what the sidecar shows: nothing ran, and the files may hold something newer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Credential:
-    """What proves the sidecar to an upstream. `fingerprint` tells credentials apart and may be logged."""
+class Token:
+    """A bearer token. `fingerprint` tells tokens apart and may be logged."""
 
     fingerprint: str = ""
-    token: bytes = b""
+    secret: bytes = b""
+    header: bytes = b""
+    """As an HTTP header line, empty when there is no token."""
+
+    def __repr__(self) -> str:
+        return f"Token({self.fingerprint or 'none'})"
+
+
+def token(secret: bytes) -> Token:
+    """The token of a file's contents. Raises `ValueError` for what cannot be a header."""
+    secret = secret.strip()
+    if not secret or not secret.isascii() or not secret.decode().isprintable():
+        raise ValueError("it holds no token")
+    return Token(hashlib.sha256(secret).hexdigest()[:12], secret, b"authorization: Bearer %b\r\n" % secret)
+
+
+NO_TOKEN = Token()
+
+
+class Credential:
+    """What is shown to an upstream: always the newest token of its file, and a certificate where it asks for one."""
+
+    def __init__(self, source: str = "", file: WatchedFile[Token] | None = None, trust: AnyTrust | None = None) -> None:
+        self.source = source
+        """Tells credentials apart for as long as connections live."""
+        self.trust = trust or SystemTrust()
+        self._file = file
+
+    @property
+    def token(self) -> Token:
+        file = self._file
+        return NO_TOKEN if file is None else file.current() or NO_TOKEN
 
     @property
     def header(self) -> bytes:
-        """As an HTTP header line, empty when there is no token."""
-        return b"authorization: Bearer %b\r\n" % self.token if self.token else b""
+        """The token as an HTTP header line, empty when there is none."""
+        return b"" if self._file is None else self.token.header
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells what is shown at the moment from what was and will be; may be logged."""
+        return self.token.fingerprint
+
+    @property
+    def usable(self) -> bool:
+        """There is a token, if there should be one."""
+        if self._file is not None and self._file.value is None:
+            self._file.look()
+        return self._file is None or self._file.value is not None
+
+    def doubt(self) -> None:
+        """It was refused: look whether there is a newer one."""
+        if self._file is not None:
+            self._file.look()
 
     def __repr__(self) -> str:
         return f"Credential({self.fingerprint or 'none'})"
 
 
 NO_CREDENTIAL = Credential()
-_RECHECK_SECONDS = 1.0
-_MAX_TOKEN_BYTES = 64 * 1024
 
 
 class Credentials:
-    """Bearer tokens by file, read again when the file changes (kubelets swap projected tokens in place)."""
+    """The credentials of upstreams; those with the same files share one."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, report: Report = lambda _: None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._report = report
         self._clock = clock
-        self._files: dict[str, _TokenFile] = {}
+        self._files: dict[str, WatchedFile[Token]] = {}
+        self._trusts: dict[UpstreamTlsSettings, Trust] = {}
+        self._known: dict[tuple[str, UpstreamTlsSettings], Credential] = {}
 
     def of(self, upstream: UpstreamSettings) -> Credential:
-        """What to show to `upstream` now. Raises `UpstreamUnavailable` when its token was never readable."""
-        path = upstream.auth.bearer_file
-        if not path:
+        """What to show to `upstream`. Raises `UpstreamUnavailable` when its token was never readable."""
+        if not upstream.secured:
             return NO_CREDENTIAL
-        file = self._files.get(path)
-        if file is None:
-            file = self._files[path] = _TokenFile(path)
-        return file.read(self._clock(), upstream.name)
-
-
-class _TokenFile:
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._stamp: tuple[int, int, int] | None = None
-        self._checked = float("-inf")
-        self._credential: Credential | None = None
-
-    def read(self, now: float, upstream: str) -> Credential:
-        if self._credential is None or now - self._checked >= _RECHECK_SECONDS:
-            self._checked = now
-            self._refresh()
-        if self._credential is None:
+        path, tls = upstream.auth.bearer_file, upstream.tls
+        credential = self._known.get((path, tls))
+        if credential is None:
+            credential = self._known[path, tls] = self._new(path, tls)
+        if not credential.usable:
             raise UpstreamUnavailable(
-                f"the token file of the MCP server {upstream!r} cannot be read", metadata={"server": upstream}
+                f"the token file of the MCP server {upstream.name!r} cannot be read",
+                metadata={"server": upstream.name},
             )
-        return self._credential
+        return credential
 
-    def _refresh(self) -> None:
-        """Keep the last good token while the file is missing, empty or unfit to be a header."""
-        try:
-            with Path(self._path).open("rb") as file:
-                stat = os.fstat(file.fileno())
-                stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-                if stamp == self._stamp:
-                    return
-                token = file.read(_MAX_TOKEN_BYTES).strip()
-        except OSError:
-            return
-        if token and token.isascii() and token.decode().isprintable():
-            self._stamp = stamp
-            fingerprint = hashlib.sha256(token).hexdigest()[:12]
-            self._credential = Credential(fingerprint, token)
+    def _new(self, path: str, tls: UpstreamTlsSettings) -> Credential:
+        file = trust = None
+        if path:
+            file = self._files.get(path) or WatchedFile(
+                path, token, self._report, self._clock, otherwise="its MCP servers cannot be called"
+            )
+            self._files[path] = file
+        if tls.given:
+            trust = self._trusts.get(tls) or Trust(tls, self._report)
+            self._trusts[tls] = trust
+        return Credential(f"{path}\n{tls.ca_file}\n{tls.cert_file}".strip(), file, trust)

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Mapping
-from functools import cache
 
 import grpc
 import grpc.aio
@@ -17,7 +15,7 @@ from mcp_sidecar import errors, statuses
 from mcp_sidecar.call import Call
 from mcp_sidecar.directory import Endpoint
 from mcp_sidecar.errors import Execution, InvalidCall, SidecarError, UpstreamLost, UpstreamProtocolError
-from mcp_sidecar.outbound.credentials import Credential
+from mcp_sidecar.outbound.credentials import Credential, CredentialsRefused
 from mcp_sidecar.outbound.link import Ignore, Sink
 from mcp_sidecar.protocol import jsonrpc
 from mcp_sidecar.protocol.eras import LATEST_MODERN, Era
@@ -72,10 +70,10 @@ class GrpcLink:
         self.profile = ServerProfile(LATEST_MODERN)
         self._upstream = endpoint.upstream
         self._server = endpoint.path.removeprefix("/")
-        self._token = credential.token.decode()
+        self._credential = credential
         options = [*_OPTIONS, ("grpc.min_reconnect_backoff_ms", int(connect_seconds * 1000))]
         if endpoint.secure:
-            self._channel = grpc.aio.secure_channel(endpoint.address, _trusting(), options=options)
+            self._channel = grpc.aio.secure_channel(endpoint.address, _channel_credentials(credential), options=options)
         else:
             self._channel = grpc.aio.insecure_channel(endpoint.address, options=options)
         self._call_stream = MCPEngineStub(self._channel).CallStream
@@ -138,8 +136,8 @@ class GrpcLink:
                 found.append(("tracestate", trace.tracestate))
         if trace.baggage:
             found.append(("baggage", trace.baggage))
-        if self._token:
-            found.append(("authorization", f"Bearer {self._token}"))
+        if secret := self._credential.token.secret:
+            found.append(("authorization", f"Bearer {secret.decode()}"))
         return found
 
     def _failure(self, failed: grpc.aio.AioRpcError) -> SidecarError:
@@ -150,7 +148,7 @@ class GrpcLink:
         kind = _PASSED_ON.get(code, UpstreamLost)
         words = details if told.reason else f"the sidecar of the MCP server {self._upstream!r} failed ({code.name})"
         if code in _NOT_ACCEPTED:
-            kind, words = errors.UpstreamUnavailable, self._refusal()
+            kind, words = CredentialsRefused, self._refusal()
         elif kind is UpstreamLost and execution is Execution.NONE:
             kind = errors.UpstreamUnavailable
             words = words if told.reason else f"the sidecar of the MCP server {self._upstream!r} cannot be reached"
@@ -189,9 +187,6 @@ async def _ended(rpc: grpc.aio.UnaryStreamCall[pb.CallRequest, pb.CallEvent]) ->
         pass  # the response is there, and that is what counts
 
 
-@cache
-def _trusting() -> grpc.ChannelCredentials:
-    """The certificate authorities of the system (or SSL_CERT_FILE), as for https; gRPC's own where there are none."""
-    found = ssl.create_default_context().get_ca_certs(binary_form=True)
-    pem = "".join(ssl.DER_cert_to_PEM_cert(one) for one in found).encode()
-    return grpc.ssl_channel_credentials(pem or None)
+def _channel_credentials(credential: Credential) -> grpc.ChannelCredentials:
+    """Of the newest files; a channel keeps them for its life. Raises `OSError` while there are none that fit."""
+    return grpc.ssl_channel_credentials(*credential.trust.pem())

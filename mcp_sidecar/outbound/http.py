@@ -13,6 +13,7 @@ from mcp_sidecar.errors import (
     UpstreamProtocolError,
     UpstreamUnavailable,
 )
+from mcp_sidecar.outbound.credentials import CredentialsRefused
 from mcp_sidecar.protocol import batch, jsonrpc, sse
 from mcp_sidecar.protocol.eras import UNSUPPORTED_VERSION, Era
 from mcp_sidecar.wire.faults import WireFault
@@ -232,7 +233,7 @@ async def error_reply(response: Response, endpoint: Endpoint, request_id: bytes)
     Correlated by the POST it answers: servers put other ids into errors of this kind (2025-era SDKs send
     `"server-error"`).
     """
-    if media_type(response) != JSON:
+    if media_type(response) != JSON or response.status == 401:  # that one is about the sidecar, whatever else it says
         return None
     try:
         message = jsonrpc.parse(await body(response, endpoint))
@@ -248,7 +249,7 @@ def status_error(response: Response, endpoint: Endpoint) -> SidecarError:
     status, name = response.status, endpoint.upstream
     facts = {"server": name, "http_status": str(status)}
     if status in (401, 403):
-        return UpstreamUnavailable(f"the MCP server {name!r} does not accept the sidecar's credentials", metadata=facts)
+        return CredentialsRefused(f"the MCP server {name!r} does not accept the sidecar's credentials", metadata=facts)
     if status in (429, 502, 503, 504):
         message = f"the MCP server {name!r} is not able to answer (HTTP {status})"
         return UpstreamUnavailable(
@@ -258,6 +259,15 @@ def status_error(response: Response, endpoint: Endpoint) -> SidecarError:
         return nonsense(endpoint, f"HTTP {status}: redirects are not followed", Execution.NONE)
     executed = Execution.NONE if 400 <= status < 500 else Execution.UNKNOWN
     return nonsense(endpoint, f"HTTP {status} without a JSON-RPC message", executed)
+
+
+def not_taken(response: Response, endpoint: Endpoint) -> UpstreamUnavailable | None:
+    """The refusal of a sidecar in front of the server, which vouches that the call has not run; None for all else."""
+    if response.status != 503 or response.headers.get(b"mcp-sidecar-execution") != b"none":
+        return None
+    message = f"the sidecar of the MCP server {endpoint.upstream!r} takes no calls just now"
+    facts = {"server": endpoint.upstream, "http_status": "503"}
+    return UpstreamUnavailable(message, retry_after=_retry_after(response), metadata=facts)
 
 
 def _retry_after(response: Response) -> float | None:

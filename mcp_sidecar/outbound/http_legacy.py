@@ -38,13 +38,13 @@ class HttpCarrier:
 
     def __init__(self, endpoint: Endpoint, credential: Credential, client: HttpClient) -> None:
         self._endpoint = endpoint
-        self._fixed = http.COMMON_HEADERS + credential.header
+        self._credential = credential
         self._client = client
 
     async def begin(
         self, session: Session, request_id: bytes, message: bytes, call: Call, receive: Receive
     ) -> jsonrpc.Response:
-        headers = self._fixed + http.call_headers(call)  # no version header: it is what is being negotiated
+        headers = self._fixed() + http.call_headers(call)  # no version header: it is what is being negotiated
         response = await http.send(self._client, b"POST", self._endpoint, headers, message, call)
         try:
             if response.status != 200:
@@ -77,6 +77,9 @@ class HttpCarrier:
     async def _refused(self, response: Response, session: Session, request_id: bytes, call: Call) -> jsonrpc.Response:
         if response.status == 404 and session.id:
             raise self._lost_session(call)
+        if (refusal := http.not_taken(response, self._endpoint)) is not None:
+            call.execution = Execution.NONE
+            raise refusal
         error = await http.error_reply(response, self._endpoint, request_id)
         if error is None:
             failure = http.status_error(response, self._endpoint)
@@ -203,9 +206,12 @@ class HttpCarrier:
         finally:
             self._client.close()
 
+    def _fixed(self) -> bytes:
+        return http.COMMON_HEADERS + self._credential.header
+
     async def _send(self, session: Session, method: bytes, body: bytes, call: Call, extra: bytes = b"") -> Response:
         headers = b"%b%bmcp-protocol-version: %b\r\n%b" % (
-            self._fixed,
+            self._fixed(),
             http.call_headers(call),
             session.version.encode(),
             extra,

@@ -38,7 +38,8 @@ class ModernLink:
     def __init__(self, endpoint: Endpoint, credential: Credential, client: HttpClient, profile: ServerProfile) -> None:
         self._endpoint = endpoint
         self._target = endpoint.path.encode()
-        self._fixed = http.COMMON_HEADERS + credential.header + _VERSION_HEADER
+        self._credential = credential
+        self._shown = credential.header  # of which the headers that are kept were made
         self._client = client
         self.profile = profile
         self._ids = itertools.count(1)
@@ -82,6 +83,9 @@ class ModernLink:
                 response.close()
 
     def _headers(self, request: jsonrpc.Request, call: Call) -> bytes:
+        if (header := self._credential.header) is not self._shown:
+            self._shown = header
+            self._named.clear()
         named = self._named.get((request.method, call.name)) or self._name(request, call)
         block = b"%bx-request-id: %b\r\n" % (named, call.request_id.encode())
         if call.trace is not NO_TRACE:
@@ -92,7 +96,12 @@ class ModernLink:
 
     def _name(self, request: jsonrpc.Request, call: Call) -> bytes:
         """The headers that are the same for every request of this method with this name; kept for the next one."""
-        block = b"%bmcp-method: %b\r\n" % (self._fixed, request.method.encode())
+        block = b"%b%b%bmcp-method: %b\r\n" % (
+            http.COMMON_HEADERS,
+            self._shown,
+            _VERSION_HEADER,
+            request.method.encode(),
+        )
         name = call.name or headers.name_of(request)
         if name is not None:
             block = b"%bmcp-name: %b\r\n" % (block, headers.encode(name))
@@ -123,6 +132,9 @@ class ModernLink:
         raise http.lost(self._endpoint, call)
 
     async def _refused(self, response: Response, request_id: bytes, call: Call) -> jsonrpc.Response:
+        if (refusal := http.not_taken(response, self._endpoint)) is not None:
+            call.execution = Execution.NONE
+            raise refusal
         error = await http.error_reply(response, self._endpoint, request_id)
         if error is None:
             failure = http.status_error(response, self._endpoint)

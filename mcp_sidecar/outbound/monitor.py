@@ -44,6 +44,8 @@ class Monitor:
                 self._tasks.create_task(self._check(connection), name=f"check {connection.id}")
 
     def _due(self, connection: Connection, now: float) -> bool:
+        if connection.closing:
+            return False  # it ends with its calls, and its endpoint may be no more
         if connection.state is State.DISCONNECTED:
             return now >= connection.retry_at
         # A stateless server has nothing that could be lost between two calls: calls themselves tell how it is.

@@ -26,6 +26,12 @@ _CONNECTING = State.CONNECTING  # looking a member up in its class costs as much
 _REFUSAL_SECONDS = 0.1
 
 
+def vanished(endpoint: AnyEndpoint) -> UpstreamUnavailable:
+    """An endpoint went away while a call was on its way to it."""
+    message = f"an endpoint of the MCP server {endpoint.upstream!r} went away"
+    return UpstreamUnavailable(message, metadata={"server": endpoint.upstream})
+
+
 @dataclass(slots=True, eq=False)
 class _Waiter:
     key: Key
@@ -45,6 +51,8 @@ class Pool:
         self._tasks = tasks
         self._connections: dict[Key, Connection] = {}
         self._leaving: list[Connection] = []  # busy ones that take no new calls; those go to a successor
+        self._at: dict[AnyEndpoint, list[Connection]] = {}  # both kinds, by where they lead
+        self._homes: dict[tuple[str, str], Connection] = {}  # by client and upstream: where its own session is
         self._waiting: list[_Waiter] = []
         self._watchers: list[Watcher] = []
         self._names = itertools.count(1)
@@ -158,23 +166,33 @@ class Pool:
             return None
         connection = Connection(f"c{next(self._names)}", key, open_link())
         self._connections[key] = connection
+        self._at.setdefault(key.endpoint, []).append(connection)
+        if key.client:
+            self._homes[key.client, key.upstream] = connection
         self._tell(connection)
         self._tasks.create_task(self._open(connection), name=f"open {connection.id}")
         return connection
 
-    def _at_endpoint(self, key: Key) -> list[Connection]:
-        return [connection for connection in self.connections() if connection.key.endpoint == key.endpoint]
+    def load(self, endpoint: AnyEndpoint) -> int:
+        """How many calls are in flight there."""
+        return sum(connection.in_flight for connection in self._at.get(endpoint, ()))
+
+    def home(self, client: str, upstream: str) -> AnyEndpoint | None:
+        """Where the session is that is a client's own."""
+        connection = self._homes.get((client, upstream))
+        return None if connection is None else connection.key.endpoint
 
     def _has_room(self, key: Key) -> bool:
         return (
-            len(self.connections()) < self._settings.max_connections
-            and len(self._at_endpoint(key)) < self._settings.max_per_endpoint
+            len(self._leaving) + len(self._connections) < self._settings.max_connections
+            and len(self._at.get(key.endpoint, ())) < self._settings.max_per_endpoint
         )
 
     def _evict(self, key: Key) -> bool:
         """Close the least recently used idle connection, of the same endpoint if that is what is full."""
-        full = len(self._at_endpoint(key)) >= self._settings.max_per_endpoint
-        candidates = self._at_endpoint(key) if full else list(self._connections.values())
+        here = self._at.get(key.endpoint, [])
+        full = len(here) >= self._settings.max_per_endpoint
+        candidates = here if full else list(self._connections.values())
         idle = min((one for one in candidates if one.idle), key=lambda one: one.used_at, default=None)
         if idle is None:
             return False
@@ -235,6 +253,7 @@ class Pool:
         self._withhold(connection)
         if connection in self._leaving:
             self._leaving.remove(connection)
+        self._unlist(connection)
         if connection.state is not State.CLOSED:
             self._change(connection, State.CLOSED)
             self._tasks.create_task(self._close(connection), name=f"close {connection.id}")
@@ -243,6 +262,16 @@ class Pool:
         """No call finds it any more."""
         if self._connections.get(connection.key) is connection:
             del self._connections[connection.key]
+
+    def _unlist(self, connection: Connection) -> None:
+        here = self._at.get(connection.key.endpoint, [])
+        if connection in here:
+            here.remove(connection)
+        if not here:
+            self._at.pop(connection.key.endpoint, None)
+        whose = (connection.key.client, connection.key.upstream)
+        if self._homes.get(whose) is connection:
+            del self._homes[whose]
 
     async def _close(self, connection: Connection) -> None:
         await connection.link.close()
@@ -271,6 +300,20 @@ class Pool:
         """Close what is idle of an upstream now and the rest when its calls have ended."""
         for connection in [one for one in self.connections() if one.key.upstream == upstream]:
             self.close(connection.id, wait=True)
+
+    def retire(self, endpoint: AnyEndpoint) -> frozenset[str]:
+        """The endpoint is gone for good: its calls may finish, who waits for it is told. The ids of its connections.
+
+        Nobody may ask for a connection to it any more.
+        """
+        for waiter in [waiter for waiter in self._waiting if waiter.key.endpoint is endpoint]:
+            self._waiting.remove(waiter)
+            if not waiter.granted.done():
+                waiter.granted.set_exception(vanished(endpoint))
+        ids = frozenset(connection.id for connection in self._at.get(endpoint, ()))
+        for connection_id in ids:
+            self.close(connection_id, wait=True)
+        return ids
 
     def close_of(self, client: str) -> None:
         """Close the connections that were one client's own; nobody calls on them any more."""
@@ -328,6 +371,8 @@ class Pool:
         connections = self.connections()
         self._connections.clear()
         self._leaving.clear()
+        self._at.clear()
+        self._homes.clear()
         for connection in connections:
             self._change(connection, State.CLOSED)
         await asyncio.gather(*(self._close(connection) for connection in connections))

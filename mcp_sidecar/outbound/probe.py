@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -48,17 +49,24 @@ class Prober:
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._flights: Flights[Verdict] = Flights(tasks)
         self.verdicts: dict[Probed, Verdict] = {}
-        """By endpoint and fingerprint of the credential; some may be out of date."""
+        """By endpoint and source of the credential; some may be out of date."""
+        self.retired: weakref.WeakSet[AnyEndpoint] = weakref.WeakSet()
+        """Endpoints that are gone for good: nothing more is kept of them, also of probes under way."""
 
     def known(self, endpoint: AnyEndpoint, credential: Credential) -> Verdict | None:
         """The verdict in force, or None when the server has to be asked."""
-        verdict = self.verdicts.get((endpoint, credential.fingerprint))
+        verdict = self.verdicts.get((endpoint, credential.source))
         return verdict if verdict is not None and time.monotonic() < verdict.until else None
 
     def forget(self, endpoint: AnyEndpoint) -> None:
         """Drop what is known of an endpoint."""
         for probed in [probed for probed in self.verdicts if probed[0] == endpoint]:
             del self.verdicts[probed]
+
+    def retire(self, endpoint: AnyEndpoint) -> None:
+        """Drop what is known of an endpoint, for good."""
+        self.retired.add(endpoint)
+        self.forget(endpoint)
 
     def shut(self) -> None:
         """End every probe: a server that does not answer must not hold up the end of the process."""
@@ -75,10 +83,12 @@ class Prober:
             return known
 
         async def find_out() -> Verdict:
-            verdict = self.verdicts[endpoint, credential.fingerprint] = await ask()
+            verdict = await ask()
+            if endpoint not in self.retired:
+                self.verdicts[endpoint, credential.source] = verdict
             return verdict
 
-        return await self._flights.join((endpoint, credential.fingerprint), find_out)
+        return await self._flights.join((endpoint, credential.source), find_out)
 
 
 def configured(protocol: str) -> Verdict | None:

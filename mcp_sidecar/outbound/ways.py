@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Protocol
 
 from mcp_sidecar.call import Client
 from mcp_sidecar.directory import AnyEndpoint, Command, Endpoint, Upstream
+from mcp_sidecar.errors import UpstreamUnavailable
 from mcp_sidecar.logs import Log
 from mcp_sidecar.outbound import http_probe, stream_probe
 from mcp_sidecar.outbound.carrier import Carrier
@@ -121,8 +121,8 @@ class HttpWay:
         if (spare := self.spares.take(self._whose)) is not None:
             return spare
         endpoint = self.endpoint
-        tls = _tls_context() if endpoint.secure else None
-        origin = Origin(endpoint.host, endpoint.port, endpoint.authority.encode(), tls)
+        tls = self.credential.trust.context if endpoint.secure else None
+        origin = Origin(endpoint.host, endpoint.port, endpoint.authority.encode(), tls, endpoint.name)
         return HttpClient(origin, ClientLimits(connect_seconds=self.upstream.settings.timeout.connect))
 
 
@@ -141,7 +141,11 @@ class GrpcWay:
         return False
 
     def link(self, verdict: Verdict, key: Key, client: Client | None) -> Link:  # noqa: ARG002  # all are served alike
-        return GrpcLink(self.endpoint, self.credential, self.upstream.settings.timeout.connect)
+        try:
+            return GrpcLink(self.endpoint, self.credential, self.upstream.settings.timeout.connect)
+        except OSError as error:
+            facts = {"server": self.upstream.name}
+            raise UpstreamUnavailable(f"the MCP server {self.upstream.name!r}: {error}", metadata=facts) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +183,3 @@ def _conversation(
         capabilities=key.capabilities,
         info=CLIENT_INFO if client is None else client.info,
     )
-
-
-@cache
-def _tls_context() -> ssl.SSLContext:
-    # One for all: it loads every certificate authority of the system, which an upstream in the same pod does not need.
-    return ssl.create_default_context()

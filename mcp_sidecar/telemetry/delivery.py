@@ -18,23 +18,41 @@ _BATCH = 512
 _DELAY_SECONDS = 5.0
 
 
+class Refused(Exception):
+    """The collector did not take a batch. `again`: it never saw it, and may take it later."""
+
+    def __init__(self, reason: str, *, again: bool = False) -> None:
+        super().__init__(reason)
+        self.again = again
+
+
+Send = Callable[[Sequence[Item], float], int]
+"""Sends a batch within so many seconds; how much of it the collector rejected. Raises `Refused`."""
+
+
 class Delivery(Generic[Item]):
     """A bounded queue and the thread that empties it. When it is full, the newest item is dropped and counted.
 
-    Every item that was offered is at last delivered or dropped. `send` returns whether the collector took the batch,
-    and bounds its own wait; what it raises counts as a refusal.
+    What was offered is at last delivered or dropped, counted by `weigh`. A batch that may be sent again waits in front
+    of the others. `cut` ends a `send` that is under way when time is up.
     """
 
     def __init__(
         self,
         name: str,
-        send: Callable[[Sequence[Item]], bool],
+        send: Send[Item],
         *,
+        weigh: Callable[[Item], int] = lambda _: 1,
+        cut: Callable[[], None] = lambda: None,
+        seconds: float = 3.0,
         most: int = MOST_WAITING,
         batch: int = _BATCH,
         delay: float = _DELAY_SECONDS,
     ) -> None:
         self._send = send
+        self._weigh = weigh
+        self._cut = cut
+        self._seconds = seconds
         self._most = most
         self._batch = batch
         self._delay = delay
@@ -43,60 +61,82 @@ class Delivery(Generic[Item]):
         self._refused = 0
         self.offered = 0
         self.delivered = 0
+        self.trouble = ""
+        """Why the last batch was not taken; empty when it was."""
         self._waiting: deque[Item] = deque()
         self._wake = threading.Event()
+        self._end = threading.Event()
         self._until = 0.0
-        self._closing = False
         self._thread = threading.Thread(target=self._work, name=f"otlp {name}", daemon=True)
         self._thread.start()
 
     @property
     def dropped(self) -> int:
-        """Items that no collector has taken and none will."""
+        """What no collector has taken and none will."""
         return self._overflowed + self._refused
 
     def offer(self, item: Item) -> None:
         """Take one item; never waits."""
-        self.offered += 1
-        if self._closing or len(self._waiting) >= self._most:
-            self._overflowed += 1
+        weight = self._weigh(item)
+        self.offered += weight
+        if self._end.is_set() or len(self._waiting) >= self._most:
+            self._overflowed += weight
             return
         self._waiting.append(item)
         if len(self._waiting) >= self._batch:
             self._wake.set()
 
-    def close(self, seconds: float) -> threading.Thread:
-        """Deliver what is left within so many seconds, give up the rest; the thread that does it, to be joined."""
+    def close(self, seconds: float) -> None:
+        """Deliver what is left within so many seconds, give up the rest. Blocks that long at most, and a moment."""
         self._until = time.monotonic() + seconds
-        self._closing = True
+        self._end.set()
         self._wake.set()
-        return self._thread
+        self._thread.join(seconds)
+        self._cut()
+        self._thread.join(0.2)
 
     def _work(self) -> None:
-        while not self._closing:
+        while not self._end.is_set():
             self._wake.wait(self._delay)
             self._wake.clear()
-            self._empty()
-        self._empty()
+            if not self._emptied():
+                self._end.wait(self._delay)  # whatever comes meanwhile: it is not to be asked for each item
+        self._emptied()
+        self._give_up()
 
-    def _empty(self) -> None:
-        """Send what waits, batch by batch; after a refusal when closing, nothing more is tried."""
+    def _emptied(self) -> bool:
+        """Send what waits, batch by batch, up to the first that is not taken."""
         while self._waiting:
+            seconds = self._seconds
+            if self._end.is_set():
+                seconds = min(seconds, self._until - time.monotonic())
+            if seconds <= 0:
+                return False
             batch = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
-            if self._taken(batch):
-                self.delivered += len(batch)
-            else:
-                self._refused += len(batch)
-                if not self._closing:
-                    return  # the next try comes after the delay
-            if self._closing and time.monotonic() >= self._until:
-                break
-        if self._closing:
-            self._refused += len(self._waiting)
-            self._waiting.clear()
+            if not self._taken(batch, seconds):
+                return False
+        return True
 
-    def _taken(self, batch: Sequence[Item]) -> bool:
+    def _taken(self, batch: Sequence[Item], seconds: float) -> bool:
+        weight = sum(map(self._weigh, batch))
         try:
-            return self._send(batch)
-        except Exception:  # noqa: BLE001  # a thread's boundary: whatever the exporter's trouble is, the items are lost
+            rejected = self._send(batch, seconds)
+        except Refused as refused:
+            self.trouble = str(refused) or "refused"
+            if refused.again:
+                self._waiting.extendleft(reversed(batch))
+            else:
+                self._refused += weight
             return False
+        except Exception as error:  # noqa: BLE001  # a thread's boundary: whatever the trouble is, the batch is lost
+            self.trouble = type(error).__name__
+            self._refused += weight
+            return False
+        self.trouble = f"{rejected} of {weight} rejected" if rejected else ""
+        self.delivered += weight - rejected
+        self._refused += rejected
+        return True
+
+    def _give_up(self) -> None:
+        while self._waiting:
+            self._refused += self._weigh(self._waiting.popleft())

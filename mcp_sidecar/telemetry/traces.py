@@ -1,9 +1,10 @@
-"""A finished call as spans of the SDK: one SERVER span, and a CLIENT span for each request it sent. Knows no exporter."""
+"""A finished call as spans of the SDK: a SERVER span, and a CLIENT span for each request sent. Knows no exporter."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from opentelemetry.sdk.resources import Resource
@@ -23,18 +24,27 @@ from mcp_sidecar.telemetry import names
 SCOPE = InstrumentationScope("mcp_sidecar", __version__)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _NAMED = {eras.CALL_TOOL: names.TOOL, "prompts/get": names.PROMPT}
-_CALLERS_FAULT = frozenset(
-    str(code)
-    for code in (
-        eras.PARSE_ERROR,
-        eras.INVALID_REQUEST,
-        eras.METHOD_NOT_FOUND,
-        eras.INVALID_PARAMS,
-        eras.RESOURCE_NOT_FOUND,
-    )
-)
-"""JSON-RPC codes that are no errors of the one who answers (MCP conventions, server spans)."""
+_CALLERS_FAULT = frozenset(map(str, eras.CALLERS_FAULT))
+_MOST_TEXT = 1024
 Attributes = dict[str, Value]
+
+
+class Finished(NamedTuple):
+    """A sampled call that ended at `ended` (monotonic seconds), with what had been sent for it until then."""
+
+    call: Call
+    span: Received
+    legs: tuple[Span, ...]
+    ended: float
+    failure: SidecarError | None
+
+    @classmethod
+    def at(cls, ended: float, call: Call, span: Received, failure: SidecarError | None) -> Finished:
+        return cls(call, span, tuple(span.legs), ended, failure)
+
+    def weight(self) -> int:
+        """How many spans it is."""
+        return 1 + len(self.legs)
 
 
 class Traces:
@@ -43,15 +53,16 @@ class Traces:
     def __init__(self, resource: Resource) -> None:
         self._resource = resource
 
-    def of(self, call: Call, span: Received, ended: float, failure: SidecarError | None) -> Iterator[ReadableSpan]:
-        """The spans of a call that ended at `ended` (monotonic seconds)."""
+    def of(self, finished: Finished) -> Iterator[ReadableSpan]:
+        """The spans of a call that has ended."""
+        call, span, legs, ended, failure = finished
         offset = time.time() - time.monotonic()
         span.ended, span.name = ended, _title(call)
-        span.error = _fault(failure) if failure is not None else _answered(span)
+        span.error = _fault(failure) if failure is not None else call.fault
         attributes = _received(call, span) | {names.EXECUTION: (failure or call).execution.value}
         fault = span.error if span.error not in _CALLERS_FAULT else ""
         yield self._make(span, SpanKind.SERVER, attributes, offset, error=fault)
-        for leg in span.legs:
+        for leg in legs:
             leg.ended = leg.ended or ended  # it is still open where a call is held for its client's answer
             attributes = _sent(call, leg)
             leg.name = f"{leg.name} {call.name}" if leg.name in _NAMED and call.name else leg.name
@@ -65,12 +76,12 @@ class Traces:
         context = _context(span.trace_id, span.span_id, state, remote=False)
         assert context is not None  # noqa: S101  # every span has an id
         return ReadableSpan(
-            name=span.name,
+            name=fit(span.name),
             context=context,
             parent=parent,
             resource=self._resource,
-            attributes=attributes,
-            links=_links(span) if isinstance(span, Received) else (),
+            attributes={name: fit(value) if isinstance(value, str) else value for name, value in attributes.items()},
+            links=_links(span),
             kind=kind,
             status=Status(StatusCode.ERROR, error) if error else Status(),
             start_time=_nanoseconds(span.started + offset),
@@ -79,14 +90,19 @@ class Traces:
         )
 
 
+def fit(text: str) -> str:
+    """What protobuf takes: no half of a surrogate pair (JSON allows it), and not more than anybody reads."""
+    text = text[:_MOST_TEXT]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def _context(trace_id: str, span_id: str, state: TraceState, *, remote: bool) -> SpanContext | None:
     if not span_id:
         return None
     return SpanContext(int(trace_id, 16), int(span_id, 16), remote, _SAMPLED, state)
 
 
-def _links(span: Received) -> tuple[Link, ...]:
-    """The transport's own context, where the message named another parent."""
+def _links(span: Span) -> tuple[Link, ...]:
     if not span.link:
         return ()
     _, trace_id, span_id, _ = span.link.split("-", 3)
@@ -157,11 +173,6 @@ def _with_error(found: Attributes, error: str) -> Attributes:
 def _fault(failure: SidecarError) -> str:
     """A failure in one word of low cardinality."""
     return "timeout" if isinstance(failure, DeadlineExceeded) else failure.reason
-
-
-def _answered(span: Received) -> str:
-    """What the server's answer, which is the last leg's, came to."""
-    return span.legs[-1].error if span.legs else ""
 
 
 def _nanoseconds(seconds: float) -> int:

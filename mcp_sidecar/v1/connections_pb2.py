@@ -25,51 +25,53 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mcp_sidecar/v1/connections.proto\x12\x0emcp_sidecar.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x02\n\nConnection\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06server\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x11\n\ttransport\x18\x04 \x01(\t\x12\x0b\n\x03\x65ra\x18\x05 \x01(\t\x12\x18\n\x10protocol_version\x18\x06 \x01(\t\x12.\n\x05state\x18\x07 \x01(\x0e\x32\x1f.mcp_sidecar.v1.ConnectionState\x12)\n\x05since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tin_flight\x18\t \x01(\x05\x12\x10\n\x08lru_rank\x18\n \x01(\x05\x12\x12\n\nlast_error\x18\x0b \x01(\t\x12-\n\tlast_used\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63\x61lls\x18\r \x01(\x04\"a\n\x08\x45ndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\t\x12*\n\x06probed\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd8\x01\n\x06Server\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x11\n\ttransport\x18\x03 \x01(\t\x12*\n\x05state\x18\x04 \x01(\x0e\x32\x1b.mcp_sidecar.v1.ServerState\x12+\n\tendpoints\x18\x05 \x03(\x0b\x32\x18.mcp_sidecar.v1.Endpoint\x12\x13\n\x0b\x63onnections\x18\x06 \x01(\x05\x12\x12\n\nlast_error\x18\x07 \x01(\t\x12\r\n\x05title\x18\x08 \x01(\t\x12\x0f\n\x07version\x18\t \x01(\t\"\x14\n\x12ListServersRequest\">\n\x13ListServersResponse\x12\'\n\x07servers\x18\x01 \x03(\x0b\x32\x16.mcp_sidecar.v1.Server\"(\n\x16ListConnectionsRequest\x12\x0e\n\x06server\x18\x01 \x01(\t\"J\n\x17ListConnectionsResponse\x12/\n\x0b\x63onnections\x18\x01 \x03(\x0b\x32\x1a.mcp_sidecar.v1.Connection\"-\n\x14GetConnectionRequest\x12\x15\n\rconnection_id\x18\x01 \x01(\t\"G\n\x15GetConnectionResponse\x12.\n\nconnection\x18\x01 \x01(\x0b\x32\x1a.mcp_sidecar.v1.Connection\"\'\n\x15OpenConnectionRequest\x12\x0e\n\x06server\x18\x01 \x01(\t\"H\n\x16OpenConnectionResponse\x12.\n\nconnection\x18\x01 \x01(\x0b\x32\x1a.mcp_sidecar.v1.Connection\"=\n\x16\x43loseConnectionRequest\x12\x15\n\rconnection_id\x18\x01 \x01(\t\x12\x0c\n\x04wait\x18\x02 \x01(\x08\"I\n\x17\x43loseConnectionResponse\x12.\n\nconnection\x18\x01 \x01(\x0b\x32\x1a.mcp_sidecar.v1.Connection\"&\n\x14RefreshServerRequest\x12\x0e\n\x06server\x18\x01 \x01(\t\"N\n\x15RefreshServerResponse\x12&\n\x06server\x18\x01 \x01(\x0b\x32\x16.mcp_sidecar.v1.Server\x12\r\n\x05tools\x18\x02 \x01(\x05\")\n\x17WatchConnectionsRequest\x12\x0e\n\x06server\x18\x01 \x01(\t\"[\n\x18WatchConnectionsResponse\x12.\n\nconnection\x18\x01 \x01(\x0b\x32\x1a.mcp_sidecar.v1.Connection\x12\x0f\n\x07initial\x18\x02 \x01(\x08*\xb4\x01\n\x0f\x43onnectionState\x12 \n\x1c\x43ONNECTION_STATE_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43ONNECTION_STATE_CONNECTING\x10\x01\x12\x1e\n\x1a\x43ONNECTION_STATE_CONNECTED\x10\x02\x12!\n\x1d\x43ONNECTION_STATE_DISCONNECTED\x10\x03\x12\x1b\n\x17\x43ONNECTION_STATE_CLOSED\x10\x04*q\n\x0bServerState\x12\x1c\n\x18SERVER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14SERVER_STATE_UNKNOWN\x10\x01\x12\x13\n\x0fSERVER_STATE_UP\x10\x02\x12\x15\n\x11SERVER_STATE_DOWN\x10\x03\x32\xb9\x05\n\x11\x43onnectionManager\x12V\n\x0bListServers\x12\".mcp_sidecar.v1.ListServersRequest\x1a#.mcp_sidecar.v1.ListServersResponse\x12\x62\n\x0fListConnections\x12&.mcp_sidecar.v1.ListConnectionsRequest\x1a\'.mcp_sidecar.v1.ListConnectionsResponse\x12\\\n\rGetConnection\x12$.mcp_sidecar.v1.GetConnectionRequest\x1a%.mcp_sidecar.v1.GetConnectionResponse\x12_\n\x0eOpenConnection\x12%.mcp_sidecar.v1.OpenConnectionRequest\x1a&.mcp_sidecar.v1.OpenConnectionResponse\x12\x62\n\x0f\x43loseConnection\x12&.mcp_sidecar.v1.CloseConnectionRequest\x1a\'.mcp_sidecar.v1.CloseConnectionResponse\x12\\\n\rRefreshServer\x12$.mcp_sidecar.v1.RefreshServerRequest\x1a%.mcp_sidecar.v1.RefreshServerResponse\x12g\n\x10WatchConnections\x12\'.mcp_sidecar.v1.WatchConnectionsRequest\x1a(.mcp_sidecar.v1.WatchConnectionsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mcp_sidecar/v1/connections.proto\x12\x0emcp_sidecar.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x02\n\nConnection\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06server\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x11\n\ttransport\x18\x04 \x01(\t\x12\x0b\n\x03\x65ra\x18\x05 \x01(\t\x12\x18\n\x10protocol_version\x18\x06 \x01(\t\x12.\n\x05state\x18\x07 \x01(\x0e\x32\x1f.mcp_sidecar.v1.ConnectionState\x12)\n\x05since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tin_flight\x18\t \x01(\x05\x12\x10\n\x08lru_rank\x18\n \x01(\x05\x12\x12\n\nlast_error\x18\x0b \x01(\t\x12-\n\tlast_used\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63\x61lls\x18\r \x01(\x04\"\xa2\x01\n\x08\x45ndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\t\x12*\n\x06probed\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05state\x18\x04 \x01(\x0e\x32\x1d.mcp_sidecar.v1.EndpointState\x12\x11\n\tin_flight\x18\x05 \x01(\x05\"\xe8\x01\n\x06Server\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x11\n\ttransport\x18\x03 \x01(\t\x12*\n\x05state\x18\x04 \x01(\x0e\x32\x1b.mcp_sidecar.v1.ServerState\x12+\n\tendpoints\x18\x05 \x03(\x0b\x32\x18.mcp_sidecar.v1.Endpoint\x12\x13\n\x0b\x63onnections\x18\x06 \x01(\x05\x12\x12\n\nlast_error\x18\x07 \x01(\t\x12\r\n\x05title\x18\x08 \x01(\t\x12\x0f\n\x07version\x18\t \x01(\t\x12\x0e\n\x06origin\x18\n \x01(\t\"\x14\n\x12ListServersRequest\">\n\x13ListServersResponse\x12\'\n\x07servers\x18\x01 \x03(\x0b\x32\x16.mcp_sidecar.v1.Server\"(\n\x16ListConnectionsRequest\x12\x0e\n\x06server\x18\x01 \x01(\t\"J\n\x17ListConnectionsResponse\x12/\n\x0b\x63onnections\x18\x01 \x03(\x0b\x32\x1a.mcp_sidecar.v1.Connection\"-\n\x14GetConnectionRequest\x12\x15\n\rconnection_id\x18\x01 \x01(\t\"G\n\x15GetConnectionResponse\x12.\n\nconnection\x18\x01 \x01(\x0b\x32\x1a.mcp_sidecar.v1.Connection\"\'\n\x15OpenConnectionRequest\x12\x0e\n\x06server\x18\x01 \x01(\t\"H\n\x16OpenConnectionResponse\x12.\n\nconnection\x18\x01 \x01(\x0b\x32\x1a.mcp_sidecar.v1.Connection\"=\n\x16\x43loseConnectionRequest\x12\x15\n\rconnection_id\x18\x01 \x01(\t\x12\x0c\n\x04wait\x18\x02 \x01(\x08\"I\n\x17\x43loseConnectionResponse\x12.\n\nconnection\x18\x01 \x01(\x0b\x32\x1a.mcp_sidecar.v1.Connection\"&\n\x14RefreshServerRequest\x12\x0e\n\x06server\x18\x01 \x01(\t\"N\n\x15RefreshServerResponse\x12&\n\x06server\x18\x01 \x01(\x0b\x32\x16.mcp_sidecar.v1.Server\x12\r\n\x05tools\x18\x02 \x01(\x05\")\n\x17WatchConnectionsRequest\x12\x0e\n\x06server\x18\x01 \x01(\t\"[\n\x18WatchConnectionsResponse\x12.\n\nconnection\x18\x01 \x01(\x0b\x32\x1a.mcp_sidecar.v1.Connection\x12\x0f\n\x07initial\x18\x02 \x01(\x08*\xb4\x01\n\x0f\x43onnectionState\x12 \n\x1c\x43ONNECTION_STATE_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43ONNECTION_STATE_CONNECTING\x10\x01\x12\x1e\n\x1a\x43ONNECTION_STATE_CONNECTED\x10\x02\x12!\n\x1d\x43ONNECTION_STATE_DISCONNECTED\x10\x03\x12\x1b\n\x17\x43ONNECTION_STATE_CLOSED\x10\x04*q\n\x0bServerState\x12\x1c\n\x18SERVER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14SERVER_STATE_UNKNOWN\x10\x01\x12\x13\n\x0fSERVER_STATE_UP\x10\x02\x12\x15\n\x11SERVER_STATE_DOWN\x10\x03*\x81\x01\n\rEndpointState\x12\x1e\n\x1a\x45NDPOINT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45NDPOINT_STATE_READY\x10\x01\x12\x1a\n\x16\x45NDPOINT_STATE_AVOIDED\x10\x02\x12\x1a\n\x16\x45NDPOINT_STATE_LEAVING\x10\x03\x32\xb9\x05\n\x11\x43onnectionManager\x12V\n\x0bListServers\x12\".mcp_sidecar.v1.ListServersRequest\x1a#.mcp_sidecar.v1.ListServersResponse\x12\x62\n\x0fListConnections\x12&.mcp_sidecar.v1.ListConnectionsRequest\x1a\'.mcp_sidecar.v1.ListConnectionsResponse\x12\\\n\rGetConnection\x12$.mcp_sidecar.v1.GetConnectionRequest\x1a%.mcp_sidecar.v1.GetConnectionResponse\x12_\n\x0eOpenConnection\x12%.mcp_sidecar.v1.OpenConnectionRequest\x1a&.mcp_sidecar.v1.OpenConnectionResponse\x12\x62\n\x0f\x43loseConnection\x12&.mcp_sidecar.v1.CloseConnectionRequest\x1a\'.mcp_sidecar.v1.CloseConnectionResponse\x12\\\n\rRefreshServer\x12$.mcp_sidecar.v1.RefreshServerRequest\x1a%.mcp_sidecar.v1.RefreshServerResponse\x12g\n\x10WatchConnections\x12\'.mcp_sidecar.v1.WatchConnectionsRequest\x1a(.mcp_sidecar.v1.WatchConnectionsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mcp_sidecar.v1.connections_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONNECTIONSTATE']._serialized_start=1566
-  _globals['_CONNECTIONSTATE']._serialized_end=1746
-  _globals['_SERVERSTATE']._serialized_start=1748
-  _globals['_SERVERSTATE']._serialized_end=1861
+  _globals['_CONNECTIONSTATE']._serialized_start=1648
+  _globals['_CONNECTIONSTATE']._serialized_end=1828
+  _globals['_SERVERSTATE']._serialized_start=1830
+  _globals['_SERVERSTATE']._serialized_end=1943
+  _globals['_ENDPOINTSTATE']._serialized_start=1946
+  _globals['_ENDPOINTSTATE']._serialized_end=2075
   _globals['_CONNECTION']._serialized_start=86
   _globals['_CONNECTION']._serialized_end=412
-  _globals['_ENDPOINT']._serialized_start=414
-  _globals['_ENDPOINT']._serialized_end=511
-  _globals['_SERVER']._serialized_start=514
-  _globals['_SERVER']._serialized_end=730
-  _globals['_LISTSERVERSREQUEST']._serialized_start=732
-  _globals['_LISTSERVERSREQUEST']._serialized_end=752
-  _globals['_LISTSERVERSRESPONSE']._serialized_start=754
-  _globals['_LISTSERVERSRESPONSE']._serialized_end=816
-  _globals['_LISTCONNECTIONSREQUEST']._serialized_start=818
-  _globals['_LISTCONNECTIONSREQUEST']._serialized_end=858
-  _globals['_LISTCONNECTIONSRESPONSE']._serialized_start=860
-  _globals['_LISTCONNECTIONSRESPONSE']._serialized_end=934
-  _globals['_GETCONNECTIONREQUEST']._serialized_start=936
-  _globals['_GETCONNECTIONREQUEST']._serialized_end=981
-  _globals['_GETCONNECTIONRESPONSE']._serialized_start=983
-  _globals['_GETCONNECTIONRESPONSE']._serialized_end=1054
-  _globals['_OPENCONNECTIONREQUEST']._serialized_start=1056
-  _globals['_OPENCONNECTIONREQUEST']._serialized_end=1095
-  _globals['_OPENCONNECTIONRESPONSE']._serialized_start=1097
-  _globals['_OPENCONNECTIONRESPONSE']._serialized_end=1169
-  _globals['_CLOSECONNECTIONREQUEST']._serialized_start=1171
-  _globals['_CLOSECONNECTIONREQUEST']._serialized_end=1232
-  _globals['_CLOSECONNECTIONRESPONSE']._serialized_start=1234
-  _globals['_CLOSECONNECTIONRESPONSE']._serialized_end=1307
-  _globals['_REFRESHSERVERREQUEST']._serialized_start=1309
-  _globals['_REFRESHSERVERREQUEST']._serialized_end=1347
-  _globals['_REFRESHSERVERRESPONSE']._serialized_start=1349
-  _globals['_REFRESHSERVERRESPONSE']._serialized_end=1427
-  _globals['_WATCHCONNECTIONSREQUEST']._serialized_start=1429
-  _globals['_WATCHCONNECTIONSREQUEST']._serialized_end=1470
-  _globals['_WATCHCONNECTIONSRESPONSE']._serialized_start=1472
-  _globals['_WATCHCONNECTIONSRESPONSE']._serialized_end=1563
-  _globals['_CONNECTIONMANAGER']._serialized_start=1864
-  _globals['_CONNECTIONMANAGER']._serialized_end=2561
+  _globals['_ENDPOINT']._serialized_start=415
+  _globals['_ENDPOINT']._serialized_end=577
+  _globals['_SERVER']._serialized_start=580
+  _globals['_SERVER']._serialized_end=812
+  _globals['_LISTSERVERSREQUEST']._serialized_start=814
+  _globals['_LISTSERVERSREQUEST']._serialized_end=834
+  _globals['_LISTSERVERSRESPONSE']._serialized_start=836
+  _globals['_LISTSERVERSRESPONSE']._serialized_end=898
+  _globals['_LISTCONNECTIONSREQUEST']._serialized_start=900
+  _globals['_LISTCONNECTIONSREQUEST']._serialized_end=940
+  _globals['_LISTCONNECTIONSRESPONSE']._serialized_start=942
+  _globals['_LISTCONNECTIONSRESPONSE']._serialized_end=1016
+  _globals['_GETCONNECTIONREQUEST']._serialized_start=1018
+  _globals['_GETCONNECTIONREQUEST']._serialized_end=1063
+  _globals['_GETCONNECTIONRESPONSE']._serialized_start=1065
+  _globals['_GETCONNECTIONRESPONSE']._serialized_end=1136
+  _globals['_OPENCONNECTIONREQUEST']._serialized_start=1138
+  _globals['_OPENCONNECTIONREQUEST']._serialized_end=1177
+  _globals['_OPENCONNECTIONRESPONSE']._serialized_start=1179
+  _globals['_OPENCONNECTIONRESPONSE']._serialized_end=1251
+  _globals['_CLOSECONNECTIONREQUEST']._serialized_start=1253
+  _globals['_CLOSECONNECTIONREQUEST']._serialized_end=1314
+  _globals['_CLOSECONNECTIONRESPONSE']._serialized_start=1316
+  _globals['_CLOSECONNECTIONRESPONSE']._serialized_end=1389
+  _globals['_REFRESHSERVERREQUEST']._serialized_start=1391
+  _globals['_REFRESHSERVERREQUEST']._serialized_end=1429
+  _globals['_REFRESHSERVERRESPONSE']._serialized_start=1431
+  _globals['_REFRESHSERVERRESPONSE']._serialized_end=1509
+  _globals['_WATCHCONNECTIONSREQUEST']._serialized_start=1511
+  _globals['_WATCHCONNECTIONSREQUEST']._serialized_end=1552
+  _globals['_WATCHCONNECTIONSRESPONSE']._serialized_start=1554
+  _globals['_WATCHCONNECTIONSRESPONSE']._serialized_end=1645
+  _globals['_CONNECTIONMANAGER']._serialized_start=2078
+  _globals['_CONNECTIONMANAGER']._serialized_end=2775
 # @@protoc_insertion_point(module_scope)

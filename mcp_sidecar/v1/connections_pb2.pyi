@@ -24,6 +24,13 @@ class ServerState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SERVER_STATE_UNKNOWN: _ClassVar[ServerState]
     SERVER_STATE_UP: _ClassVar[ServerState]
     SERVER_STATE_DOWN: _ClassVar[ServerState]
+
+class EndpointState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ENDPOINT_STATE_UNSPECIFIED: _ClassVar[EndpointState]
+    ENDPOINT_STATE_READY: _ClassVar[EndpointState]
+    ENDPOINT_STATE_AVOIDED: _ClassVar[EndpointState]
+    ENDPOINT_STATE_LEAVING: _ClassVar[EndpointState]
 CONNECTION_STATE_UNSPECIFIED: ConnectionState
 CONNECTION_STATE_CONNECTING: ConnectionState
 CONNECTION_STATE_CONNECTED: ConnectionState
@@ -33,6 +40,10 @@ SERVER_STATE_UNSPECIFIED: ServerState
 SERVER_STATE_UNKNOWN: ServerState
 SERVER_STATE_UP: ServerState
 SERVER_STATE_DOWN: ServerState
+ENDPOINT_STATE_UNSPECIFIED: EndpointState
+ENDPOINT_STATE_READY: EndpointState
+ENDPOINT_STATE_AVOIDED: EndpointState
+ENDPOINT_STATE_LEAVING: EndpointState
 
 class Connection(_message.Message):
     __slots__ = ("id", "server", "endpoint", "transport", "era", "protocol_version", "state", "since", "in_flight", "lru_rank", "last_error", "last_used", "calls")
@@ -65,17 +76,21 @@ class Connection(_message.Message):
     def __init__(self, id: _Optional[str] = ..., server: _Optional[str] = ..., endpoint: _Optional[str] = ..., transport: _Optional[str] = ..., era: _Optional[str] = ..., protocol_version: _Optional[str] = ..., state: _Optional[_Union[ConnectionState, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_flight: _Optional[int] = ..., lru_rank: _Optional[int] = ..., last_error: _Optional[str] = ..., last_used: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., calls: _Optional[int] = ...) -> None: ...
 
 class Endpoint(_message.Message):
-    __slots__ = ("address", "protocol_version", "probed")
+    __slots__ = ("address", "protocol_version", "probed", "state", "in_flight")
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     PROBED_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     address: str
     protocol_version: str
     probed: _timestamp_pb2.Timestamp
-    def __init__(self, address: _Optional[str] = ..., protocol_version: _Optional[str] = ..., probed: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    state: EndpointState
+    in_flight: int
+    def __init__(self, address: _Optional[str] = ..., protocol_version: _Optional[str] = ..., probed: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[_Union[EndpointState, str]] = ..., in_flight: _Optional[int] = ...) -> None: ...
 
 class Server(_message.Message):
-    __slots__ = ("name", "url", "transport", "state", "endpoints", "connections", "last_error", "title", "version")
+    __slots__ = ("name", "url", "transport", "state", "endpoints", "connections", "last_error", "title", "version", "origin")
     NAME_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     TRANSPORT_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +100,7 @@ class Server(_message.Message):
     LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     name: str
     url: str
     transport: str
@@ -94,7 +110,8 @@ class Server(_message.Message):
     last_error: str
     title: str
     version: str
-    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., transport: _Optional[str] = ..., state: _Optional[_Union[ServerState, str]] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., connections: _Optional[int] = ..., last_error: _Optional[str] = ..., title: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+    origin: str
+    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., transport: _Optional[str] = ..., state: _Optional[_Union[ServerState, str]] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., connections: _Optional[int] = ..., last_error: _Optional[str] = ..., title: _Optional[str] = ..., version: _Optional[str] = ..., origin: _Optional[str] = ...) -> None: ...
 
 class ListServersRequest(_message.Message):
     __slots__ = ()

@@ -159,6 +159,7 @@ class ClientSocket(asyncio.Protocol):
         self._parser = ReplyParser(self, limits)
         self._fresh = False  # a request was sent and nothing of its reply has come
         self._poll = select.poll()
+        self._ticketed = False  # TLS, and nothing was asked yet
         self._waiter: asyncio.Future[Response] | None = None
         self._coming: asyncio.Future[Response] | None = None
         self._response: Response | None = None
@@ -171,8 +172,10 @@ class ClientSocket(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Idle, and nothing has arrived that the event loop has not seen: an idle socket that can be read is closed or
-        holds bytes nobody asked for."""
-        return not self._dead and not self._transport.is_closing() and not self._poll.poll(0)
+        holds bytes nobody asked for. But after a handshake it may hold a session ticket."""
+        if self._dead or self._transport.is_closing():
+            return False
+        return self._ticketed or not self._poll.poll(0)
 
     def exchange(self, head: bytes, body: bytes, *, alone: bool) -> asyncio.Future[Response]:
         """Send a request; the result is its reply. Whoever gives up on the result has to `drop` the socket.
@@ -180,6 +183,7 @@ class ClientSocket(asyncio.Protocol):
         `alone`: no other exchange with this origin is under way.
         """
         self._fresh = True
+        self._ticketed = False
         waiter = self._waiter = self._coming = self._loop.create_future()
         if len(body) < _JOIN_BYTES:
             self._outbox.write(self._transport, head + body, alone=alone)
@@ -230,6 +234,7 @@ class ClientSocket(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         sock = transport.get_extra_info("socket")
         _set_options(sock, self.limits)
+        self._ticketed = transport.get_extra_info("ssl_object") is not None
         self._poll.register(sock.fileno(), select.POLLIN | select.POLLPRI)
         self._home.opened(self)
 

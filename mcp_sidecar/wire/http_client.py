@@ -6,6 +6,7 @@ It follows no redirect, keeps no cookie, undoes no encoding and reads no proxy f
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,12 +35,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where requests go. `host` is dialled and, with TLS, verified; `authority` is the Host field."""
+    """Where requests go. `host` is dialled, `name` or else `host` verified with TLS; `authority` is the Host field."""
 
     host: str
     port: int
     authority: bytes
-    tls: ssl.SSLContext | None = None
+    tls: Callable[[], ssl.SSLContext] | None = None
+    """Gives the context for the next handshake. Raises `OSError` when there is none."""
+    name: str = ""
+    """What its certificate is to say; empty is `host`."""
 
 
 class HttpClient:
@@ -129,7 +133,7 @@ class HttpClient:
             raise ConnectFailed("the client is closed")
         loop = asyncio.get_running_loop()
         where = f"{origin.host}:{origin.port}"
-        name = origin.host if origin.tls else None
+        name = (origin.name or origin.host) if origin.tls else None
         sock = ClientSocket(self, limits, loop, self._outbox)
         connected = False
         try:
@@ -138,7 +142,7 @@ class HttpClient:
                     lambda: sock,
                     origin.host,
                     origin.port,
-                    ssl=origin.tls,
+                    ssl=origin.tls() if origin.tls else None,
                     server_hostname=name,
                 )
             connected = True

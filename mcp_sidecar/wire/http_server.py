@@ -7,6 +7,7 @@ import errno
 import functools
 import os
 import socket
+import ssl
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +46,8 @@ class Listener:
     `tasks` becomes the parent of every task here and has to outlive the listener: leave it only after `close`.
     A fault of the handler is answered with an empty 500 and handed to `on_fault`; a handler is cancelled when its
     client disconnects before the answer is complete. `on_refusal` hears of requests that no handler sees. `clock` gives
-    monotonic seconds, by default the event loop's.
+    monotonic seconds, by default the event loop's. With `tls`, which gives the context for the next handshake, nothing
+    else is spoken, and `on_handshake` is told peer and reason of those that fail.
     """
 
     def __init__(
@@ -57,7 +59,11 @@ class Listener:
         on_fault: Callable[[BaseException], None],
         on_refusal: OnRefusal = unheard,
         clock: Callable[[], float] | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        on_handshake: Callable[[str, str], None] = lambda _peer, _why: None,
     ) -> None:
+        self._tls = tls
+        self._on_handshake = on_handshake
         self._clock = clock or asyncio.get_running_loop().time
         self._limits = limits
         self._tasks = tasks
@@ -117,13 +123,15 @@ class Listener:
         self._listen([sock])
         return path
 
-    def drain(self) -> None:
-        """Accept nobody after those who are connected by now, and close idle connections.
+    def part(self) -> None:
+        """Serve everybody who comes; every answer from here on carries `connection: close`."""
+        self._service.parting = True
 
-        Every later answer carries `connection: close`.
-        """
+    def drain(self) -> None:
+        """Accept nobody after those who are connected by now, and close idle connections; `part` as well."""
         if self._service.draining:
             return
+        self.part()
         self._service.draining = True
         self._stop_accepting()
         for connection in tuple(self._service.connections):
@@ -137,6 +145,8 @@ class Listener:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
         if self._adopting:
+            for task in self._adopting:
+                task.cancel()  # else a client that says nothing in its handshake would hold us up
             await asyncio.wait(self._adopting)
         for connection in tuple(self._service.connections):
             connection.abort()
@@ -205,7 +215,7 @@ class Listener:
             return
         sock.setblocking(False)
         connection = ServerConnection(self._service, _peer(address), host)
-        adoption = _adopt(connection, sock)
+        adoption = self._adopt(connection, sock, _peer(address))
         try:
             task = self._tasks.create_task(adoption, name="http accept")
         except RuntimeError:
@@ -217,6 +227,32 @@ class Listener:
         self._adopting.add(task)
         task.add_done_callback(functools.partial(self._adopted, connection, sock))
 
+    async def _adopt(self, connection: ServerConnection, sock: socket.socket, peer: str) -> None:
+        try:
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._connect(connection, sock)
+        except ssl.SSLError as error:
+            self._on_handshake(peer, _spoken(error))
+        except ConnectionAbortedError:
+            self._on_handshake(peer, "the handshake took too long")
+        except OSError:
+            # Whoever reset the connection meanwhile needs no answer.
+            pass
+
+    async def _connect(self, connection: ServerConnection, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        if self._tls is None:
+            await loop.connect_accepted_socket(lambda: connection, sock)
+            return
+        await loop.connect_accepted_socket(
+            lambda: connection,
+            sock,
+            ssl=self._tls(),
+            ssl_handshake_timeout=self._limits.handshake_seconds,
+            ssl_shutdown_timeout=self._limits.linger_seconds,
+        )
+
     def _adopted(self, connection: ServerConnection, sock: socket.socket, task: asyncio.Task[None]) -> None:
         self._adopting.discard(task)
         if not connection.made:
@@ -225,14 +261,11 @@ class Listener:
             connection.depart()
 
 
-async def _adopt(connection: ServerConnection, sock: socket.socket) -> None:
-    try:
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock)
-    except OSError:
-        # Whoever reset the connection meanwhile needs no answer.
-        pass
+def _spoken(error: ssl.SSLError) -> str:
+    """OpenSSL's reason, in its words but not in its spelling: `peer did not return a certificate`."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the client's certificate does not hold: {error.verify_message}"
+    return (error.reason or "the handshake failed").replace("_", " ").lower()
 
 
 def _listening(family: int, address: tuple[object, ...]) -> socket.socket:

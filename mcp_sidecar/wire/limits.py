@@ -25,6 +25,8 @@ class ServerLimits:
     """Unsent output of one connection at which `Reply.write` starts to wait."""
     header_seconds: float = 10.0
     """Time for a request's head, counted from the first moment bytes are expected."""
+    handshake_seconds: float = 10.0
+    """Time for a TLS handshake."""
     body_grace_seconds: float = 5.0
     """Length of the window over which the rate of an arriving body is measured."""
     body_rate: float = 500.0

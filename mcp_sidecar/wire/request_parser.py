@@ -50,11 +50,12 @@ class Head:
 
 
 class Request(msgspec.Struct, eq=False):
-    """One complete request; `peer` is "address:port" or "unix"."""
+    """One complete request; `peer` is "address:port" or "unix", `certified` whom the client's certificate names."""
 
     head: Head
     body: bytes
     peer: str
+    certified: str = ""
 
 
 class Refused(Exception):

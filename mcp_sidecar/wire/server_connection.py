@@ -10,6 +10,7 @@ from mcp_sidecar.wire.faults import Disconnected
 from mcp_sidecar.wire.reply import Reply, status_line
 from mcp_sidecar.wire.request_parser import Phase, Refused, Request, RequestParser
 from mcp_sidecar.wire.service import Service
+from mcp_sidecar.wire.tls import subject_of
 
 _BETWEEN: Final = Phase.BETWEEN
 _HEAD: Final = Phase.HEAD
@@ -36,6 +37,7 @@ class ServerConnection(asyncio.Protocol):
         self._departed = False
         self._service = service
         self._peer = peer
+        self._certified = ""  # whom the client's certificate names
         self._parser = RequestParser(service.limits, peer)
         self._task: asyncio.Task[None] | None = None
         self._due: tuple[Request, Reply] | None = None  # what the task has to do next
@@ -64,6 +66,7 @@ class ServerConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=self._service.limits.send_buffer_bytes)
         self.made = True
+        self._certified = subject_of(transport.get_extra_info("peercert"))
         self._service.connections.add(self)
         if self._service.closed or self._departed:
             self._transport.abort()
@@ -250,7 +253,9 @@ class ServerConnection(asyncio.Protocol):
 
     def _begin(self, request: Request) -> None:
         head = request.head
-        self.closing = not head.persistent or self._service.draining
+        if self._certified:
+            request.certified = self._certified
+        self.closing = not head.persistent or self._service.parting
         reply = self._reply = Reply(self, head.method == "HEAD", head.old)
         self._due = request, reply
         if self._asked is None:
@@ -365,7 +370,8 @@ class ServerConnection(asyncio.Protocol):
         lines = self._service.on_refusal(self._peer, refused.status, refused.why)
         self.transmit(b"%b%bcontent-length: 0\r\nconnection: close\r\n\r\n" % (status_line(refused.status), lines))
         self._service.outbox.flush(self._transport)
-        self._transport.write_eof()
+        if self._transport.can_write_eof():  # TLS has no half-closed connections
+            self._transport.write_eof()
         if not self._reading:
             self._resume_reading()
 

@@ -42,6 +42,8 @@ class Service:
     on_refusal: OnRefusal
     now: float
     outbox: Outbox
+    parting: bool = False
+    """Every answer is the last of its connection: whoever has more to ask had better look for another listener."""
     draining: bool = False
     closed: bool = False
     serving: int = 0

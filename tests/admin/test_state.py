@@ -86,5 +86,6 @@ async def _calls(sidecar: Sidecar) -> list[dict]:
     async with watching(sidecar) as events:
         async for event in events:
             if event.event == "calls":
-                return event.message["calls"]
+                calls: list[dict] = event.message["calls"]
+                return calls
     raise AssertionError("no calls")

@@ -42,7 +42,6 @@ def test_commands_that_do_not_exist_yet_are_not_in_the_help(capsys):
     main(["--help"])
     shown = capsys.readouterr().out
     assert "hub" not in shown
-    assert "inject" not in shown
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -146,7 +147,9 @@ async def test_status_shows_servers_and_connections():
     async with toy_sidecar() as (_, address):
         shown = await typed("status", "--address", address)
         servers, connections = shown.out.strip().split("\n\n")
-        assert servers.splitlines()[1].split() == ["demo", "up", "1", "2026-07-28", "http://127.0.0.1:8000/mcp"]
+        demo = ["demo", "up", "1", "2026-07-28", "http://127.0.0.1:8000/mcp", "2 (1 leaving)", "Service tools/demo"]
+        assert re.split(r"  +", servers.splitlines()[1].strip()) == demo
+        assert "configuration" in servers.splitlines()[2]
         assert servers.splitlines()[2].split()[-1] == "refused"
         assert connections.splitlines()[1].split()[:4] == ["c-1", "demo", "127.0.0.1:8000", "connected"]
 
@@ -155,6 +158,8 @@ async def test_status_as_json_has_every_field():
     async with toy_sidecar() as (_, address):
         shown = json.loads((await typed("status", "-o", "json", "--address", address)).out)
         assert [server["state"] for server in shown["servers"]] == ["up", "down"]
+        assert [end["state"] for end in shown["servers"][0]["endpoints"]] == ["ready", "leaving"]
+        assert [server["origin"] for server in shown["servers"]] == ["Service tools/demo", ""]
         assert shown["connections"][0]["calls"] == 7
         assert shown["connections"][0]["since"].endswith("Z")
 

@@ -92,6 +92,8 @@ def key_values(key: Key) -> st.SearchStrategy[object]:
         one: st.SearchStrategy[object] = st.sampled_from([choice for choice in doc.choices if choice not in doc.later])
     elif doc.unit == "seconds":
         one = st.integers(10, int(min(doc.high, 10**6)) * 1000).map(lambda milliseconds: milliseconds / 1000)
+    elif key.type is float:
+        one = st.integers(int(doc.low), int(doc.high) * 100).map(lambda hundredths: hundredths / 100)
     elif key.type is int:
         one = st.integers(int(doc.low), int(doc.high))
     else:
@@ -104,6 +106,7 @@ def section_values(section: Section) -> st.SearchStrategy[dict[str, object]]:
         name: key_values(part) if isinstance(part, Key) else section_values(part)
         for name, part in section.parts.items()
         if name != "auth" and not (isinstance(part, Section) and part.many)
+        if isinstance(part, Section) or part.shape != "map"
     }
     return st.fixed_dictionaries({}, optional=parts)
 

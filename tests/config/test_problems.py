@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mcp_sidecar.config import BadConfiguration, Problem, format_problems, load
+from tests.support.certificates import Authority
 
 UPSTREAM = "upstreams: [{name: a, url: http://a, %s}]"
 
@@ -27,7 +28,7 @@ def only(tmp_path: Path, text: str) -> str:
     ("text", "complaint"),
     [
         ("pol: {}", 'pol: unknown key; did you mean "pool"?'),
-        ("interval: 5s", "interval: unknown key; it belongs in monitor"),
+        ("lame_duck: 5s", "lame_duck: unknown key; it belongs in drain"),
         ("pool: {call: 5s}", "pool.call: unknown key; it belongs in upstreams[].timeout"),
         ("log: {zzz: 1}", "log.zzz: unknown key; known here: level, format"),
         (UPSTREAM % "timeout: {cal: 1s}", 'upstreams[0].timeout.cal: unknown key; did you mean "call"?'),
@@ -104,17 +105,11 @@ def test_values_that_do_not_fit_are_explained(tmp_path, text, complaint):
 @pytest.mark.parametrize(
     "text",
     [
-        "discovery: {mode: dns}",
-        "discovery: {namespace: tools}",
-        "discovery: {selectors: []}",
+        "discovery: {mode: hub}",
         "admission: {per_endpoint: 65}",
         "admission: {queue: 0}",
         "admission: {queue_wait: 2s}",
         "retry: {budget: 0.5}",
-        "start: {require: [a]}",
-        "auth: {mode: kubernetes}",
-        "telemetry: {otlp_endpoint: http://collector:4318}",
-        "telemetry: {sample: 1}",
     ],
 )
 def test_what_this_version_cannot_do_is_refused_and_not_ignored(tmp_path, text):
@@ -278,10 +273,76 @@ def test_open_doors_are_warned_about_and_closed_ones_are_not(tmp_path, listen):
     token.write_text("t")
     file = tmp_path / "config.yaml"
     file.write_text(f"listen: {{{listen}}}\nupstreams: [{{name: a, url: http://a}}]")
-    (warning,) = load(file).warnings
+    (warning,) = load(file, {"MCP_SIDECAR_AUTH_MODE": "none"}).warnings
     assert "anybody who can reach" in warning
     environ = {"MCP_SIDECAR_AUTH_MODE": "token", "MCP_SIDECAR_AUTH_TOKEN_FILE": str(token)}
     assert load(file, environ).warnings == ()
+
+
+@pytest.mark.covers("B-290")
+@pytest.mark.parametrize("listen", ["grpc: 0.0.0.0:1", 'grpc: ["127.0.0.1:1", "[::]:1"]', "http: example.com:1"])
+def test_a_door_to_the_network_stays_shut_until_somebody_says_who_may_come_in(tmp_path, listen):
+    complaint = only(tmp_path, f"listen: {{{listen}}}")
+    assert "anybody who can reach" in complaint and "auth.mode: none if you mean it" in complaint
+    authority, server = Authority(), Authority().issue("localhost")
+    for name, contents in {"ca": authority.certificate, "crt": server.certificate, "key": server.key}.items():
+        (tmp_path / name).write_bytes(contents)
+    tls = f"tls: {{cert_file: {tmp_path}/crt, key_file: {tmp_path}/key, client_ca_file: {tmp_path}/ca}}"
+    file = tmp_path / "config.yaml"
+    file.write_text(f"listen: {{{listen}, {tls}}}\nupstreams: [{{name: a, url: http://a}}]")
+    assert load(file).warnings == ()
+
+
+@pytest.mark.covers("B-291")
+@pytest.mark.parametrize(
+    ("tls", "complaint"),
+    [
+        ("cert_file: {crt}", "listen.tls.key_file: needed with listen.tls.cert_file"),
+        ("key_file: {key}", "listen.tls.cert_file: needed with listen.tls.key_file"),
+        ("client_ca_file: {ca}", "listen.tls.cert_file: needed with listen.tls.client_ca_file"),
+        (
+            "cert_file: {crt}, key_file: {other}",
+            "listen.tls.cert_file: {crt} and {other}: the key does not belong to the",
+        ),
+        (
+            "cert_file: {key}, key_file: {crt}",
+            "listen.tls.cert_file: {key} and {crt}: they are not a certificate and its",
+        ),
+        (
+            "cert_file: {crt}, key_file: {key}, client_ca_file: {key}",
+            "listen.tls.cert_file: {crt} and {key} and {key}: the",
+        ),
+        ("cert_file: {crt}/x, key_file: {key}", "listen.tls.cert_file: there is no such file"),
+    ],
+)
+def test_files_for_tls_that_do_not_fit_are_found_before_the_start(tmp_path, tls, complaint):
+    authority, names = Authority(), {}
+    server, other = authority.issue("localhost"), authority.issue("localhost")
+    files = {"ca": authority.certificate, "crt": server.certificate, "key": server.key, "other": other.key}
+    for name, contents in files.items():
+        (tmp_path / name).write_bytes(contents)
+        names[name] = str(tmp_path / name)
+    assert only(tmp_path, f"listen: {{tls: {{{tls.format(**names)}}}}}").startswith(complaint.format(**names))
+
+
+@pytest.mark.covers("B-291")
+@pytest.mark.parametrize(
+    ("upstream", "complaint"),
+    [
+        ("url: 'http://a', tls: {ca_file: {ca}}", "tls.ca_file: http:// is plaintext; use https://"),
+        ("url: 'https://a', tls: {cert_file: {crt}}", "tls.key_file: needed with tls.cert_file"),
+        ("url: 'grpcs://a:1', tls: {ca_file: {key}}", "tls.ca_file: {key}: the authorities are no certificates in PEM"),
+        ("command: [a], tls: {ca_file: {ca}}", "tls.ca_file: a command is not reached over TLS"),
+    ],
+)
+def test_tls_of_an_upstream_has_to_make_sense(tmp_path, upstream, complaint):
+    authority = Authority()
+    server = authority.issue("localhost")
+    for name, contents in {"ca": authority.certificate, "crt": server.certificate, "key": server.key}.items():
+        (tmp_path / name).write_bytes(contents)
+        upstream = upstream.replace(f"{{{name}}}", str(tmp_path / name))
+        complaint = complaint.replace(f"{{{name}}}", str(tmp_path / name))
+    assert only(tmp_path, f"upstreams: [{{name: a, {upstream}}}]") == f"upstreams[0].{complaint}"
 
 
 def test_loopback_and_unix_and_off_are_closed_doors():
@@ -318,3 +379,10 @@ def test_no_text_of_the_file_can_steer_the_terminal(tmp_path):
         f"!{'x' * 99} y",
     ):
         assert all(complaint.isprintable() for complaint in complaints(tmp_path, text))
+
+
+@pytest.mark.covers("B-233")
+@pytest.mark.parametrize("mode", ["off", "dns"])
+def test_a_required_upstream_must_be_one_that_can_be_known(tmp_path, mode):
+    text = f"upstreams: [{{name: a, url: http://a/mcp}}]\nstart: {{require: [a, b]}}\ndiscovery: {{mode: {mode}}}"
+    assert only(tmp_path, text).startswith('start.require: no upstream is called "b"; known: a')

@@ -32,7 +32,7 @@ def _count_one(place: Path) -> None:
 
 
 def test_two_processes_that_install_at_once_install_once(empty_cache: Path) -> None:
-    script = "from tests.contract import test_real_servers as t; t.real_servers._installed('thing', t._count_one)"
+    script = "from tests.contract import test_real_servers as t; t.real_servers.installed('thing', t._count_one)"
     processes = [subprocess.Popen([sys.executable, "-c", script], cwd=_ROOT) for _ in range(2)]
     assert [process.wait(SECONDS) for process in processes] == [0, 0]
     assert (empty_cache / "installed").read_text() == "x"
@@ -44,14 +44,14 @@ def test_what_an_installer_left_half_done_is_done_again(empty_cache: Path) -> No
         raise ServerFailed("no network")
 
     with pytest.raises(ServerFailed):
-        real_servers._installed("thing", fail_half_way)
+        real_servers.installed("thing", fail_half_way)
     assert not (empty_cache / "thing").exists()
-    assert list(real_servers._installed("thing", _count_one).iterdir()) == []
+    assert list(real_servers.installed("thing", _count_one).iterdir()) == []
 
 
 def test_a_failed_installer_is_quoted() -> None:
     with pytest.raises(ServerFailed, match="gone wrong"):
-        real_servers._run([sys.executable, "-c", "print('gone wrong'); raise SystemExit(1)"])
+        real_servers.run_installer([sys.executable, "-c", "print('gone wrong'); raise SystemExit(1)"])
 
 
 def test_a_server_that_does_not_start_is_quoted_and_leaves_nothing() -> None:

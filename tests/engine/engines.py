@@ -65,6 +65,7 @@ class Bench:
     engine: Engine
     dialer: Dialer
     lifecycle: Lifecycle
+    directory: Directory
     calls: list[Call] = field(default_factory=list)
 
     async def run(self, request: Request, server: str = "", heard: Heard | None = None, **call: Any) -> Response:
@@ -97,8 +98,8 @@ async def bench(
     in_flight: int = 512,
     hold: HoldSettings = HoldSettings(),  # noqa: B008  # frozen
     merge: MergeSettings = _MERGED,
-    pool: PoolSettings = _POOL,
     sampler: Sampler | None = None,
+    pool: PoolSettings = _POOL,
 ) -> AsyncIterator[Bench]:
     """A started engine in front of these upstreams, by name."""
     chosen = [one if isinstance(one, UpstreamSettings) else settings(name, one) for name, one in upstreams.items()]
@@ -119,7 +120,7 @@ async def bench(
         )
         engine.sampler = sampler
         try:
-            yield Bench(engine, dialer, lifecycle)
+            yield Bench(engine, dialer, lifecycle, directory)
         finally:
             engine.offers.close()
             await dialer.shut()

@@ -10,7 +10,7 @@ import pytest
 
 from mcp_sidecar import errors
 from mcp_sidecar.call import Deadline, trace
-from mcp_sidecar.engine.engine import _end_when_draining
+from mcp_sidecar.engine.listeners import _end_when_draining
 from mcp_sidecar.errors import Execution
 from mcp_sidecar.lifecycle import Phase
 from mcp_sidecar.outbound.connection import State

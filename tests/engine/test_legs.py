@@ -11,6 +11,7 @@ from mcp_sidecar import errors
 from mcp_sidecar.call import trace
 from mcp_sidecar.sampling import Sampler
 from tests.engine.engines import ERAS, bench, request, tool
+from tests.engine.test_hold import BO, answered, asking
 from tests.support.fake_server import FakeServer
 
 IDS = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
@@ -98,3 +99,29 @@ async def test_the_parts_of_a_call_to_several_servers_are_legs_of_one_trace():
             assert span is not None
             assert {leg.trace_id for leg in span.legs} == {span.trace_id}
             assert len(span.legs) == 2
+
+
+@pytest.mark.covers("B-314")
+async def test_what_goes_on_with_a_held_call_is_in_the_trace_of_the_retry_and_linked_to_the_first():
+    async with FakeServer("legacy") as up, bench({"up": up.url}, sampler=Sampler(1.0)) as over:
+        asked = asking("ask_elicitation")
+        result = await over.result(asked)
+        first = over.call.span
+        assert first is not None
+        assert [leg.ended for leg in first.legs] == [0.0], "it goes on"
+        await answered(over, asked, result, BO)
+        again = over.call.span
+        assert again is not None
+        (leg,) = again.legs
+        assert (leg.link, leg.error) == (first.traceparent, "")
+        assert again.started <= leg.started <= leg.ended
+        assert again.trace_id != first.trace_id
+
+
+@pytest.mark.covers("B-304")
+@pytest.mark.parametrize(("name", "fault"), [("echo", ""), ("fail", "tool_error"), ("no such tool", "-32602")])
+async def test_a_call_knows_what_its_server_found_wrong_and_how_long_it_took(name: str, fault: str):
+    async with FakeServer() as up, bench({"up": up.url}) as over:
+        await over.run(tool(name, text="x"))
+        assert over.call.fault == fault
+        assert 0 < over.call.waited < 10

@@ -10,7 +10,7 @@ import pytest
 
 from mcp_sidecar import errors
 from mcp_sidecar.call import Deadline
-from mcp_sidecar.engine.retry import is_repeatable, may_repeat
+from mcp_sidecar.engine.retry import is_repeatable, may_go_elsewhere, may_repeat
 from mcp_sidecar.errors import Execution, SidecarError
 from mcp_sidecar.protocol.jsonrpc import Request
 from mcp_sidecar.settings import TimeoutSettings, ToolSettings
@@ -53,6 +53,16 @@ def test_a_tool_call_is_repeated_only_when_it_cannot_have_run_or_is_listed(
 def test_only_a_closed_way_is_tried_again(error: SidecarError):
     assert not may_repeat(error, LIST, NO_TOOLS)
     assert not may_repeat(error, ADD, RETRIED)
+
+
+@pytest.mark.covers("B-223")
+@pytest.mark.parametrize("execution", Execution)
+def test_a_call_goes_to_another_endpoint_only_when_it_has_not_run_and_not_for_ever(execution: Execution):
+    error = errors.UpstreamUnavailable("x", execution=execution, retry_after=60.0)
+    assert may_go_elsewhere(error, 1) is (execution is Execution.NONE)
+    assert not may_go_elsewhere(error, 4)
+    assert not may_go_elsewhere(errors.Draining("x"), 1)
+    assert not may_go_elsewhere(errors.PoolExhausted("x"), 1)
 
 
 @pytest.mark.parametrize(("seconds", "again"), [(None, True), (0.0, True), (1.0, True), (1.1, False), (60.0, False)])

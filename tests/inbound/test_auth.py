@@ -35,7 +35,7 @@ def test_mode_none_asks_nobody():
 
 
 def test_a_mode_that_does_not_exist_is_refused_with_those_that_do():
-    with pytest.raises(ValueError, match="none, token or jwt"):
+    with pytest.raises(ValueError, match="none, token, jwt or kubernetes"):
         authenticator(AuthSettings(mode="magic"), _ignore)
 
 

@@ -1,4 +1,4 @@
-"""Tests of `mcp_sidecar.inbound.auth.static_tokens` and `watched_file`."""
+"""Tests of `mcp_sidecar.inbound.auth.static_tokens` and `mcp_sidecar.watched`."""
 
 from __future__ import annotations
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import Bug, UpstreamLost, UpstreamRefused
+from mcp_sidecar.errors import Bug, Draining, Overloaded, UpstreamLost, UpstreamRefused
 from mcp_sidecar.inbound.chain import Ledger
-from mcp_sidecar.inbound.metrics import CALLS, Metrics
+from mcp_sidecar.inbound.instruments import CALLS, OVERHEAD_SECONDS, SHED
+from mcp_sidecar.inbound.metrics import Counter, Histogram, Metrics
 from mcp_sidecar.logs import Log
 from tests.inbound.grpc.kinds import samples
 
@@ -115,3 +116,26 @@ def test_the_stack_of_a_bug_is_in_its_line_and_what_a_server_said_is_not():
     book.log.settle()
     assert "ValueError: the bug" in book.lines[0]["stack"]
     assert "SECRET" not in json.dumps(book.lines[1])
+
+
+@pytest.mark.covers("B-304")
+def test_calls_that_are_refused_for_want_of_room_are_counted_by_reason():
+    book = Book()
+    for failure in (Overloaded("full"), Draining("going"), UpstreamLost("gone")):
+        book.ledger.ended(a_call(), failure)
+    (family,) = (one for one in book.metrics.snapshot().families if one.name == SHED)
+    shed = {one.labels: one.value for one in family.series if isinstance(one, Counter)}
+    assert shed == {(("reason", "OVERLOADED"),): 1.0, (("reason", "DRAINING"),): 1.0}
+
+
+@pytest.mark.covers("B-304")
+def test_what_a_call_did_not_wait_for_a_server_is_ours():
+    book = Book()
+    call = a_call(started=time.monotonic() - 0.5, waited=0.4)
+    book.ledger.ended(call)
+    book.ledger.ended(a_call())
+    (family,) = (one for one in book.metrics.snapshot().families if one.name == OVERHEAD_SECONDS)
+    (histogram,) = family.series
+    assert isinstance(histogram, Histogram)
+    assert sum(histogram.counts) == 1, "a call that no server was asked for is not counted"
+    assert 0.1 <= histogram.total < 0.4

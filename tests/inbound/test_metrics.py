@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_sidecar.inbound.metrics import CALLS, OPERATION_SECONDS, OTHER, RPC_SECONDS, Histogram, Metrics
+from mcp_sidecar.inbound.instruments import CALLS, CLIENT_SECONDS, OPERATION_SECONDS, RPC_SECONDS, TABLE
+from mcp_sidecar.inbound.metrics import OTHER, Histogram, Metrics, Operation
 from mcp_sidecar.inbound.process import watch_process
-from mcp_sidecar.inbound.prometheus import prometheus_text
+from mcp_sidecar.inbound.prometheus import openmetrics_text, prometheus_text
 
 _LABEL = r'[a-zA-Z_]\w*="(?:[^"\\\n]|\\["\\n])*"'
 _LINE = re.compile(rf"[a-zA-Z_:][\w:]*(?:\{{{_LABEL}(?:,{_LABEL})*\}})? (?:NaN|[+-]Inf|-?\d[-+.e\d]*)")
@@ -30,7 +31,7 @@ def _lines(metrics):
 def test_a_call_lands_in_the_first_bucket_whose_bound_it_does_not_exceed():
     metrics = Metrics()
     for seconds in (0.0, 0.01, 0.010001, 300.0, 301.0):
-        metrics.record("", "tools/call", "weather", "OK", "done", seconds)
+        metrics.record(Operation("", "tools/call", "weather", "OK", "done"), seconds)
     (histogram,) = _series(metrics, OPERATION_SECONDS).values()
     assert isinstance(histogram, Histogram)
     assert histogram.counts[0] == 2, "a bound belongs to its bucket"
@@ -42,22 +43,22 @@ def test_a_call_lands_in_the_first_bucket_whose_bound_it_does_not_exceed():
 
 def test_an_rpc_is_counted_by_its_name_without_the_leading_slash():
     metrics = Metrics()
-    metrics.record("/mcp_sidecar.v1.MCPEngine/Call", "ping", "weather", "OK", "done", 0.02)
+    metrics.record(Operation("/mcp_sidecar.v1.MCPEngine/Call", "ping", "weather", "OK", "done"), 0.02)
     assert list(_series(metrics, RPC_SECONDS)) == [(("rpc_method", "mcp_sidecar.v1.MCPEngine/Call"), ("code", "OK"))]
 
 
 def test_a_call_that_never_named_a_method_is_no_mcp_operation_and_one_without_rpc_is_no_rpc():
     metrics = Metrics()
-    metrics.record("/a.B/C", "", "", "UNAUTHENTICATED", "done", 0.001)
+    metrics.record(Operation("/a.B/C", "", "", "UNAUTHENTICATED", "done"), 0.001)
     assert list(_series(metrics, OPERATION_SECONDS)) == []
-    metrics.record("", "ping", "", "OK", "done", 0.001)
+    metrics.record(Operation("", "ping", "", "OK", "done"), 0.001)
     assert len(_series(metrics, RPC_SECONDS)) == 1
 
 
 def test_names_that_are_not_known_share_one_series():
     metrics = Metrics(rpcs={"a.B/C"}, methods={"ping"})
     for rpc, method in (("/a.B/C", "ping"), ("/x.Y/Z", "pong"), ("/nonsense", "")):
-        metrics.record(rpc, method, "s", "OK", "done", 0.001)
+        metrics.record(Operation(rpc, method, "s", "OK", "done"), 0.001)
     assert [labels[0][1] for labels in _series(metrics, RPC_SECONDS)] == ["a.B/C", OTHER]
     assert [labels[0][1] for labels in _series(metrics, OPERATION_SECONDS)] == ["ping", OTHER]
 
@@ -65,7 +66,7 @@ def test_names_that_are_not_known_share_one_series():
 def test_a_caller_who_invents_names_cannot_make_an_instrument_grow():
     metrics = Metrics()
     for number in range(5000):
-        metrics.record(f"/x.Y/{number}", f"method{number}", "s", "OK", "done", 0.001)
+        metrics.record(Operation(f"/x.Y/{number}", f"method{number}", "s", "OK", "done"), 0.001)
         metrics.count("mcp_sidecar_things_total", what=str(number))
     for name in (OPERATION_SECONDS, RPC_SECONDS, "mcp_sidecar_things_total"):
         series = _series(metrics, name)
@@ -80,9 +81,9 @@ def test_a_caller_who_invents_names_cannot_make_an_instrument_grow():
 def test_names_that_nobody_knows_do_not_take_the_fast_path_from_those_that_matter():
     metrics = Metrics(rpcs={"a.B/C"})
     for number in range(3000):
-        metrics.record(f"/x.Y/{number}", "", "", "UNIMPLEMENTED", "done", 0.001)
-    metrics.record("/a.B/C", "", "", "OK", "done", 0.001)
-    assert list(metrics._instruments) == [("/a.B/C", "", "", "OK", "done")]
+        metrics.record(Operation(f"/x.Y/{number}", "", "", "UNIMPLEMENTED", "done"), 0.001)
+    metrics.record(Operation("/a.B/C", "", "", "OK", "done"), 0.001)
+    assert list(metrics._instruments) == [Operation("/a.B/C", "", "", "OK", "done")]
 
 
 def test_counting_does_not_depend_on_the_order_of_the_labels():
@@ -96,10 +97,10 @@ def test_counting_does_not_depend_on_the_order_of_the_labels():
 
 def test_a_snapshot_does_not_change_with_what_is_recorded_later():
     metrics = Metrics()
-    metrics.record("/a.B/C", "ping", "s", "OK", "done", 0.001)
+    metrics.record(Operation("/a.B/C", "ping", "s", "OK", "done"), 0.001)
     before = metrics.snapshot()
     text = prometheus_text(before)
-    metrics.record("/a.B/C", "ping", "s", "OK", "done", 0.001)
+    metrics.record(Operation("/a.B/C", "ping", "s", "OK", "done"), 0.001)
     assert prometheus_text(before) == text != prometheus_text(metrics.snapshot())
     with pytest.raises(FrozenInstanceError):
         before.families[0].name = "x"  # type: ignore[misc]
@@ -108,7 +109,7 @@ def test_a_snapshot_does_not_change_with_what_is_recorded_later():
 def test_the_page_shows_a_histogram_cumulatively_with_its_sum_and_count():
     metrics = Metrics()
     for seconds in (0.001, 0.03, 0.03, 1000.0):
-        metrics.record("", "ping", "s", "OK", "done", seconds)
+        metrics.record(Operation("", "ping", "s", "OK", "done"), seconds)
     lines = _lines(metrics)
     labels = 'method="ping",server="s",code="OK"'
     assert f"# TYPE {OPERATION_SECONDS} histogram" in lines
@@ -123,11 +124,11 @@ def test_the_page_shows_a_histogram_cumulatively_with_its_sum_and_count():
 def test_a_gauge_is_read_when_the_snapshot_is_taken():
     metrics = Metrics()
     open_calls: list[int] = []
-    metrics.gauge("mcp_sidecar_in_flight", lambda: len(open_calls))
-    assert "mcp_sidecar_in_flight 0" in _lines(metrics)
+    metrics.gauge("mcp_sidecar_inflight", lambda: len(open_calls))
+    assert "mcp_sidecar_inflight 0" in _lines(metrics)
     open_calls.append(1)
-    assert "mcp_sidecar_in_flight 1" in _lines(metrics)
-    assert "# TYPE mcp_sidecar_in_flight gauge" in _lines(metrics)
+    assert "mcp_sidecar_inflight 1" in _lines(metrics)
+    assert "# TYPE mcp_sidecar_inflight gauge" in _lines(metrics)
 
 
 def test_the_process_gauges_tell_of_this_process():
@@ -151,7 +152,7 @@ def test_numbers_that_are_none_are_spelt_as_prometheus_reads_them():
 @given(st.text(), st.text())
 def test_no_label_value_can_break_the_page(method, server):
     metrics = Metrics()
-    metrics.record("/a.B/C", method, server, "OK", "done", 0.001)
+    metrics.record(Operation("/a.B/C", method, server, "OK", "done"), 0.001)
     page = prometheus_text(metrics.snapshot()).decode("utf-8")
     assert page.endswith("\n")
     for line in page[:-1].split("\n"):
@@ -161,5 +162,54 @@ def test_no_label_value_can_break_the_page(method, server):
 @given(st.characters(categories=["Cs"]))
 def test_half_of_a_surrogate_pair_does_not_take_the_page_down(half):
     metrics = Metrics()
-    metrics.record("", half, "s", "OK", "done", 0.001)
+    metrics.record(Operation("", half, "s", "OK", "done"), 0.001)
     assert b'method="?"' in prometheus_text(metrics.snapshot())
+
+
+@pytest.mark.covers("B-313")
+def test_a_bucket_names_the_last_traced_call_that_fell_into_it_where_openmetrics_is_spoken():
+    metrics = Metrics()
+    ping = Operation("", "ping", "s", "OK", "done")
+    for number, seconds in ((1, 0.015), (2, 0.016), (3, 0.3)):
+        metrics.record(ping, seconds, None, (f"{number:032x}", f"{number:016x}"))
+    metrics.record(ping, 0.017)
+    page = openmetrics_text(metrics.snapshot()).decode()
+    marked = re.findall(r'le="([\d.]+)"} \d+ # {trace_id="(\w+)",span_id="(\w+)"} ([\d.]+) [\d.]+$', page, re.MULTILINE)
+    assert marked == [("0.02", f"{2:032x}", f"{2:016x}", "0.016"), ("0.5", f"{3:032x}", f"{3:016x}", "0.3")]
+    assert page.endswith("\n# EOF\n")
+    assert "# TYPE mcp_sidecar_calls counter" in page and "mcp_sidecar_calls_total{" in page
+    assert " # {" not in prometheus_text(metrics.snapshot()).decode()
+
+
+@pytest.mark.covers("B-304")
+def test_a_tool_has_a_label_once_its_server_answered_for_it_and_clients_choose_no_names():
+    metrics = Metrics()
+    for tool, fault in (("known", ""), ("broken", "tool_error"), ("made up", "-32602"), ("known", "-32602")):
+        metrics.record(Operation("", "tools/call", "s", "OK", "done", tool, fault), 0.01)
+    for number in range(600):
+        metrics.record(Operation("", "tools/call", "s", "OK", "done", f"failing{number}", "tool_error"), 0.01)
+    tools = {dict(labels)["tool"] for labels in _series(metrics, OPERATION_SECONDS)}
+    assert {"known", "broken", OTHER} <= tools and "made up" not in tools
+    assert len(tools) <= 101
+    errors = {(dict(labels)["tool"], dict(labels).get("error", "")) for labels in _series(metrics, OPERATION_SECONDS)}
+    assert ("known", "") in errors and ("broken", "tool_error") in errors
+
+
+@pytest.mark.covers("B-304")
+def test_an_exchange_is_timed_by_method_tool_and_what_went_wrong():
+    metrics = Metrics(methods={"tools/call"})
+    metrics.exchanged("tools/call", "s", "echo", "", 0.01)
+    metrics.exchanged("tools/call", "s", "echo", "UPSTREAM_LOST", 0.01)
+    metrics.exchanged("tools/call", "s", "echo", "-32099", 0.01)
+    metrics.exchanged("made/up", "s", "", "", 0.01)
+    errors = {(dict(labels)["method"], dict(labels).get("error", "")) for labels in _series(metrics, CLIENT_SECONDS)}
+    expected = {("tools/call", ""), ("tools/call", "UPSTREAM_LOST"), ("tools/call", OTHER), (OTHER, "")}
+    assert errors == expected
+
+
+def test_every_instrument_has_a_name_of_its_own_and_a_sentence():
+    assert len({row.otlp for row in TABLE.values()}) == len(TABLE)
+    for name, row in TABLE.items():
+        assert row.text.endswith("."), name
+        assert (row.kind == "histogram") == bool(row.bounds), name
+        assert (row.kind == "counter") == name.endswith("_total"), name

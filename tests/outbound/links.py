@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.directory import Endpoint
-from mcp_sidecar.outbound.credentials import Credential
+from mcp_sidecar.outbound.credentials import Credential, token
 from mcp_sidecar.outbound.http_legacy import HttpCarrier
 from mcp_sidecar.outbound.http_modern import ModernLink
 from mcp_sidecar.outbound.legacy import LegacyConversation
@@ -20,6 +21,7 @@ from mcp_sidecar.outbound.link import Link, refusal
 from mcp_sidecar.protocol.eras import LATEST_LEGACY, LATEST_MODERN, Era
 from mcp_sidecar.protocol.handshake import ServerProfile, modern_meta
 from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.watched import WatchedFile
 from mcp_sidecar.wire.http_client import HttpClient, Origin
 from mcp_sidecar.wire.limits import ClientLimits
 
@@ -27,6 +29,14 @@ SECONDS = 10.0
 """Nothing here takes longer on a machine that works."""
 
 NOBODY = Credential()
+
+
+def showing(secret: str) -> Credential:
+    """The credential of a token, from a file that is not there any more."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(secret.encode())
+        file.flush()
+        return Credential(secret, WatchedFile(file.name, token, lambda _: None))
 
 
 @cache

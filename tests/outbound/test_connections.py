@@ -10,7 +10,8 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from mcp_sidecar.outbound import credentials, dialer, monitor, pool
+from mcp_sidecar import watched
+from mcp_sidecar.outbound import dialer, monitor, pool
 from mcp_sidecar.outbound.backoff import Backoff
 from mcp_sidecar.settings import MonitorSettings, PoolSettings, UpstreamAuthSettings, UpstreamSettings
 from mcp_sidecar.v1 import connections_pb2 as pb
@@ -34,7 +35,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the sidecar does every second it does every few milliseconds."""
     monkeypatch.setattr(pool, "_TICK_SECONDS", 0.005)
     monkeypatch.setattr(monitor, "_SMALLEST_STEP", 0.005)
-    monkeypatch.setattr(credentials, "_RECHECK_SECONDS", 0.0)
+    monkeypatch.setattr(watched, "_LOOK_EVERY", 0.0)
 
 
 class Watch:
@@ -143,11 +144,11 @@ async def test_connections_are_kept_apart(tmp_path: Path, hurried: None):
             assert len(up.sessions) == 3
             file.write_text("number two")
             await tool(sidecar, "echo", {"text": "hi"}, server="a")
-            assert len(up.sessions) == 4
+            assert up.requests[-1].headers["authorization"] == "Bearer number two"
             used = [received.headers["mcp-session-id"] for received in up.requests if received.tool]
-            assert used[0] == used[3] and used[2] == used[4] and len(set(used)) == 4
+            assert used[0] == used[3] == used[5] and used[2] == used[4] and len(set(used)) == 3
             declared = [session.capabilities for session in up.sessions.values()]
-            assert declared == [{}, {}, {"experimental": {"x": {}}}, {}]
+            assert declared == [{}, {}, {"experimental": {"x": {}}}]
 
 
 async def test_capabilities_that_the_sidecar_cannot_keep_make_no_session_of_their_own():

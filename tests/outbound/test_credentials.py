@@ -16,6 +16,10 @@ def upstream(path: Path | str, name: str = "up") -> UpstreamSettings:
     return UpstreamSettings(name=name, auth=UpstreamAuthSettings(bearer_file=str(path)))
 
 
+def watching(clock: Clock) -> Credentials:
+    return Credentials(clock=clock)
+
+
 def test_without_a_file_nothing_is_shown():
     assert Credentials().of(upstream("")) is NO_CREDENTIAL
 
@@ -28,17 +32,27 @@ def test_the_token_becomes_a_header_and_stays_out_of_the_repr(tmp_path: Path):
     assert "s3cret" not in credential.fingerprint and len(credential.fingerprint) == 12
 
 
-def test_a_changed_token_is_seen_within_a_second_and_has_another_fingerprint(tmp_path: Path):
+@pytest.mark.covers("B-284")
+def test_a_changed_token_is_seen_within_a_second_and_leaves_connections_where_they_are(tmp_path: Path):
     clock = Clock()
     (file := tmp_path / "token").write_text("one")
-    credentials = Credentials(clock)
-    one = credentials.of(upstream(file))
+    credential = (credentials := watching(clock)).of(upstream(file))
+    source, fingerprint = credential.source, credential.fingerprint
     file.write_text("another")
-    assert credentials.of(upstream(file)) is one  # not looked at again yet
+    assert credential.header == b"authorization: Bearer one\r\n"  # not looked at again yet
     clock.now += 1.0
-    two = credentials.of(upstream(file))
-    assert two.header == b"authorization: Bearer another\r\n"
-    assert two.fingerprint != one.fingerprint
+    assert credential.header == b"authorization: Bearer another\r\n"
+    assert credentials.of(upstream(file)) is credential
+    assert (credential.source, credential.fingerprint != fingerprint) == (source, True)
+
+
+@pytest.mark.covers("B-284")
+def test_a_refused_token_is_looked_at_again_at_once(tmp_path: Path):
+    (file := tmp_path / "token").write_text("one")
+    credential = watching(Clock()).of(upstream(file))
+    file.write_text("another")
+    credential.doubt()
+    assert credential.header == b"authorization: Bearer another\r\n"
 
 
 def test_a_token_swapped_by_a_symbolic_link_is_seen(tmp_path: Path):
@@ -47,7 +61,7 @@ def test_a_token_swapped_by_a_symbolic_link_is_seen(tmp_path: Path):
         (tmp_path / name).write_text(f"token-{name}")
     link = tmp_path / "token"
     link.symlink_to(tmp_path / "a")
-    credentials = Credentials(clock)
+    credentials = watching(clock)
     assert b"token-a" in credentials.of(upstream(link)).header
     (tmp_path / "new").symlink_to(tmp_path / "b")
     (tmp_path / "new").rename(link)
@@ -61,11 +75,11 @@ def test_a_token_swapped_by_a_symbolic_link_is_seen(tmp_path: Path):
 def test_the_last_good_token_stays_while_the_file_is_unfit_and_the_next_good_one_counts(tmp_path: Path, unfit: bytes):
     clock = Clock()
     (file := tmp_path / "token").write_text("good")
-    credentials = Credentials(clock)
+    credentials = watching(clock)
     good = credentials.of(upstream(file))
     file.write_bytes(unfit)
     clock.now += 1.0
-    assert credentials.of(upstream(file)) is good
+    assert b"good" in good.header
     file.write_text("better")
     clock.now += 1.0
     assert b"better" in credentials.of(upstream(file)).header
@@ -74,11 +88,11 @@ def test_the_last_good_token_stays_while_the_file_is_unfit_and_the_next_good_one
 def test_a_file_that_vanished_leaves_the_last_token(tmp_path: Path):
     clock = Clock()
     (file := tmp_path / "token").write_text("good")
-    credentials = Credentials(clock)
+    credentials = watching(clock)
     good = credentials.of(upstream(file))
     file.unlink()
     clock.now += 1.0
-    assert credentials.of(upstream(file)) is good
+    assert b"good" in good.header
 
 
 @pytest.mark.parametrize("unfit", [None, b"", b"two\nlines"])

@@ -25,14 +25,14 @@ from mcp_sidecar.errors import (
     UpstreamProtocolError,
     UpstreamUnavailable,
 )
-from mcp_sidecar.outbound.credentials import NO_CREDENTIAL, Credential
+from mcp_sidecar.outbound.credentials import NO_CREDENTIAL, Credential, CredentialsRefused
 from mcp_sidecar.outbound.grpc import GrpcLink
 from mcp_sidecar.protocol.eras import Era
 from mcp_sidecar.settings import AdmissionSettings, UpstreamSettings
 from mcp_sidecar.v1 import engine_pb2 as pb
 from tests.inbound.waiting import eventually
 from tests.outbound.calling import SECONDS
-from tests.outbound.links import Heard, a_call, ask, text_of
+from tests.outbound.links import Heard, a_call, ask, showing, text_of
 from tests.outbound.links import tool as tool_call
 from tests.outbound.sidecars import PARENT, two_sidecars
 
@@ -109,7 +109,7 @@ async def refused(link: GrpcLink, asked: Call | None = None) -> SidecarError:
 
 @pytest.mark.covers("B-131")
 async def test_what_a_call_carries_and_nothing_else():
-    async with linked(echo, Credential("f", b"t")) as (far, link):
+    async with linked(echo, showing("t")) as (far, link):
         assert (link.era, link.stateful) == (Era.MODERN, False)
         asked = Call("test", "r-1", deadline=Deadline.after(5), trace=trace(PARENT, "", ""))
         assert text_of(await link.exchange(tool_call(link, "echo", {"text": "hi"}), asked, Heard())) == "hi"
@@ -144,8 +144,8 @@ def status(code: grpc.StatusCode, execution: str = "") -> Answer:
         ("DEADLINE_EXCEEDED", "unknown", DeadlineExceeded, Execution.UNKNOWN),
         ("INVALID_ARGUMENT", "none", InvalidCall, Execution.NONE),
         ("NOT_FOUND", "none", NotFound, Execution.NONE),
-        ("UNAUTHENTICATED", "none", UpstreamUnavailable, Execution.NONE),
-        ("PERMISSION_DENIED", "none", UpstreamUnavailable, Execution.NONE),
+        ("UNAUTHENTICATED", "none", CredentialsRefused, Execution.NONE),
+        ("PERMISSION_DENIED", "none", CredentialsRefused, Execution.NONE),
         ("INTERNAL", "done", UpstreamProtocolError, Execution.DONE),
         ("UNIMPLEMENTED", "", UpstreamProtocolError, Execution.UNKNOWN),
         ("UNAVAILABLE", "nonsense", UpstreamLost, Execution.UNKNOWN),

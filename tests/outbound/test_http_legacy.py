@@ -9,12 +9,11 @@ import pytest
 
 from mcp_sidecar.errors import Execution, SidecarError, Unavailable, UpstreamProtocolError, UpstreamUnavailable
 from mcp_sidecar.outbound import http_legacy
-from mcp_sidecar.outbound.credentials import Credential
 from mcp_sidecar.outbound.legacy_refusals import SessionLost
 from mcp_sidecar.outbound.link import Link
 from mcp_sidecar.protocol.jsonrpc import Request
 from tests.outbound.canned import Canned, error
-from tests.outbound.links import Heard, a_call, ask, legacy, listing, text_of, tool
+from tests.outbound.links import NOBODY, Heard, a_call, ask, legacy, listing, text_of, tool
 from tests.support.fake_server import FakeServer
 
 
@@ -25,7 +24,7 @@ def rpcs(server: FakeServer) -> list[str]:
 @pytest.mark.covers("B-13")
 async def test_a_session_begins_with_initialize_and_carries_every_call():
     async with FakeServer("legacy") as server:
-        async with legacy(server.url, Credential("f")) as link:
+        async with legacy(server.url, NOBODY) as link:
             await link.open()
             assert await ask(link, "echo", {"text": "one"}) == "one"
             assert await ask(link, "echo", {"text": "two"}) == "two"

@@ -10,12 +10,11 @@ import pytest
 
 from mcp_sidecar.call import Trace
 from mcp_sidecar.errors import Execution, Unavailable, UpstreamProtocolError, UpstreamUnavailable
-from mcp_sidecar.outbound.credentials import Credential
 from mcp_sidecar.outbound.http import EraChanged
 from mcp_sidecar.protocol.handshake import modern_meta
 from mcp_sidecar.protocol.jsonrpc import Request
 from tests.outbound.canned import Canned, error
-from tests.outbound.links import Heard, a_call, ask, modern, text_of, tool
+from tests.outbound.links import Heard, a_call, ask, modern, showing, text_of, tool
 from tests.support.fake_server import FakeServer
 
 TRACE = Trace("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "vendor=1", "k=v")
@@ -23,7 +22,7 @@ TRACE = Trace("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "vendor=1", "k=v")
 
 @pytest.mark.covers("B-13")
 async def test_requests_carry_the_headers_of_the_revision_and_nothing_the_caller_did_not_mean():
-    async with FakeServer() as server, modern(server.url, Credential("f", b"t")) as link:
+    async with FakeServer() as server, modern(server.url, showing("t")) as link:
         call = msgspec.structs.replace(a_call(), trace=TRACE, mirrored=((b"mcp-param-region", b"eu"),))
         await ask(link, "regional", {"region": "eu"}, call=call)
         (received,) = server.requests

@@ -161,6 +161,12 @@ class PoolMachine(RuleBasedStateMachine):
         assert max(held.values(), default=0) <= PER_ENDPOINT
 
     @invariant()
+    def connections_are_known_by_endpoint_too(self) -> None:
+        by_endpoint = [connection.id for here in self.pool._at.values() for connection in here]
+        assert sorted(by_endpoint) == sorted(connection.id for connection in self.pool.connections())
+        assert all(self.pool._at.values())
+
+    @invariant()
     def whoever_holds_a_lease_holds_a_connection(self) -> None:
         for connection in self.leases:
             assert connection.state is not State.CLOSED or connection.id in self.ended_by_user

@@ -20,7 +20,7 @@ from mcp_sidecar.outbound.ways import Ways
 from mcp_sidecar.protocol.eras import Era
 from mcp_sidecar.settings import UpstreamSettings
 from tests.outbound.canned import Canned, answer, error
-from tests.outbound.links import NOBODY, SECONDS, Clients, endpoint_of, family
+from tests.outbound.links import NOBODY, SECONDS, Clients, endpoint_of, family, showing
 from tests.support.fake_server import FakeServer
 from tests.support.fake_wire import event
 
@@ -215,7 +215,7 @@ async def test_a_caller_that_gives_up_does_not_spoil_the_probe_for_the_others():
 async def test_verdicts_are_kept_by_endpoint_and_credential():
     async with FakeServer("modern", authorization=True) as server, prober() as asking:
         endpoint, other = endpoint_of(server.url), endpoint_of(server.url, "other")
-        one, two = Credential("one", b"a"), Credential("two", b"b")
+        one, two = showing("a"), showing("b")
         for where, who in ((endpoint, one), (endpoint, two), (other, one), (endpoint, one), (other, one)):
             await asking.verdict(where, who, asked(server.url, who))
         assert [received.headers["authorization"] for received in server.requests] == [

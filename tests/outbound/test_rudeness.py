@@ -8,6 +8,7 @@ import json
 import pytest
 
 from mcp_sidecar.errors import Execution, SidecarError, UpstreamLost, UpstreamProtocolError, UpstreamUnavailable
+from mcp_sidecar.outbound.credentials import CredentialsRefused
 from mcp_sidecar.protocol.jsonrpc import Response
 from mcp_sidecar.protocol.session import Session
 from tests.outbound.canned import Canned
@@ -44,7 +45,7 @@ FAILS: dict[str, tuple[type[SidecarError], Execution]] = {
     "1xx_storm": (PROTOCOL, Execution.UNKNOWN),
     "status_500": (PROTOCOL, Execution.UNKNOWN),
     "status_503": (UNAVAILABLE, Execution.UNKNOWN),
-    "status_401": (UNAVAILABLE, Execution.NONE),
+    "status_401": (CredentialsRefused, Execution.NONE),
     "status_307": (PROTOCOL, Execution.NONE),
 }
 ENDLESS = ("endless_sse_comments", "endless_progress", "never_answers", "slow_drip")  # until the caller's deadline

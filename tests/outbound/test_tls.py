@@ -19,10 +19,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mcp_sidecar.outbound import grpc as grpc_link
-from mcp_sidecar.outbound import ways
+from mcp_sidecar.discovery.source import Address, Found
+from mcp_sidecar.outbound import trust
 from mcp_sidecar.v1 import engine_pb2
+from tests.inbound.waiting import eventually
 from tests.support.fake_server import FakeServer
+from tests.support.scripted_source import ScriptedSource
 from tests.support.sidecar import Sidecar
 
 ECHO = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":"hi"}}}'
@@ -87,10 +89,10 @@ async def behind_tls(url: str, certificate: Path) -> AsyncIterator[int]:
 
 @pytest.fixture
 def _fresh_context() -> Iterator[None]:
-    for kept in (ways._tls_context, grpc_link._trusting):
+    for kept in (trust.system_context, trust.system_authorities):
         kept.cache_clear()
     yield
-    for kept in (ways._tls_context, grpc_link._trusting):
+    for kept in (trust.system_context, trust.system_authorities):
         kept.cache_clear()
 
 
@@ -109,6 +111,28 @@ async def test_a_server_with_a_trusted_certificate_is_called(
         assert len(up.executions) == 3
         assert up.connections <= 2  # the probe's and one that is kept
         assert up.violations == []
+
+
+@pytest.mark.covers("B-230")
+@pytest.mark.usefixtures("_fresh_context")
+@pytest.mark.parametrize("named", ["weather.tools.svc", "other.tools.svc"])
+async def test_an_address_that_was_found_is_verified_by_the_name_it_was_found_for(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    certificate = self_signed(tmp_path, "weather.tools.svc")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with FakeServer() as up, behind_tls(up.url, certificate) as port:
+        found = Found("up", "http", True, "/mcp", f"{named}:{port}", (Address("127.0.0.1", port),))
+        async with Sidecar({}, source=ScriptedSource(found)) as sidecar:
+            await eventually(lambda: [line for line in sidecar.lines if line["event"] == "discovery"])
+            calling = sidecar.engine.Call(engine_pb2.CallRequest(server="up", message_json=ECHO), timeout=5)
+            if named == "weather.tools.svc":
+                assert b'"hi"' in (await calling).message_json
+                assert {request.headers["host"] for request in up.requests} == {f"{named}:{port}"}
+            else:
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await calling
+                assert up.requests == []
 
 
 @pytest.mark.usefixtures("_fresh_context")

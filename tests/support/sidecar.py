@@ -11,6 +11,7 @@ from typing import Any, Self
 import grpc.aio
 
 from mcp_sidecar.app import Bound, serve
+from mcp_sidecar.discovery.source import Source
 from mcp_sidecar.logs import Log
 from mcp_sidecar.settings import DrainSettings, ListenSettings, Settings, StartSettings, UpstreamSettings
 from mcp_sidecar.v1 import connections_pb2_grpc, engine_pb2_grpc
@@ -23,12 +24,18 @@ AT_ONCE = DrainSettings(lame_duck=0.0, grace=2.0)
 class Sidecar:
     """`async with Sidecar({"up": fake.url}) as sidecar:`; leaving drains and stops it.
 
-    `settings` replaces sections by name (`pool=PoolSettings(max_connections=1)`). `lines` are its log lines, parsed;
+    `settings` replaces sections by name (`pool=PoolSettings(max_connections=1)`). A `source` is where servers are found
+    besides. `lines` are its log lines, parsed;
     `engine` and `connections` are stubs on one channel to it.
     """
 
     def __init__(
-        self, upstreams: Mapping[str, str | UpstreamSettings], *, pod_grace: float | None = None, **settings: Any
+        self,
+        upstreams: Mapping[str, str | UpstreamSettings],
+        *,
+        pod_grace: float | None = None,
+        source: Source | None = None,
+        **settings: Any,
     ) -> None:
         chosen = tuple(
             url if isinstance(url, UpstreamSettings) else UpstreamSettings(name=name, url=url)
@@ -44,13 +51,15 @@ class Sidecar:
         self.lines: list[dict[str, Any]] = []
         self.bound: Bound = {}
         self._pod_grace = pod_grace
+        self._source = source
         self._stop = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         started = asyncio.get_running_loop().create_future()
         log = Log(lambda line: self.lines.append(json.loads(line)), "debug")
-        serving = serve(self.settings, log, self._stop, started.set_result, pod_grace=self._pod_grace)
+        life: dict[str, Any] = {"pod_grace": self._pod_grace, "source": self._source}
+        serving = serve(self.settings, log, self._stop, started.set_result, **life)
         self._running = asyncio.create_task(serving, name="sidecar")
         await asyncio.wait({self._running, started}, return_when=asyncio.FIRST_COMPLETED, timeout=10)
         if self._running.done():

@@ -135,8 +135,14 @@ class ToySidecar(engine_pb2_grpc.MCPEngineServicer, connections_pb2_grpc.Connect
             url="http://127.0.0.1:8000/mcp",
             transport="http",
             state=connections.SERVER_STATE_UP,
-            endpoints=[connections.Endpoint(address="127.0.0.1:8000", protocol_version="2026-07-28")],
+            endpoints=[
+                connections.Endpoint(
+                    address="127.0.0.1:8000", protocol_version="2026-07-28", state=connections.ENDPOINT_STATE_READY
+                ),
+                connections.Endpoint(address="127.0.0.1:8001", state=connections.ENDPOINT_STATE_LEAVING),
+            ],
             connections=1,
+            origin="Service tools/demo",
         )
         down = connections.Server(
             name="down", url="http://127.0.0.1:9/mcp", state=connections.SERVER_STATE_DOWN, last_error="refused"

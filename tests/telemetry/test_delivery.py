@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from mcp_sidecar.telemetry.delivery import Delivery
+from mcp_sidecar.telemetry.delivery import Delivery, Refused
 
 
 class Collector:
@@ -20,7 +20,7 @@ class Collector:
         self.asked = threading.Semaphore(0)
         self.gate = threading.Event()
 
-    def __call__(self, batch: Sequence[int]) -> bool:
+    def __call__(self, batch: Sequence[int], seconds: float) -> int:
         how = self.how.pop(0) if len(self.how) > 1 else self.how[0]
         self.batches += 1
         self.asked.release()
@@ -29,15 +29,16 @@ class Collector:
         if how == "raise":
             raise OSError("refused")
         if how == "refuse":
-            return False
-        self.taken.extend(batch)
-        return True
+            raise Refused("no")
+        if how == "later":
+            raise Refused("not now", again=True)
+        rejected = 1 if how == "partial" else 0
+        self.taken.extend(batch[: len(batch) - rejected])
+        return rejected
 
 
 def joined(delivery: Delivery[int], seconds: float = 5.0) -> None:
-    thread = delivery.close(seconds)
-    thread.join(10)
-    assert not thread.is_alive()
+    delivery.close(seconds)
     assert delivery.offered == delivery.delivered + delivery.dropped
 
 
@@ -88,19 +89,50 @@ def test_behind_a_collector_that_hangs_the_newest_are_dropped_and_nobody_waits()
     assert collector.taken == list(range(60))
 
 
-def test_when_time_is_up_the_rest_is_given_up():
+def test_when_time_is_up_the_sending_is_cut_and_the_rest_is_given_up():
     collector = Collector("hang", "ok")
-    delivery = Delivery("test", collector, batch=10, delay=3600)
+
+    def cut() -> None:
+        collector.how = ["raise"]
+        collector.gate.set()
+
+    delivery = Delivery("test", collector, batch=10, delay=3600, cut=cut)
     for number in range(10):
         delivery.offer(number)
     assert collector.asked.acquire(timeout=5)
     for number in range(10, 50):
         delivery.offer(number)
-    delivery.close(0.0)
-    collector.gate.set()
     joined(delivery, 0.0)
-    assert collector.taken == list(range(10))
-    assert delivery.dropped == 40
+    assert delivery.dropped >= 40
+
+
+def test_what_a_collector_never_saw_is_sent_again_in_its_order():
+    collector = Collector("later", "later", "ok")
+    delivery = Delivery("test", collector, batch=10, delay=0.01)
+    for number in range(30):
+        delivery.offer(number)
+    for _ in range(5):
+        assert collector.asked.acquire(timeout=5)
+    joined(delivery)
+    assert collector.taken == list(range(30))
+    assert delivery.dropped == 0
+
+
+def test_what_a_collector_rejects_of_a_batch_is_counted_as_dropped():
+    collector = Collector("partial")
+    delivery = Delivery("test", collector, batch=10, delay=3600)
+    for number in range(10):
+        delivery.offer(number)
+    joined(delivery)
+    assert (delivery.delivered, delivery.dropped, delivery.trouble) == (9, 1, "1 of 10 rejected")
+
+
+def test_items_are_counted_by_their_weight():
+    delivery = Delivery("test", Collector("ok"), weigh=lambda number: number)
+    for number in (1, 2, 3):
+        delivery.offer(number)
+    joined(delivery)
+    assert delivery.delivered == 6
 
 
 def test_what_is_offered_after_the_end_is_dropped():

@@ -14,27 +14,33 @@ from mcp_sidecar.call import Call, Trace, trace
 from mcp_sidecar.errors import DeadlineExceeded, Execution, SidecarError, UpstreamLost
 from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.telemetry.names import SPAN_ATTRIBUTES
-from mcp_sidecar.telemetry.traces import Traces
+from mcp_sidecar.telemetry.traces import Finished, Traces
 
 PARENT = trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "vendor=1", None)
 
 
 def call(trace: Trace = PARENT, *legs: str, **fields: Any) -> Call:
     """A sampled call with legs that ended with these errors."""
-    facts = {"method": "tools/call", "name": "forecast", "server": "weather", "execution": Execution.DONE}
+    facts: dict[str, Any] = {
+        "method": "tools/call",
+        "name": "forecast",
+        "server": "weather",
+        "execution": Execution.DONE,
+    }
     found = Call("/mcp_sidecar.v1.MCPEngine/Call", "rid", trace=trace, **(facts | fields))
     Sampler(1.0).decide(found)
     assert found.span is not None
     for error in legs:
         leg = found.span.leg("tools/call")
         leg.error, leg.ended = error, time.monotonic()
+        found.fault = error
         leg.attributes = {"server.address": "10.0.0.7:8080", "jsonrpc.request.id": "1"}
     return found
 
 
 def spans(of: Call, failure: SidecarError | None = None) -> list[ReadableSpan]:
     assert of.span is not None
-    made = list(Traces(Resource({})).of(of, of.span, time.monotonic(), failure))
+    made = list(Traces(Resource({})).of(Finished.at(time.monotonic(), of, of.span, failure)))
     for span in made:
         assert SPAN_ATTRIBUTES.issuperset(span.attributes or {})
     return made
@@ -73,7 +79,7 @@ def test_a_call_without_a_parent_is_a_root():
     ],
 )
 def test_names_of_spans_have_few_values(method: str, name: str, title: str, attribute: str):
-    server, client = spans(call(PARENT, "", method=method, name=name))
+    server, _ = spans(call(PARENT, "", method=method, name=name))
     assert server.name == title
     assert server.attributes is not None
     assert server.attributes.get(attribute, "") == name

@@ -253,7 +253,7 @@ async def test_a_server_without_tls_is_a_failed_connect():
         await peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     async with origin(script) as server:
-        client = HttpClient(Origin("127.0.0.1", server.port, b"x", ssl.create_default_context()), ClientLimits())
+        client = HttpClient(Origin("127.0.0.1", server.port, b"x", ssl.create_default_context), ClientLimits())
         with pytest.raises(ConnectFailed):
             await get(client)
 

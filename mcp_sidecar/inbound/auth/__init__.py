@@ -21,11 +21,17 @@ class Authenticator(Protocol):
         ...
 
 
-def authenticator(settings: AuthSettings, report: Callable[[str], None]) -> Authenticator | None:
+Reviewed = Callable[[str], Authenticator]
+"""Makes the authenticator of mode `kubernetes` for an audience: the app knows the way to the API server."""
+
+
+def authenticator(
+    settings: AuthSettings, report: Callable[[str], None], reviewed: Reviewed | None = None
+) -> Authenticator | None:
     """The authenticator for `settings.mode`; None for `none`, which lets everybody in.
 
-    `report` takes a line for the log when keys or tokens cannot be read. Raises `ValueError` for a mode that does not
-    exist.
+    `report` takes a line for the log when keys or tokens cannot be read; `reviewed` is what mode `kubernetes` needs.
+    Raises `ValueError` for a mode that does not exist.
     """
     # Imported where needed: PyJWT and cryptography cost 5 MB and 40 ms that a sidecar on loopback need not pay.
     match settings.mode:
@@ -40,5 +46,7 @@ def authenticator(settings: AuthSettings, report: Callable[[str], None]) -> Auth
             from mcp_sidecar.inbound.auth.web_tokens import WebTokens
 
             return WebTokens(settings, key_source(settings, report))
+        case "kubernetes" if reviewed is not None:
+            return reviewed(settings.audience)
         case mode:
-            raise ValueError(f"auth.mode {mode!r} does not exist; choose none, token or jwt")
+            raise ValueError(f"auth.mode {mode!r} does not exist; choose none, token, jwt or kubernetes")

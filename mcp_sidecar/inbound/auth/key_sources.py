@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from mcp_sidecar.errors import Unavailable
 from mcp_sidecar.inbound.auth.download import download
 from mcp_sidecar.inbound.auth.keys import Key, find_key, parse_keys
-from mcp_sidecar.inbound.auth.watched_file import SIZE_LIMIT, WatchedFile
 from mcp_sidecar.settings import AuthSettings
+from mcp_sidecar.watched import SIZE_LIMIT, WatchedFile
 
 _FETCH_SECONDS = 3.0
 _FRESH_SECONDS = 300.0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from mcp_sidecar.call import Principal
 from mcp_sidecar.errors import Unauthenticated, Unavailable
 from mcp_sidecar.inbound.auth.bearer import bearer_token, well_formed
-from mcp_sidecar.inbound.auth.watched_file import WatchedFile
+from mcp_sidecar.watched import WatchedFile
 
 _ANY_SUBJECT = "token"
 _Entries = tuple[tuple[bytes, Principal], ...]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mcp_sidecar.call import Deadline
-from mcp_sidecar.directory import Directory, Upstream
+from mcp_sidecar.directory import AnyEndpoint, Directory, Upstream
 from mcp_sidecar.engine.catalogue import list_tools
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import DeadlineExceeded, Draining, SendQueueFull
@@ -99,7 +100,7 @@ class ConnectionService:
     async def RefreshServer(self, request: pb.RefreshServerRequest, call: RpcCall) -> pb.RefreshServerResponse:  # noqa: N802
         """Forget the server's era and its connections, and list its tools anew."""
         upstream = self._directory.find(request.server)
-        for endpoint in upstream.endpoints:
+        for endpoint in upstream.all:
             self._dialer.prober.forget(endpoint)
         self._pool.close_upstream(upstream.name)
         self._engine.offers.forget(upstream.name)
@@ -141,29 +142,36 @@ class ConnectionService:
         title, version = self._dialer.title(upstream)
         return pb.Server(
             name=upstream.name,
-            url=upstream.settings.url or upstream.endpoints[0].address,
+            url=upstream.settings.url or next((one.address for one in upstream.all), ""),
             transport=self._transport(upstream),
-            state=_UP[health.up],
-            endpoints=[self._endpoint(upstream, index) for index in range(len(upstream.endpoints))],
+            state=_UP[health.up if upstream.all else False],
+            endpoints=[self._endpoint(upstream, endpoint) for endpoint in upstream.all],
             connections=len(rows),
             last_error=health.last_error,
             title=title,
             version=version,
+            origin=upstream.origin,
         )
 
     def _transport(self, upstream: Upstream) -> str:
         """What its endpoint says, or what it turned out to be."""
         verdict = self._dialer.verdict(upstream)
-        return (verdict and verdict.transport) or upstream.endpoints[0].transport
+        return (verdict and verdict.transport) or next((one.transport for one in upstream.all), "http")
 
-    def _endpoint(self, upstream: Upstream, index: int) -> pb.Endpoint:
-        endpoint = upstream.endpoints[index]
-        verdict = self._dialer.verdict(upstream)
-        shown = pb.Endpoint(address=endpoint.address)
+    def _endpoint(self, upstream: Upstream, endpoint: AnyEndpoint) -> pb.Endpoint:
+        verdict = self._dialer.verdict(upstream, endpoint)
+        in_flight = self._pool.load(endpoint)
+        shown = pb.Endpoint(address=endpoint.address, state=self._state(upstream, endpoint), in_flight=in_flight)
         if verdict is not None:
             shown.protocol_version = verdict.profile.version
             shown.probed.CopyFrom(_timestamp(verdict.at))
         return shown
+
+    def _state(self, upstream: Upstream, endpoint: AnyEndpoint) -> pb.EndpointState:
+        if endpoint in upstream.leaving:
+            return pb.ENDPOINT_STATE_LEAVING
+        avoided = self._dialer.balancer.is_avoided(endpoint, time.monotonic())
+        return pb.ENDPOINT_STATE_AVOIDED if avoided else pb.ENDPOINT_STATE_READY
 
 
 def _offer(changes: asyncio.Queue[Row | None], row: Row | None) -> None:

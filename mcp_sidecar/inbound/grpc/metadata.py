@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import grpc.aio
 
-from mcp_sidecar.call import NO_TRACE, Call, Deadline, fit_request_id, new_request_id, trace
+from mcp_sidecar.call import NO_TRACE, Call, Deadline, certified, fit_request_id, new_request_id, trace
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 REQUEST_ID = "x-request-id"
@@ -39,6 +39,16 @@ def read_call(rpc: str, context: Context) -> RpcCall:
         authorization=given.get("authorization"),
         context=context,
     )
+
+
+def read_certified_call(rpc: str, context: Context) -> RpcCall:
+    """As `read_call`, on a connection whose client showed a certificate."""
+    call = read_call(rpc, context)
+    shown = context.auth_context()
+    # As `wire.tls.subject_of` chooses.
+    names = shown.get("peer_uri") or shown.get("peer_dns") or shown.get("x509_common_name")
+    call.principal = certified(next(iter(names or (b"",))).decode(errors="replace"))
+    return call
 
 
 def say_done(call: RpcCall, _request: object, _answer: object) -> None:

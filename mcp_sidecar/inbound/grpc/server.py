@@ -14,14 +14,17 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from mcp_sidecar.call import Call
+from mcp_sidecar.documented import LARGEST
 from mcp_sidecar.errors import InvalidCall, UnknownMethod
 from mcp_sidecar.inbound.chain import Chain, Handler
-from mcp_sidecar.inbound.grpc.metadata import RpcCall, read_call, say_done
+from mcp_sidecar.inbound.grpc.metadata import Context, RpcCall, read_call, say_done
 from mcp_sidecar.inbound.grpc.status import recover
-from mcp_sidecar.settings import LARGEST, GrpcSettings, KeepaliveSettings
+from mcp_sidecar.settings import GrpcSettings, KeepaliveSettings
 
 Handlers = Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
 Option = tuple[str, int]
+Arrive = Callable[[str, Context], RpcCall]
+"""Makes the call of an RPC's name and context."""
 _LOOKAHEAD = 256 * 1024
 _METADATA = 16 * 1024
 _METADATA_SLACK = 4 * 1024
@@ -91,10 +94,17 @@ def is_local(address: str) -> bool:
 class Registrar:
     """Takes the place of a server in generated `add_*_to_server` functions and puts the chain around every method.
 
-    `pick` chooses what a handler gets besides its request: the call, or its gRPC context.
+    `pick` chooses what a handler gets besides its request: the call, or its gRPC context; `arrive` makes the call.
     """
 
-    def __init__(self, servers: Sequence[grpc.aio.Server], chain: Chain, pick: Callable[[RpcCall], object]) -> None:
+    def __init__(
+        self,
+        servers: Sequence[grpc.aio.Server],
+        chain: Chain,
+        pick: Callable[[RpcCall], object],
+        arrive: Arrive = read_call,
+    ) -> None:
+        self._arrive = arrive
         self._servers = servers
         self._chain = chain
         self._pick = pick
@@ -112,14 +122,14 @@ class Registrar:
     def _compose(self, rpc: str, handler: Any) -> Any:
         behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         read = _reader(handler.request_deserializer, streaming=handler.request_streaming)
-        run = _around(self._chain, _leaf(behaviour, self._pick, read), rpc)
+        run = _around(self._chain, _leaf(behaviour, self._pick, read), rpc, self._arrive)
         wrap = _KINDS[handler.request_streaming, handler.response_streaming]
         # Parsed by gRPC, what is no message would fail before the chain: no log line, and Python's words to the client.
         return wrap(run, None, handler.response_serializer)
 
 
-def _around(chain: Chain, handler: Handler, rpc: str) -> Callable[[Any, Any], Coroutine[Any, Any, Any]]:
-    return chain.around(handler, recover, arrive=partial(read_call, rpc), conclude=say_done)
+def _around(chain: Chain, handler: Handler, rpc: str, arrive: Arrive) -> Callable[[Any, Any], Coroutine[Any, Any, Any]]:
+    return chain.around(handler, recover, arrive=partial(arrive, rpc), conclude=say_done)
 
 
 _KINDS: dict[tuple[bool, bool], Callable[..., Any]] = {
@@ -179,8 +189,9 @@ def _leaf(behaviour: Callable[..., Any], pick: Callable[[RpcCall], object], read
 class Unknown(grpc.GenericRpcHandler):
     """The last handler asked: methods that do not exist go through the chain like all others."""
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: Chain, arrive: Arrive = read_call) -> None:
         self._chain = chain
+        self._arrive = arrive
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         rpc = str(details.method)
@@ -189,7 +200,7 @@ class Unknown(grpc.GenericRpcHandler):
             raise UnknownMethod(f"there is no RPC {rpc[:128]}")
 
         # Streaming both ways fits whatever kind of call the client believes in.
-        return grpc.stream_stream_rpc_method_handler(_around(self._chain, refuse, rpc[:128]))
+        return grpc.stream_stream_rpc_method_handler(_around(self._chain, refuse, rpc[:128], self._arrive))
 
 
 def the_call(call: RpcCall) -> RpcCall:

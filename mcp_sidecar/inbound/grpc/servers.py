@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -13,9 +14,12 @@ from mcp_sidecar.inbound.grpc import server as rpc
 from mcp_sidecar.inbound.grpc.connections_service import ConnectionService
 from mcp_sidecar.inbound.grpc.engine_service import EngineService
 from mcp_sidecar.inbound.grpc.health import HealthService
+from mcp_sidecar.inbound.grpc.metadata import read_call, read_certified_call
 from mcp_sidecar.inbound.parts import Parts
 from mcp_sidecar.settings import GrpcSettings
 from mcp_sidecar.v1 import connections_pb2, connections_pb2_grpc, engine_pb2, engine_pb2_grpc
+from mcp_sidecar.watched import WatchedFiles
+from mcp_sidecar.wire.tls import Material
 
 HEALTH = "/grpc.health.v1.Health/"
 # Every RPC there is, as `package.Service/Method`: names that clients make up get no series of their own.
@@ -29,9 +33,20 @@ _PROBES = frozenset((HEALTH + "Check", HEALTH + "Watch", HEALTH + "List"))
 
 
 class GrpcFaces:
-    """Servers with their ports and services. `chain` goes around every RPC, `inner` around a request on a stream."""
+    """Servers with their ports and services. `chain` goes around every RPC, `inner` around a request on a stream.
 
-    def __init__(self, settings: GrpcSettings, parts: Parts, chain: Chain, inner: Chain) -> None:
+    With `tls`, which has the newest files, nothing else is spoken to the network.
+    """
+
+    def __init__(
+        self,
+        settings: GrpcSettings,
+        parts: Parts,
+        chain: Chain,
+        inner: Chain,
+        tls: WatchedFiles[Material] | None = None,
+    ) -> None:
+        self._tls = tls
         self._settings = settings
         self._parts = parts
         self._chain = chain
@@ -48,24 +63,31 @@ class GrpcFaces:
             group = [address for address in addresses if rpc.is_local(address) is local]
             if group:
                 server = self._api(local=local)
-                bound |= {address: _take(server, address) for address in group}
+                credentials = _credentials(self._tls) if self._tls is not None and not local else None
+                bound |= {address: _take(server, address, credentials) for address in group}
         return [bound[address] for address in addresses]
 
     def _api(self, *, local: bool) -> grpc.aio.Server:
         server = self._server(local=local)
         parts = self._parts
-        ours = rpc.Registrar([server], self._chain, rpc.the_call)
+        arrive = read_call if local or not self._certified() else read_certified_call
+        ours = rpc.Registrar([server], self._chain, rpc.the_call, arrive)
         engine = EngineService(parts.engine, parts.dialer.pool, self._settings, self._inner, parts.tasks)
         connections = ConnectionService(parts.directory, parts.dialer, parts.engine, parts.lifecycle)
         # Their handlers get our call where generated code expects a context.
         engine_pb2_grpc.add_MCPEngineServicer_to_server(engine, ours)  # type: ignore[arg-type]
         connections_pb2_grpc.add_ConnectionManagerServicer_to_server(connections, ours)  # type: ignore[arg-type]
-        plain = rpc.Registrar([server], self._chain, rpc.the_context)
+        plain = rpc.Registrar([server], self._chain, rpc.the_context, arrive)
         health_pb2_grpc.add_HealthServicer_to_server(HealthService(parts.board), plain)  # type: ignore[no-untyped-call]
         if self._settings.reflection:
             _reflect(plain)
-        server.add_generic_rpc_handlers((rpc.Unknown(self._chain),))
+        server.add_generic_rpc_handlers((rpc.Unknown(self._chain, arrive),))
         return server
+
+    def _certified(self) -> bool:
+        """Clients from the network show certificates."""
+        material = None if self._tls is None else self._tls.value
+        return material is not None and bool(material.authorities)
 
     def bind_health(self, address: str) -> str:
         """Take the kubelet's port, which serves health and nothing else. Raises `OSError`."""
@@ -92,10 +114,35 @@ class GrpcFaces:
         await asyncio.gather(*(server.stop(grace) for server in self._servers))
 
 
-def _take(server: grpc.aio.Server, address: str) -> str:
+def _credentials(files: WatchedFiles[Material]) -> grpc.ServerCredentials:
+    """For each handshake the newest files that fit together. gRPC asks from threads of its own: it gets snapshots."""
+    first = files.value
+    if first is None:
+        raise OSError("there is no certificate to listen with (listen.tls)")
+    shown = first
+
+    def newest() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal shown
+        latest = files.value
+        if latest is None or latest is shown:
+            return None  # gRPC goes on with what it has
+        shown = latest
+        return _configuration(latest)
+
+    # The stubs do not know that None means "as before".
+    return grpc.dynamic_ssl_server_credentials(_configuration(first), newest, bool(first.authorities))  # type: ignore[arg-type]
+
+
+def _configuration(material: Material) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(material.key, material.certificate)], material.authorities or None
+    )
+
+
+def _take(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None) -> str:
     target = address.replace("unix://", "unix:", 1)
     try:
-        port = server.add_insecure_port(target)
+        port = server.add_insecure_port(target) if credentials is None else server.add_secure_port(target, credentials)
     except RuntimeError as error:
         raise OSError(f"cannot listen on {address}: the address is taken or not of this machine") from error
     return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"

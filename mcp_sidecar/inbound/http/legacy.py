@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Coroutine
 from typing import Any
 
-from mcp_sidecar.call import Call, new_request_id
+from mcp_sidecar.call import Call, certified, new_request_id
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import HeaderMismatch, InvalidCall, SidecarError
 from mcp_sidecar.inbound.chain import Chain, let_through
@@ -78,6 +78,7 @@ class LegacyFace:
     def __call__(self, request: HttpRequest, reply: Reply, opening: Opening) -> Awaitable[object]:
         """Answer one request."""
         call = Call("", opening.request_id or new_request_id(), request.peer, trace=opening.trace)
+        call.principal = certified(request.certified)
         call.authorization = opening.authorization
         post = Post(request, opening, reply, call.request_id, self._silence)
         if request.head.method == "GET":

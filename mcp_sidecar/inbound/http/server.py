@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from mcp_sidecar.call import Call, new_request_id
+from mcp_sidecar.call import ANONYMOUS, Call, certified, new_request_id
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import SidecarError
 from mcp_sidecar.inbound.chain import Chain, let_through
@@ -64,6 +64,7 @@ class HttpFace:
             request_id=opening.request_id or new_request_id(),
             peer=request.peer,
             trace=opening.trace,
+            principal=certified(request.certified) if request.certified else ANONYMOUS,
             authorization=opening.authorization,
         )
         return self._run(Post(request, opening, reply, call.request_id, self._silence), call)

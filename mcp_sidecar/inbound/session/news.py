@@ -151,14 +151,22 @@ class _Listening(Ignore):
     async def notify(self, method: str, message: bytes) -> None:
         notification = jsonrpc.parse_request(message)
         if method == ACKNOWLEDGED:
-            self._failures = 0
+            missed, self._failures = self._failures > 0, 0
             self._settle(_read(notification))
+            if missed:
+                await self._tell_of_lists()
             return
         if method == _CANCELLED:
             return  # of a question, by the server's own id: the client knows it under another one, or not at all
         meta = {key: value for key, value in notification.meta.items() if key != eras.META_SUBSCRIPTION}
         plain = Request(method, params=notification.params, meta=meta)
         await self._session.outlet.send(plain.encode(b""))
+
+    async def _tell_of_lists(self) -> None:
+        """The server was not heard for a while: what it said meanwhile is lost, and the client better looks."""
+        for name in self._session.offered:
+            if name in _FLAGS:
+                await self._session.outlet.send(Request(f"notifications/{name}/list_changed").encode(b""))
 
     async def _keep_up(self) -> None:
         while True:

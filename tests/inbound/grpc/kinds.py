@@ -16,7 +16,8 @@ from mcp_sidecar.inbound.auth import authenticator
 from mcp_sidecar.inbound.chain import Chain, Ledger
 from mcp_sidecar.inbound.grpc.metadata import RpcCall
 from mcp_sidecar.inbound.grpc.server import Registrar, Unknown, options, the_call
-from mcp_sidecar.inbound.metrics import CALLS, OPERATION_SECONDS, RPC_SECONDS, Counter, Histogram, Metrics
+from mcp_sidecar.inbound.instruments import CALLS, OPERATION_SECONDS, RPC_SECONDS
+from mcp_sidecar.inbound.metrics import Counter, Histogram, Metrics
 from mcp_sidecar.logs import Log
 from mcp_sidecar.settings import AuthSettings, GrpcSettings
 
@@ -149,7 +150,7 @@ def samples(metrics: Metrics) -> dict[str, list[str]]:
         for series in family.series:
             if isinstance(series, Counter) and family.name == CALLS:
                 found[family.name] += [dict(series.labels)["code"]] * int(series.value)
-            elif isinstance(series, Histogram):
+            elif isinstance(series, Histogram) and family.name in found:
                 found[family.name] += [dict(series.labels)["code"]] * sum(series.counts)
     return found
 

@@ -14,7 +14,7 @@ import pytest
 import mcp_sidecar
 from mcp_sidecar.errors import Execution, NotFound, UpstreamLost
 from mcp_sidecar.inbound.grpc.metadata import RpcCall
-from mcp_sidecar.inbound.metrics import CALLS, RPC_SECONDS
+from mcp_sidecar.inbound.instruments import CALLS, RPC_SECONDS
 from mcp_sidecar.settings import AuthSettings
 from tests.inbound.grpc.kinds import KINDS, SERVICE, SMALL_WINDOW, STREAMS_OUT, Served, ended, served
 from tests.inbound.waiting import eventually

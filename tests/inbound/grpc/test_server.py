@@ -12,8 +12,9 @@ import grpc.aio
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from mcp_sidecar.documented import LARGEST, MIB
 from mcp_sidecar.inbound.grpc.server import is_local, options
-from mcp_sidecar.settings import LARGEST, MIB, AdmissionSettings, GrpcSettings, KeepaliveSettings, ListenSettings
+from mcp_sidecar.settings import AdmissionSettings, GrpcSettings, KeepaliveSettings, ListenSettings
 from mcp_sidecar.v1 import connections_pb2 as pb
 from mcp_sidecar.v1 import connections_pb2_grpc, engine_pb2_grpc
 from tests.inbound.grpc.asking import asked, failed, text_of, tool, trailers

@@ -1,0 +1,3 @@
+module mcp-sidecar.dev/hack/kube/pause
+
+go 1.26.0

@@ -1,0 +1,289 @@
+"""A sidecar process and a collector: what was called is what arrives there, whatever the two speak."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from mcp_sidecar.inbound.instruments import TABLE
+from mcp_sidecar.telemetry.names import SPAN_ATTRIBUTES
+from mcp_sidecar.v1 import engine_pb2, engine_pb2_grpc
+from tests.inbound.waiting import eventually
+from tests.support import raw_http
+from tests.support.fake_server import Era, FakeServer
+from tests.support.otlp import Collector, Mode, attributes
+from tests.support.raw_mcp import Legacy, Modern
+from tests.support.sidecar_process import SidecarProcess
+from tests.telemetry.driving import PARENT, TRACE, ended, telling
+
+SERVER, CLIENT = Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
+NOBODY = "http://127.0.0.1:9/mcp"
+
+
+@pytest.mark.covers("B-300")
+@pytest.mark.parametrize("way", ["grpc", "http"])
+async def test_a_call_is_a_server_span_and_a_client_span_at_the_collector(way: str):
+    async with Collector() as collector, FakeServer() as server:
+        with telling(collector, {"up": server.url}, way=way) as sidecar:
+            assert (await Modern(sidecar.url("up")).call("echo", {"text": "hi"})).status == 200
+            await ended(sidecar)
+            (line,) = sidecar.calls(method="tools/call")
+    found = {span.kind: span for span in collector.spans if span.trace_id.hex() == line["trace_id"]}
+    ours, sent = found[SERVER], found[CLIENT]
+    assert sent.parent_span_id == ours.span_id
+    assert ours.name == sent.name == "tools/call echo"
+    assert attributes(ours)["mcp_sidecar.request.id"] == line["request_id"]
+    assert collector.resources[0]["service.name"] == "mcp-sidecar"
+
+
+def counts(collector: Collector, name: str) -> dict[tuple[str, ...], int]:
+    """How many samples a histogram has, by tool (or method) and error."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for point in collector.metrics[name].histogram.data_points:
+        said = attributes(point)
+        found[said.get("gen_ai.tool.name", said.get("mcp.method.name", "")), said.get("error.type", "")] += point.count
+        assert point.count == sum(point.bucket_counts)
+        assert not point.HasField("min") and not point.HasField("max")
+    return dict(found)
+
+
+@pytest.mark.covers("B-304")
+async def test_the_histograms_hold_each_call_once_and_say_which_tools_fail():
+    async with Collector() as collector, FakeServer() as server:
+        with telling(collector, {"up": server.url, "down": NOBODY}) as sidecar:
+            up, down = Modern(sidecar.url("up")), Modern(sidecar.url("down"))
+            for number in range(7):
+                await up.call("echo", {"text": str(number)})
+            await up.call("fail", {})
+            await up.call("no such tool", {})
+            await down.call("echo", {"text": "hi"})
+            await ended(sidecar)
+            lines = sidecar.calls(method="tools/call")
+    assert len(lines) == 10
+    served = counts(collector, "mcp.server.operation.duration")
+    assert sum(served.values()) == 10
+    assert served["echo", ""] == 7
+    assert served["fail", "tool_error"] == served["_OTHER", "UNAVAILABLE"] == 1
+    sent = counts(collector, "mcp.client.operation.duration")
+    assert sent["echo", ""] == 7
+    assert (sent["fail", "tool_error"], sent["_OTHER", "-32602"]) == (1, 1)
+    assert sum(number for (tool, _), number in sent.items() if tool in {"echo", "fail", "_OTHER"}) == 9
+    overhead = collector.metrics["mcp_sidecar.overhead.duration"].histogram.data_points[0]
+    assert overhead.count >= 9
+    calls = sum(point.as_double for point in collector.metrics["mcp_sidecar.calls"].sum.data_points)
+    assert calls == 10
+
+
+@pytest.mark.covers("B-302")
+@pytest.mark.parametrize("mode", ["ok", "partial", "hang", "UNAVAILABLE", "RESOURCE_EXHAUSTED"])
+@pytest.mark.parametrize("way", ["grpc", "http"])
+async def test_spans_that_ended_have_arrived_or_are_counted_as_dropped(mode: Mode, way: str):
+    async with Collector(mode) as collector, FakeServer() as server:
+        with telling(
+            collector,
+            {"up": server.url},
+            way=way,
+            OTEL_METRICS_EXPORTER="none",
+            OTEL_LOGS_EXPORTER="none",
+            OTEL_EXPORTER_OTLP_TIMEOUT="300",
+        ) as sidecar:
+            client = Modern(sidecar.url("up"))
+            for number in range(20):
+                assert (await client.call("echo", {"text": str(number)})).status == 200
+            await ended(sidecar)
+            last = [line for line in sidecar.lines if line["event"] == "telemetry"][-1:]
+    if mode == "ok":
+        assert (len(collector.spans), last) == (40, [])
+    else:
+        assert len(collector.spans) + last[0]["dropped"] == 40
+        assert len(collector.spans) == (40 - len(collector.requests) if mode == "partial" else 0)
+
+
+@pytest.mark.covers("B-303")
+async def test_calls_go_on_behind_a_collector_that_hangs_and_the_end_is_in_time():
+    async with Collector("hang") as collector, FakeServer() as server:
+        with telling(collector, {"up": server.url}, MCP_SIDECAR_POD_GRACE_SECONDS="4") as sidecar:
+            client = Modern(sidecar.url("up"))
+            for number in range(600):  # more than a batch: the thread is at it
+                assert (await client.call("echo", {"text": str(number)})).status == 200
+            await collector.until(lambda found: found.asked)
+            assert (await client.call("echo", {"text": "still"})).status == 200
+            await ended(sidecar)
+            assert len([line for line in sidecar.lines if line["event"] == "telemetry"]) <= 6
+
+
+@pytest.mark.covers("B-300")
+async def test_a_failed_call_has_a_span_that_says_so():
+    async with Collector() as collector:
+        with telling(collector, {"down": NOBODY}) as sidecar:
+            async with grpc.aio.insecure_channel(sidecar.bound["grpc"]) as channel:
+                request = engine_pb2.CallToolRequest(server="down", tool="echo", arguments_json=b"{}")
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await engine_pb2_grpc.MCPEngineStub(channel).CallTool(request)
+            await ended(sidecar)
+            (line,) = sidecar.calls(method="tools/call")
+    (span,) = (span for span in collector.spans if span.kind == SERVER and span.name == "tools/call echo")
+    assert span.trace_id.hex() == line["trace_id"]
+    assert span.status.code == span.status.STATUS_CODE_ERROR
+    assert attributes(span)["error.type"] == "UPSTREAM_UNAVAILABLE"
+    assert attributes(span)["mcp_sidecar.execution"] == "none"
+
+
+@pytest.mark.covers("B-311")
+async def test_log_records_carry_the_ids_of_their_calls():
+    async with Collector() as collector, FakeServer() as server:
+        with telling(collector, {"up": server.url}) as sidecar:
+            await Modern(sidecar.url("up")).call("echo", {"text": "hi"})
+            await ended(sidecar)
+            (line,) = sidecar.calls(method="tools/call")
+    (record,) = (one for one in collector.records if attributes(one).get("mcp_sidecar.name") == "echo")
+    assert record.trace_id.hex() == line["trace_id"]
+    assert record.span_id in {span.span_id for span in collector.spans}
+    assert attributes(record)["mcp_sidecar.request_id"] == line["request_id"]
+    assert record.severity_text == "INFO"
+
+
+@pytest.mark.covers("B-308")
+async def test_a_pod_is_named_as_collectors_expect_it():
+    pod: dict[str, Any] = {"POD_NAME": "web-0", "POD_UID": "u-1", "NAMESPACE": "shop", "NODE_NAME": "n1"}
+    async with Collector() as collector:
+        pod["OTEL_RESOURCE_ATTRIBUTES"] = "team=a%20b,k8s.pod.name=own"
+        with telling(collector, {"up": NOBODY}, **pod) as sidecar:
+            await collector.until(lambda found: found.metrics)
+            await ended(sidecar)
+    found = collector.resources[0]
+    assert (found["k8s.pod.name"], found["k8s.pod.uid"], found["team"]) == ("own", "u-1", "a b")
+    assert (found["k8s.namespace.name"], found["k8s.node.name"]) == ("shop", "n1")
+
+
+async def test_headers_reach_the_collector():
+    async with Collector() as collector:
+        for way in ("grpc", "http"):
+            collector.headers = {}
+            with telling(collector, {"up": NOBODY}, way=way, OTEL_EXPORTER_OTLP_HEADERS="api-key=s%3Dx") as sidecar:
+                await eventually(lambda: "api-key" in collector.headers)
+                await ended(sidecar)
+            assert collector.headers["api-key"] == "s=x"
+
+
+def parents(server: FakeServer) -> set[str]:
+    """The traceparents that a server was sent with its tool calls, in header and message alike."""
+    found = set()
+    for received in server.requests:
+        if received.rpc == "tools/call":
+            own = received.message["params"]["_meta"]["traceparent"]
+            assert received.headers["traceparent"] == own
+            found.add(own)
+    return found
+
+
+def one_trace(collector: Collector, server: FakeServer) -> None:
+    """The caller's trace goes on through our two spans to the server."""
+    (ours,) = (span for span in collector.spans if span.kind == SERVER and span.trace_id.hex() == TRACE)
+    (sent,) = (span for span in collector.spans if span.kind == CLIENT and span.trace_id.hex() == TRACE)
+    assert ours.parent_span_id.hex() == PARENT[36:52]
+    assert sent.parent_span_id == ours.span_id
+    assert parents(server) == {f"00-{TRACE}-{sent.span_id.hex()}-01"}
+
+
+@pytest.mark.covers("B-301")
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+@pytest.mark.parametrize("asking", ["modern", "legacy", "grpc"])
+async def test_one_trace_goes_from_the_client_to_the_server_whatever_the_two_speak(asking: str, era: Era):
+    async with Collector() as collector, FakeServer(era) as server:
+        # A caller that wants its own calls traced has its way, whatever the share of the others.
+        with telling(collector, {"up": server.url}, OTEL_TRACES_SAMPLER="always_off") as sidecar:
+            await CALLERS[asking](sidecar)
+            await ended(sidecar)
+            assert {line["trace_id"] for line in sidecar.calls(method="tools/call")} == {TRACE}
+    one_trace(collector, server)
+
+
+async def _modern(sidecar: SidecarProcess) -> None:
+    assert (await Modern(sidecar.url("up")).call("echo", {"text": "hi"}, traceparent=PARENT)).status == 200
+
+
+async def _legacy(sidecar: SidecarProcess, server: str = "up") -> None:
+    client = Legacy(sidecar.url(server))
+    await client.initialize()
+    assert (await client.call("echo", {"text": "hi"}, traceparent=PARENT)).status == 200
+    await client.close()
+
+
+async def _grpc(sidecar: SidecarProcess) -> None:
+    async with grpc.aio.insecure_channel(sidecar.bound["grpc"]) as channel:
+        request = engine_pb2.CallToolRequest(server="up", tool="echo", arguments_json=b'{"text": "hi"}')
+        await engine_pb2_grpc.MCPEngineStub(channel).CallTool(request, metadata=(("traceparent", PARENT),))
+
+
+CALLERS: dict[str, Callable[[SidecarProcess], Awaitable[None]]] = {"modern": _modern, "legacy": _legacy, "grpc": _grpc}
+
+
+@pytest.mark.covers("B-301")
+async def test_one_trace_goes_through_two_sidecars():
+    async with Collector() as collector, FakeServer() as server:
+        with telling(collector, {"up": server.url}, OTEL_SERVICE_NAME="far") as far:
+            with telling(collector, {"up": f"grpc://{far.bound['grpc']}/up"}, OTEL_SERVICE_NAME="near") as near:
+                await _modern(near)
+                await ended(near)
+            await ended(far)
+    spans = {span.span_id: span for span in collector.spans if span.trace_id.hex() == TRACE}
+    (told,) = parents(server)
+    kinds, at = [], spans[bytes.fromhex(told[36:52])]
+    while True:
+        kinds.append(at.kind)
+        if at.parent_span_id not in spans:
+            break
+        at = spans[at.parent_span_id]
+    assert kinds == [CLIENT, SERVER, CLIENT, SERVER]
+    assert at.parent_span_id.hex() == PARENT[36:52]
+
+
+@pytest.mark.covers("B-309")
+async def test_no_secret_gets_into_log_metrics_spans_or_records():
+    canary = "canary-7f3a"
+    async with Collector() as collector, FakeServer(authorization=True) as server:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "token").write_text(f"{canary}-bearer")
+            config = Path(folder) / "config.yaml"
+            upstream = f"{{name: up, url: {server.url}, auth: {{bearer_file: {folder}/token}}}}"
+            config.write_text(f"upstreams: [{upstream}]\nlog: {{level: debug}}\n")
+            with telling(
+                collector, {}, "-c", str(config), OTEL_EXPORTER_OTLP_HEADERS=f"api-key={canary}-key"
+            ) as sidecar:
+                client = Modern(sidecar.url("up"))
+                for tool in ("echo", "fail", "no such tool"):
+                    await client.call(tool, {"text": f"{canary}-argument"}, traceparent=PARENT)
+                page = await raw_http.request("GET", sidecar.probe("/metrics"))
+                await collector.until(lambda found: found.metrics)
+                await ended(sidecar)
+                written = sidecar.out.read_text() + sidecar.err.read_text()
+    assert any(canary in str(received.body) for received in server.requests), "the server was told"
+    assert canary not in written + page.body.decode() + "".join(map(str, collector.requests))
+
+
+@pytest.mark.covers("B-305")
+async def test_every_name_that_arrives_stands_in_the_table():
+    known = {row.otlp: set(row.attributes.values()) for row in TABLE.values()}
+    async with Collector() as collector, FakeServer() as modern, FakeServer("legacy") as legacy:
+        with telling(collector, {"modern": modern.url, "legacy": legacy.url, "down": NOBODY}) as sidecar:
+            for server in ("modern", "legacy", "down"):
+                for tool in ("echo", "fail", "no such tool"):
+                    await Modern(sidecar.url(server)).call(tool, {"text": "hi"}, traceparent=PARENT)
+            await Modern(sidecar.url()).request("tools/list")
+            await _legacy(sidecar, "legacy")
+            await ended(sidecar)
+    for span in collector.spans:
+        assert SPAN_ATTRIBUTES.issuperset(attributes(span)), span.name
+    seldom = {"mcp_sidecar.retries", "mcp_sidecar.shed", "rpc.server.call.duration"}
+    assert collector.metrics.keys() >= known.keys() - seldom
+    for name, metric in collector.metrics.items():
+        for point in getattr(metric, str(metric.WhichOneof("data"))).data_points:
+            assert known[name].issuperset(attributes(point)), name
