@@ -76,3 +76,6 @@ duration_ms
 _.num_tickets
 # PyYAML asks a Dumper.
 _.ignore_aliases
+
+# Fields of what the admin page is told: read by the encoder.
+offset_ms

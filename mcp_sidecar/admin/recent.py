@@ -16,12 +16,14 @@ from mcp_sidecar.admin.latency import SAMPLE, Latency
 from mcp_sidecar.call import Call, Payloads
 from mcp_sidecar.errors import Blame, SidecarError
 from mcp_sidecar.outbound.connection import Row
+from mcp_sidecar.protocol import eras
 from mcp_sidecar.spans import Received
 
 MOST = 200
 """Calls that are remembered."""
 _MOST_PLACES = 1024
 _MOST_CONNECTIONS = 2048
+_CALLERS_FAULTS = frozenset(str(code) for code in (eras.INVALID_REQUEST, eras.METHOD_NOT_FOUND, eras.INVALID_PARAMS))
 
 
 class CallLine(Protocol):
@@ -50,6 +52,10 @@ class Ended(msgspec.Struct, frozen=True):
     connection_id: str
     protocol_version: str
     from_cache: bool
+    waited: float = 0.0
+    """Seconds that servers had it."""
+    fault: str = ""
+    """What the server that answered found wrong: a JSON-RPC code or `tool_error`."""
     legs: tuple[Leg, ...] = ()
     payloads: Payloads | None = None
 
@@ -64,6 +70,8 @@ class Ended(msgspec.Struct, frozen=True):
             "connection_id": self.connection_id,
             "protocol_version": self.protocol_version,
             "from_cache": self.from_cache,
+            "waited_ms": round(self.waited * 1000, 2),
+            "fault": self.fault,
             "legs": self.legs,
         }
         if self.payloads is not None:
@@ -98,6 +106,8 @@ class Recent:
                 call.connection_id,
                 call.protocol_version,
                 call.from_cache,
+                call.waited,
+                call.fault,
                 legs,
                 call.payloads,
             )
@@ -110,7 +120,11 @@ class Recent:
                     return  # names come from the configuration and from discovery; those are not endless
                 times = self._times[place] = Latency()
             # What the client did wrong says nothing about the server.
-            times.add(at, line.duration_ms, failed=failure is not None and failure.blame is not Blame.CLIENT)
+            if failure is None:
+                failed = call.fault != "" and call.fault not in _CALLERS_FAULTS
+            else:
+                failed = failure.blame is not Blame.CLIENT
+            times.add(at, line.duration_ms, failed=failed)
 
     def heed(self, row: Row) -> None:
         """A connection has changed: from now on it is known where it leads."""

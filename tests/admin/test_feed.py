@@ -54,6 +54,7 @@ async def test_a_stream_begins_with_the_state_and_tells_of_each_call_as_it_ends(
                 assert call[field] == line[field]
             assert (call["number"], call["protocol_version"], call["legs"]) == (1, "2026-07-28", [])
             assert call["connection_id"]
+            assert 0 < call["waited_ms"] <= call["duration_ms"]
             await post(sidecar.url("up"), message(params={"name": "nothing", "arguments": {}}))
             assert (await _next(events, "calls"))["calls"][0]["name"] == "nothing"
 

@@ -75,8 +75,10 @@ def test_what_a_client_did_wrong_is_no_failure_of_the_server():
     recent = Recent()
     for failure in (None, InvalidParams("no"), UpstreamLost("gone")):
         recent.tell(Call(rpc="", request_id="r"), 0.0, failure, line())
+    for fault in ("-32602", "-32601", "tool_error", "-32000"):
+        recent.tell(Call(rpc="", request_id="r", fault=fault), 0.0, None, line())
     shown = recent.of_server("up").shown(0.0)
-    assert (shown["calls"], shown["failed"]) == (3, 1)
+    assert (shown["calls"], shown["failed"]) == (7, 3)
 
 
 def row(connection_id: str, endpoint: str) -> Row:

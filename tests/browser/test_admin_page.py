@@ -145,8 +145,10 @@ async def test_calls_are_filtered_and_paused():
         await window.until("document.querySelector('#call-count').textContent === '4 of 4, 1 new'")
         await window.click("#call-pause")
         await window.until("document.querySelectorAll('#call-rows tr').length === 5")
+        await post(sidecar.url("up"), message(params={"name": "fail", "arguments": {}}))
         await window.click("#call-failed")
-        await window.until("document.querySelector('#call-count').textContent.startsWith('0 of 5')")
+        await window.until("document.querySelector('#call-rows')?.innerText.includes('tool error')")
+        assert "fail" in await window.text("#call-rows")
 
 
 @pytest.mark.covers("B-335")

@@ -5,15 +5,23 @@ import { shown } from "/static/dialogs.js";
 import { clock, count, milliseconds } from "/static/units.js";
 
 const MOST = 200;
-const FIELDS = ["name", "method", "server", "code", "execution", "request_id", "trace_id", "peer", "subject", "rpc", "error", "connection_id"];
+const FIELDS = ["name", "method", "server", "code", "fault", "execution", "request_id", "trace_id", "peer", "subject", "rpc", "error", "connection_id"];
 let calls = [];
 let paused = false;
 let waiting = [];
 let missed = 0;
 let started = false;
 
+/** It went wrong, here or at the server. */
+const failed = (call) => call.code !== "OK" || call.fault !== "";
+
+function outcome(call) {
+  return call.code === "OK" && call.fault ? call.fault.replace("_", " ") : call.code;
+}
+
 function kind(call) {
-  if (call.code === "OK") return "good";
+  if (!failed(call)) return "good";
+  if (call.code === "OK") return "warn";
   return call.code === "CANCELLED" ? "" : call.level === "error" || call.level === "warning" ? "bad" : "warn";
 }
 
@@ -27,7 +35,7 @@ function row(call) {
       element("td", { class: "cut" }, open),
       element("td", { class: "wide mono" }, call.method || call.rpc),
       element("td", { class: "wide" }, call.server || "–"),
-      element("td", {}, element("span", { class: `pill ${kind(call)}` }, call.code)),
+      element("td", {}, element("span", { class: `pill ${kind(call)}` }, outcome(call))),
       element("td", { class: "wide dim" }, call.from_cache ? "from cache" : call.execution),
       element("td", { class: "number" }, milliseconds(call.duration_ms)),
       element("td", { class: "wide mono dim cut" }, call.request_id.slice(0, 12)),
@@ -39,8 +47,11 @@ function show(call) {
   const facts = [
     ["Time", new Date(call.at * 1000).toISOString()], ["Server", call.server], ["Method", call.method], ["Name", call.name],
     ["Came over", call.rpc || "HTTP"], ["Code", call.code], ["Execution", call.execution], ["Error", call.error],
-    ["Duration", milliseconds(call.duration_ms)], ["Request id", call.request_id], ["Trace id", call.trace_id],
-    ["Caller", [call.peer, call.subject].filter(Boolean).join(" · ")], ["Connection", call.connection_id],
+    ["Server's answer", call.fault && (call.fault === "tool_error" ? "the tool failed" : `JSON-RPC error ${call.fault}`)],
+    ["Duration", milliseconds(call.duration_ms)],
+    ["At servers", call.waited_ms && `${milliseconds(call.waited_ms)}, in the sidecar ${milliseconds(Math.max(0, call.duration_ms - call.waited_ms))}`],
+    ["Request id", call.request_id], ["Trace id", call.trace_id],
+    ["Caller", [call.peer, call.subject, call.pod, call.certificate].filter(Boolean).join(" · ")], ["Connection", call.connection_id],
     ["Protocol", call.protocol_version], ["From cache", call.from_cache ? "yes" : ""],
   ].filter(([, value]) => value);
   const list = element("dl", { class: "facts" }, facts.map(([key, value]) => [element("dt", {}, key), element("dd", { class: /id$/.test(key) ? "mono" : null }, value)]));
@@ -77,7 +88,7 @@ export function pretty(text) {
 const rows = new Rows(byId("call-rows"), (call) => call.number, row);
 
 function matches(call, words, failedOnly) {
-  if (failedOnly && call.code === "OK") return false;
+  if (failedOnly && !failed(call)) return false;
   const text = FIELDS.map((field) => call[field] ?? "").join("\n").toLowerCase();
   return words.every((word) => text.includes(word));
 }
