@@ -104,6 +104,7 @@ test-matrix: $(VENV)/.dev servers  ## official clients and servers through a sid
 
 test-browser: $(VENV)/.dev  ## the admin page in Debian's Chromium; screenshots go to build/screenshots
 	$(call say,testing the admin page in a browser)
+	@$(PY) -c 'import sys; from tests.support.browser import missing; sys.exit(missing() or 0)'
 	@$(PY) -m pytest -n0 tests/browser $(ARGS)
 
 test-all: test test-browser test-conformance test-matrix test-kube  ## the tests and the slow suites

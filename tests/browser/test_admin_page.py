@@ -63,6 +63,8 @@ async def test_servers_and_a_call_appear_while_one_looks():
             assert "UNAVAILABLE" in await window.text("#call-rows tr:first-child")
             await window.until("document.querySelector('#upstream-rows tr:nth-child(2) .dot').className === 'dot bad'")
             await window.until("document.querySelectorAll('#connection-rows tr').length === 1")
+            await window.until(_CHOOSE, "echo")
+            assert "cannot be reached" in await window.text("#tool-list")
             await window.screenshot(SHOTS / "light.png")
 
 

@@ -10,9 +10,11 @@ import { count, duration, now } from "/static/units.js";
 import { showUpstreams } from "/static/upstreams.js";
 
 const AGAIN_MS = 1500;
+const TOOLS_MS = 5000;
 const PHASES = { starting: "warn", serving: "good", lame_duck: "warn", draining: "warn", stopped: "bad" };
 let state = null;
-let offered = null; // the servers whose tools are shown
+let offered = null; // the servers whose tools are shown, with their health
+let askAgainAt = 0;
 
 function live(kind, text) {
   mark(byId("live-dot"), `dot ${kind}`);
@@ -59,11 +61,16 @@ function showState(next) {
   showDrain();
   showUpstreams(state);
   showConnections(state);
-  const names = showActions(state);
-  if (names !== offered) {
-    offered = names;
-    loadTools().catch(() => { offered = null; });
-  }
+  showActions(state);
+  offerTools(state.servers.map(({ name, state: health }) => `${name} ${health}`).join("\n"));
+}
+
+/** Read the tools again when servers come, go or recover, and after a failure: seldom, for every server is asked. */
+function offerTools(servers) {
+  if (servers === offered || Date.now() < askAgainAt) return;
+  offered = servers;
+  askAgainAt = Date.now() + TOOLS_MS;
+  loadTools().catch(() => { offered = null; });
 }
 
 async function follow() {

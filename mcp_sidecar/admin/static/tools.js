@@ -26,12 +26,10 @@ export async function loadTools() {
 }
 
 export function showActions(state) {
-  const names = state.servers.map((server) => server.name).join("\n");
   if (mayAct !== state.actions) {
     mayAct = state.actions;
     redraw();
   }
-  return names;
 }
 
 function list() {
