@@ -85,6 +85,11 @@ def _time_start(stage: Stage, command: Sequence[str], upstream: Peer) -> float:
     return took
 
 
+def resident(pid: int) -> float:
+    """Resident memory in MiB."""
+    return _memory(pid)[0]
+
+
 def _memory(pid: int) -> tuple[float, float]:
     """Resident and proportional memory of a process in MiB."""
     return _field(pid, "status", "VmRSS:"), _field(pid, "smaps_rollup", "Pss:")

@@ -19,6 +19,7 @@ from bench.plan import Plan
 from bench.processes import Placement, Stage
 from bench.report import as_json, as_table
 from bench.results import MeasurementFailed, Section
+from bench.telemetry import measure_telemetry
 from bench.tools import build, compile_sidecar
 
 FULL = {"rounds": 5, "starts": 9, "seconds": 2.0, "warm": 0.5}
@@ -94,6 +95,7 @@ def _measure(plan: Plan) -> tuple[list[Section], list[str]]:
         attempt("gRPC throughput", lambda: measure_grpc(line_up))
         attempt("latency", lambda: measure_latency(line_up))
     attempt("bridging", lambda: measure_bridging(plan))
+    attempt("telemetry", lambda: measure_telemetry(plan))
     return sections, failures
 
 

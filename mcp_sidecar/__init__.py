@@ -6,6 +6,7 @@ Imports go down this list only, and `lint-imports` enforces it; names on one lin
     demo        the built-in MCP server behind `mcp-sidecar demo`, and the calls it shows
     app         builds the parts, joins them, runs them, drains them: read it first
     config      YAML, environment and flags in; Settings out, or every problem at once
+    telemetry   what is seen of calls, to OpenTelemetry collectors; imported only where it is switched on
     inbound     the faces (grpc/, http/), authentication, health and metrics; knows no MCP server
     injection   puts the sidecar into pods, in four ways from one template; knows no running sidecar
     | admin     the page for operators at `/` of the HTTP listener

@@ -39,6 +39,7 @@ from mcp_sidecar.inbound.grpc.servers import RPCS
 from mcp_sidecar.inbound.grpc.wakeups import Loop
 from mcp_sidecar.inbound.health import HealthBoard
 from mcp_sidecar.inbound.http.door import Door
+from mcp_sidecar.inbound.http.legacy import SESSION_METHODS
 from mcp_sidecar.inbound.http.server import Page
 from mcp_sidecar.inbound.instruments import LOOP_LAG
 from mcp_sidecar.inbound.metrics import Metrics
@@ -53,7 +54,6 @@ from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
 from mcp_sidecar.outbound.ways import Ways
 from mcp_sidecar.protocol.eras import LEGACY_METHODS, MODERN_METHODS
-from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.settings import Settings
 
 if TYPE_CHECKING:
@@ -123,19 +123,12 @@ async def serve(
     lifecycle = Lifecycle(_latches(settings, source))
     steps = plan(settings.drain, pod_grace, telemetry=bool(settings.telemetry.endpoints))
     async with asyncio.TaskGroup() as tasks:
-        metrics = Metrics(rpcs=RPCS | ADMIN_RPCS, methods=MODERN_METHODS | LEGACY_METHODS)
+        metrics = Metrics(rpcs=RPCS | ADMIN_RPCS, methods=MODERN_METHODS | LEGACY_METHODS | SESSION_METHODS)
         export = _export(settings, metrics, log)
-        tell = None if export is None else export.tell
-        parts = _build(settings, lifecycle, steps, metrics, log, tasks, tell, settled=source is None)
+        parts = _build(settings, lifecycle, steps, metrics, log, tasks, export, settled=source is None)
         faces = Faces(settings, _with_admin(settings, parts))
         bound = await faces.bind()
-        running = [
-            tasks.create_task(parts.dialer.pool.run(), name="pool"),
-            tasks.create_task(Monitor(settings.monitor, parts.dialer.pool, tasks).run(), name="monitor"),
-            tasks.create_task(_tick(parts.board, metrics), name="tick"),
-        ]
-        if export is not None:
-            running.append(tasks.create_task(export.run(), name="telemetry"))
+        running = _background(settings, parts, export)
         await faces.start()
         log.info("listening", **bound)
         running.append(tasks.create_task(_start(settings, parts, _feed(settings, parts, source)), name="start"))
@@ -152,6 +145,19 @@ async def serve(
             await export.close(steps.telemetry)
     log.settle()
     log.info("stopped")
+
+
+def _background(settings: Settings, parts: Parts, export: Export | None) -> list[asyncio.Task[None]]:
+    """What goes on as long as the sidecar serves."""
+    pool, tasks = parts.dialer.pool, parts.tasks
+    running = [
+        tasks.create_task(pool.run(), name="pool"),
+        tasks.create_task(Monitor(settings.monitor, pool, tasks).run(), name="monitor"),
+        tasks.create_task(_tick(parts.board, parts.metrics), name="tick"),
+    ]
+    if export is not None:
+        running.append(tasks.create_task(export.run(), name="telemetry"))
+    return running
 
 
 def _export(settings: Settings, metrics: Metrics, log: Log) -> Export | None:
@@ -218,7 +224,7 @@ def _build(
     metrics: Metrics,
     log: Log,
     tasks: asyncio.TaskGroup,
-    tell: Tell | None,
+    export: Export | None,
     *,
     settled: bool,
 ) -> Parts:
@@ -236,13 +242,8 @@ def _build(
     hold = Hold(settings.hold, tasks)
     kind = Overheard if settings.admin.enabled and settings.admin.payloads else Engine
     engine = kind(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
-    engine.measures = metrics
-    if "traces" in settings.telemetry.endpoints:
-        engine.sampler = Sampler(settings.telemetry.sample)
+    _observe(engine, metrics, export, log)
     watch(metrics, engine, dialer, directory, log)
-    engine.offers.mirrors.watch(
-        lambda server, tool, why: log.warning("dropped", server=server, tool=tool[:128], why=why)
-    )
     board = HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer))
     directory.subscribe(lambda _: board.notify())
     return Parts(
@@ -255,8 +256,17 @@ def _build(
         metrics=metrics,
         log=log,
         tasks=tasks,
-        tell=tell,
+        tell=None if export is None else export.tell,
         reviewed=lambda audience: _reviewed(audience, settings.discovery.kubeconfig, log, tasks),
+    )
+
+
+def _observe(engine: Engine, metrics: Metrics, export: Export | None, log: Log) -> None:
+    """Whoever wants to hear of what the engine does."""
+    engine.measures = metrics
+    engine.sampler = None if export is None else export.sampler
+    engine.offers.mirrors.watch(
+        lambda server, tool, why: log.warning("dropped", server=server, tool=tool[:128], why=why)
     )
 
 

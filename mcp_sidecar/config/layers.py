@@ -23,6 +23,11 @@ OTHER_VARIABLES: Mapping[str, str] = {
     PREFIX + "ADDRESS": "Where `tools`, `call` and `status` find the sidecar's gRPC API.",
     PREFIX + "HTTP_ADDRESS": "Where `drain` finds the sidecar's HTTP listener.",
 }
+STANDARD: Mapping[str, str] = {
+    "OTEL_…": "OpenTelemetry's own, such as `OTEL_EXPORTER_OTLP_ENDPOINT`, below the file; see docs/operations.md.",
+    "POD_NAME`, `POD_UID`, `NAMESPACE`, `NODE_NAME`, `CONTAINER_NAME": "This pod, in the resource of all telemetry.",
+}
+"""What others set too."""
 TEST_PREFIX = PREFIX + "TEST_"
 FLAGS: Mapping[str, tuple[str, ...]] = {
     "grpc": ("listen", "grpc"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp_sidecar.config.json_schema import json_schema
-from mcp_sidecar.config.layers import OTHER_VARIABLES, TEST_PREFIX
+from mcp_sidecar.config.layers import OTHER_VARIABLES, STANDARD, TEST_PREFIX
 from mcp_sidecar.config.schema import PREFIX, REQUIRED, Key, Section, schema
 from mcp_sidecar.config.values import BYTES, SECONDS
 
@@ -149,7 +149,7 @@ def _with_unit(value: float, units: dict[str, Any]) -> str:
 
 def _other_variables() -> Iterator[str]:
     yield "## Other environment variables\n\n| variable | meaning |\n| --- | --- |"
-    for name, text in OTHER_VARIABLES.items():
+    for name, text in {**OTHER_VARIABLES, **STANDARD}.items():
         yield f"| `{name}` | {text} |"
     yield f"| `{TEST_PREFIX}…` | Left to tests; never read by the sidecar. |\n"
 

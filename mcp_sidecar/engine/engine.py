@@ -179,11 +179,7 @@ class Engine:
                         connection = await self._dialer.lease(
                             upstream, able, until, call.client, so_far.tried, listens=listens
                         )
-                    call.connection_id = connection.id
-                    call.protocol_version = connection.link.profile.version
-                    if call.span is not None:
-                        call.span.toward = connection.key.endpoint.address
-                    began = time.monotonic()
+                    began = _sets_out(call, connection)
                     response = await bridge.exchange(connection.link, request, call, so_far)
                     # NONE: the bridge answered it, and the server was not asked.
                     failure = None if call.execution is not Execution.NONE else _CUT_SHORT
@@ -194,9 +190,8 @@ class Engine:
                     failure = error
                     so_far.note(connection)
                 finally:
-                    if began:
-                        self._measured(call, request.method, upstream.name, failure, time.monotonic() - began)
                     if connection is not None:
+                        self._measured(call, request.method, upstream.name, failure, time.monotonic() - began)
                         self._dialer.release(upstream, connection, failure, listens=listens)
                     if so_far.may_have_run and call.execution is Execution.NONE:
                         call.execution = Execution.UNKNOWN
@@ -310,6 +305,15 @@ class Engine:
         connection = await self._dialer.lease_at(endpoint, upstream, b"{}", Deadline(stay.at))
         self._dialer.give_back(upstream, connection)
         return connection.link.era is not era
+
+
+def _sets_out(call: Call, connection: Connection) -> float:
+    """Note by which way a call goes; when (monotonic seconds)."""
+    call.connection_id = connection.id
+    call.protocol_version = connection.link.profile.version
+    if call.span is not None:
+        call.span.toward = connection.key.endpoint.address
+    return time.monotonic()
 
 
 def _sooner(call: Call, upstream: Upstream) -> Deadline:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import msgspec
 
+from mcp_sidecar import attributes as names
 from mcp_sidecar.call import Call, Trace
 from mcp_sidecar.errors import SidecarError
 from mcp_sidecar.outbound.link import Link, Sink
@@ -31,18 +32,18 @@ def exchange(link: Link, request: Request, call: Call, sink: Sink) -> Awaitable[
 async def _traced(link: Link, request: Request, call: Call, sink: Sink, received: Received) -> Response:
     leg = received.leg(request.method)
     leg.attributes = {
-        "jsonrpc.request.id": request.id.decode(),
-        "mcp.protocol.version": link.profile.version,
-        "network.transport": "pipe" if link.transport == "stdio" else "tcp",
-        "mcp_sidecar.connection.id": call.connection_id,
-        "server.address": received.toward,
+        names.MESSAGE_ID: request.id.decode(),
+        names.MCP_VERSION: link.profile.version,
+        names.TRANSPORT: "pipe" if link.transport == "stdio" else "tcp",
+        names.CONNECTION_ID: call.connection_id,
+        names.SERVER_ADDRESS: received.toward,
     }
     outer, call.trace = call.trace, Trace(leg.traceparent, leg.tracestate, leg.baggage)
     try:
         response = await link.exchange(request.with_meta(trace_meta(call.trace)), call, sink)
         leg.error = fault_in(response)
         if response.error is not None:
-            leg.attributes["rpc.response.status_code"] = leg.error
+            leg.attributes[names.RPC_STATUS] = leg.error
         return response
     except SidecarError as failure:
         leg.error = failure.reason
@@ -65,7 +66,7 @@ def resumed(call: Call, own: Call) -> Iterator[None]:
         yield
         return
     leg = call.span.leg(call.method)
-    leg.attributes = {"mcp_sidecar.connection.id": own.connection_id, "mcp.protocol.version": own.protocol_version}
+    leg.attributes = {names.CONNECTION_ID: own.connection_id, names.MCP_VERSION: own.protocol_version}
     if own.span is not None:
         leg.link = own.span.traceparent
     try:

@@ -164,13 +164,7 @@ class Ledger:
             level, code, execution = "debug" if call.rpc in self._quiet else "info", OK, _DONE
         else:
             level, code, execution = _level(failure), status_of(failure).grpc, failure.execution.value
-        tool = call.name if call.method == CALL_TOOL else ""
-        self._metrics.record(
-            Operation(call.rpc, call.method, call.server, code, execution, tool, call.fault),
-            seconds,
-            max(0.0, seconds - call.waited) if call.waited else None,
-            None if call.span is None else (call.span.trace_id, call.span.span_id),
-        )
+        self._count(call, code, execution, seconds)
         if isinstance(failure, (Exhausted, Draining)):
             self._metrics.count(SHED, reason=failure.reason)
         line = CallLine(
@@ -200,6 +194,15 @@ class Ledger:
         if isinstance(failure, Bug) and error is not None:
             line.stack = "".join(traceback.format_exception(error))[-6000:]
         return line
+
+    def _count(self, call: Call, code: str, execution: str, seconds: float) -> None:
+        tool = call.name if call.method == CALL_TOOL else ""
+        self._metrics.record(
+            Operation(call.rpc, call.method, call.server, code, execution, tool, call.fault),
+            seconds,
+            max(0.0, seconds - call.waited) if call.waited else None,
+            None if call.span is None else (call.span.trace_id, call.span.span_id),
+        )
 
 
 def _level(failure: SidecarError) -> str:

@@ -18,6 +18,7 @@ from mcp_sidecar.inbound import instruments
 from mcp_sidecar.inbound.chain import CallLine
 from mcp_sidecar.inbound.metrics import Metrics, Snapshot
 from mcp_sidecar.logs import Log
+from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.settings import TelemetrySettings
 from mcp_sidecar.telemetry.delivery import Delivery
 from mcp_sidecar.telemetry.logs import Ended, Logs
@@ -38,12 +39,15 @@ class Export:
     """
 
     def __init__(self, settings: TelemetrySettings, metrics: Metrics, log: Log) -> None:
+        self.sampler = Sampler(settings.sample) if "traces" in settings.endpoints else None
+        """Who decides which calls are traced; nobody where no traces are sent."""
         self._settings = settings
         self._metrics = metrics
         self._log = log
         self._said: dict[str, float] = {}
         source = resource(settings)
-        wires = {signal: wire(target(settings, signal), signal, settings) for signal in settings.endpoints}
+        self._targets = {signal: target(settings, signal) for signal in settings.endpoints}
+        wires = {signal: wire(way, signal, settings) for signal, way in self._targets.items()}
         self._spans = self._make_spans(Traces(source), wires.get("traces"))
         self._points = self._make_points(Points(source), wires.get("metrics"))
         self._records = self._make_records(Logs(source), wires.get("logs"))
@@ -87,6 +91,9 @@ class Export:
 
     def tell(self, call: Call, ended: float, failure: SidecarError | None, line: CallLine) -> None:
         """A call has ended (monotonic seconds); it costs an entry in a queue."""
+        if failure is not None and call.sampled is None and self.sampler is not None:
+            self.sampler.decide(call)  # it was refused before anybody else looked at it
+            line.trace_id = call.span.trace_id if call.span is not None else line.trace_id
         if self._spans is not None and call.span is not None:
             self._spans.offer(Finished.at(ended, call, call.span, failure))
         if self._records is not None and self._log.wants(line.level):
@@ -114,7 +121,13 @@ class Export:
         for signal, delivery in self.deliveries.items():
             if delivery.trouble and now - self._said.get(signal, -_QUIET_SECONDS) >= _QUIET_SECONDS:
                 self._said[signal] = now
-                self._log.warning("telemetry", signal=signal, trouble=delivery.trouble, dropped=delivery.dropped)
+                self._log.warning(
+                    "telemetry",
+                    signal=signal,
+                    collector=self._targets[signal].address,
+                    trouble=delivery.trouble,
+                    dropped=delivery.dropped,
+                )
 
 
 def _dropped(delivery: Delivery[Any]) -> float:

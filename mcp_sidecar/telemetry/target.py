@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 from mcp_sidecar.settings import TelemetrySettings
 
-SIGNALS = ("traces", "metrics", "logs")
 _GRPC_PORT = 4317
 _HTTP_PORT = 4318
 

@@ -15,11 +15,11 @@ from opentelemetry.trace.span import TraceState
 from opentelemetry.trace.status import Status, StatusCode
 
 from mcp_sidecar import __version__
+from mcp_sidecar import attributes as names
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import DeadlineExceeded, SidecarError
 from mcp_sidecar.protocol import eras
 from mcp_sidecar.spans import Received, Span, Value
-from mcp_sidecar.telemetry import names
 
 SCOPE = InstrumentationScope("mcp_sidecar", __version__)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
@@ -80,7 +80,7 @@ class Traces:
             context=context,
             parent=parent,
             resource=self._resource,
-            attributes={name: fit(value) if isinstance(value, str) else value for name, value in attributes.items()},
+            attributes=_fitting(attributes),
             links=_links(span),
             kind=kind,
             status=Status(StatusCode.ERROR, error) if error else Status(),
@@ -88,6 +88,11 @@ class Traces:
             end_time=_nanoseconds(span.ended + offset),
             instrumentation_scope=SCOPE,
         )
+
+
+def _fitting(attributes: Mapping[str, Value]) -> Attributes:
+    known = ((name, value) for name, value in attributes.items() if name in names.SPAN_ATTRIBUTES)
+    return {name: fit(value) if isinstance(value, str) else value for name, value in known}
 
 
 def fit(text: str) -> str:

@@ -47,7 +47,7 @@ def by_kustomize(cluster: Cluster, workload: Json, folder: Path) -> str:
     kustomization = {
         "resources": ["agent.json"],
         "components": ["component"],
-        "images": [{"name": "ghcr.io/mcp-sidecar/mcp-sidecar", "newName": image, "newTag": tag}],
+        "images": [{"name": "mcp-sidecar", "newName": image, "newTag": tag}],
     }
     (folder / "kustomization.yaml").write_text(json.dumps(kustomization))
     return cluster.kubectl("kustomize", str(folder))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,3 +118,19 @@ def test_a_variable_that_is_not_honoured_is_warned_of_where_telemetry_is_on():
         name in one and "OTEL_EXPORTER_OTLP_HEADERS is" in one for one in load(None, {**ENDPOINT, name: "a=b"}).warnings
     )
     assert not any(name in one for one in load(None, {name: "a=b"}).warnings)
+
+
+@pytest.mark.covers("B-307")
+@pytest.mark.parametrize("missing", ["opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.common"])
+def test_what_has_to_be_installed_is_said_with_the_command_for_it(missing: str):
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None; from mcp_sidecar.cli import main; sys.exit(main(['check']))"
+    )
+    command = [sys.executable, "-c", program]
+    environ = {**os.environ, **ENDPOINT}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environ)
+    assert ran.returncode == 64, ran.stderr
+    assert "pip install 'mcp-sidecar[otel]'" in ran.stderr and "Traceback" not in ran.stderr
+    environ["OTEL_SDK_DISABLED"] = "true"
+    quiet = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environ)
+    assert quiet.returncode == 0, quiet.stderr

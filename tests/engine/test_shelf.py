@@ -109,7 +109,7 @@ async def test_a_result_is_good_for_one_credential_only(tmp_path: Any):
             assert await asked(over, up)
             assert not await asked(over, up)
             token.write_text("another")
-            over.dialer._credentials._files.clear()
+            over.dialer._credentials.of(chosen).doubt()
             assert await asked(over, up)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -12,8 +13,8 @@ import grpc.aio
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from mcp_sidecar.attributes import SPAN_ATTRIBUTES
 from mcp_sidecar.inbound.instruments import TABLE
-from mcp_sidecar.telemetry.names import SPAN_ATTRIBUTES
 from mcp_sidecar.v1 import engine_pb2, engine_pb2_grpc
 from tests.inbound.waiting import eventually
 from tests.support import raw_http
@@ -24,6 +25,7 @@ from tests.support.sidecar_process import SidecarProcess
 from tests.telemetry.driving import PARENT, TRACE, ended, telling
 
 SERVER, CLIENT = Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
+ROOT = Path(__file__).parents[2]
 NOBODY = "http://127.0.0.1:9/mcp"
 
 
@@ -136,6 +138,21 @@ async def test_a_failed_call_has_a_span_that_says_so():
     assert attributes(span)["mcp_sidecar.execution"] == "none"
 
 
+@pytest.mark.covers("B-300")
+async def test_a_call_that_is_refused_before_anybody_read_it_has_a_span_too():
+    async with Collector() as collector, FakeServer() as server:
+        with telling(collector, {"up": server.url}) as sidecar:
+            async with grpc.aio.insecure_channel(sidecar.bound["grpc"]) as channel:
+                request = engine_pb2.CallRequest(server="up", message_json=b"{")
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await engine_pb2_grpc.MCPEngineStub(channel).Call(request, metadata=(("traceparent", PARENT),))
+            await ended(sidecar)
+            (line,) = (line for line in sidecar.calls() if line["code"] == "INVALID_ARGUMENT")
+    (span,) = (span for span in collector.spans if span.trace_id.hex() == TRACE)
+    assert line["trace_id"] == TRACE
+    assert (span.name, span.status.code) == ("mcp_sidecar.v1.MCPEngine/Call", span.status.STATUS_CODE_ERROR)
+
+
 @pytest.mark.covers("B-311")
 async def test_log_records_carry_the_ids_of_their_calls():
     async with Collector() as collector, FakeServer() as server:
@@ -244,6 +261,19 @@ async def test_one_trace_goes_through_two_sidecars():
         at = spans[at.parent_span_id]
     assert kinds == [CLIENT, SERVER, CLIENT, SERVER]
     assert at.parent_span_id.hex() == PARENT[36:52]
+
+
+@pytest.mark.covers("B-301")
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_what_goes_to_a_program_is_a_span_with_a_pipe(era: str):
+    async with Collector() as collector:
+        program = f"stdio:{sys.executable} -IS {ROOT}/tests/support/servers/stdio_server.py {era}"
+        with telling(collector, {"up": program}) as sidecar:
+            await Modern(sidecar.url("up")).call("echo", {"text": "hi"}, traceparent=PARENT)
+            await ended(sidecar)
+    (sent,) = (span for span in collector.spans if span.kind == CLIENT and span.trace_id.hex() == TRACE)
+    assert attributes(sent)["network.transport"] == "pipe"
+    assert "server.port" not in attributes(sent)
 
 
 @pytest.mark.covers("B-309")

@@ -10,10 +10,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
+from mcp_sidecar.attributes import SPAN_ATTRIBUTES
 from mcp_sidecar.call import Call, Trace, trace
 from mcp_sidecar.errors import DeadlineExceeded, Execution, SidecarError, UpstreamLost
 from mcp_sidecar.sampling import Sampler
-from mcp_sidecar.telemetry.names import SPAN_ATTRIBUTES
 from mcp_sidecar.telemetry.traces import Finished, Traces
 
 PARENT = trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "vendor=1", None)

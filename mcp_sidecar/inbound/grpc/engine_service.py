@@ -16,6 +16,8 @@ from mcp_sidecar.inbound.chain import Chain
 from mcp_sidecar.inbound.grpc.conversation import Conversation, Work
 from mcp_sidecar.inbound.grpc.messages import complete, info, read_request, tool_request
 from mcp_sidecar.inbound.grpc.metadata import REQUEST_ID, RpcCall
+from mcp_sidecar.inbound.grpc.replies import Replies
+from mcp_sidecar.inbound.grpc.server import serialized
 from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.protocol import eras, outcome
@@ -66,12 +68,14 @@ class EngineService:
         self._settings = settings
         self._run_inner = chain.around(_do)
         self._tasks = tasks
+        self._replies = Replies()
 
-    async def Call(self, message: pb.CallRequest, call: RpcCall) -> pb.CallResponse:  # noqa: N802  # the RPC's name
+    @serialized
+    async def Call(self, message: pb.CallRequest, call: RpcCall) -> bytes:  # noqa: N802  # the RPC's name
         """One exchange; its notifications are dropped."""
         request = read_request(message, self._settings.max_message, events=False)
         response = await self._engine.run(call, request, message.server, _IGNORE)
-        return pb.CallResponse(message_json=response.encode(response.id), info=info(call))
+        return self._replies.write(response.encode(response.id), call)
 
     async def CallStream(self, message: pb.CallRequest, call: RpcCall) -> None:  # noqa: N802
         """One exchange with its notifications, then the response."""

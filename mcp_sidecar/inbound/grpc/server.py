@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -21,6 +21,7 @@ from mcp_sidecar.inbound.grpc.metadata import Context, RpcCall, read_call, say_d
 from mcp_sidecar.inbound.grpc.status import recover
 from mcp_sidecar.settings import GrpcSettings, KeepaliveSettings
 
+Behaviour = TypeVar("Behaviour", bound=Callable[..., object])
 Handlers = Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
 Option = tuple[str, int]
 Arrive = Callable[[str, Context], RpcCall]
@@ -125,7 +126,13 @@ class Registrar:
         run = _around(self._chain, _leaf(behaviour, self._pick, read), rpc, self._arrive)
         wrap = _KINDS[handler.request_streaming, handler.response_streaming]
         # Parsed by gRPC, what is no message would fail before the chain: no log line, and Python's words to the client.
-        return wrap(run, None, handler.response_serializer)
+        return wrap(run, None, None if getattr(behaviour, "serialized", False) else handler.response_serializer)
+
+
+def serialized(behaviour: Behaviour) -> Behaviour:
+    """Mark a handler that returns its response as the bytes that go onto the wire."""
+    behaviour.serialized = True  # type: ignore[attr-defined]
+    return behaviour
 
 
 def _around(chain: Chain, handler: Handler, rpc: str, arrive: Arrive) -> Callable[[Any, Any], Coroutine[Any, Any, Any]]:

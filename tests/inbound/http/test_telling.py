@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mcp_sidecar.v1 import connections_pb2
 from tests.inbound.http.conversing import served
 from tests.inbound.waiting import eventually
 from tests.support.fake_server import FakeServer
@@ -58,11 +59,14 @@ async def test_what_a_client_tells_reaches_its_own_session_at_the_server_as_it_w
 
 @pytest.mark.covers("B-133")
 async def test_nothing_is_opened_for_a_notification_and_methods_of_requests_are_none():
-    async with served("legacy", capabilities=ALL) as (up, _, client):
-        before = len(up.sessions)
+    async with served("legacy", capabilities=ALL) as (up, sidecar, client):
+        listed = await sidecar.connections.ListConnections(connections_pb2.ListConnectionsRequest())
+        for one in listed.connections:
+            await sidecar.connections.CloseConnection(connections_pb2.CloseConnectionRequest(connection_id=one.id))
+        await eventually(lambda: not up.sessions)
         assert (await client.notify(ROOTS)).status == 202
         await client.call("echo", {"text": "hi"})
-        assert len(up.sessions) == before + 1
+        assert len(up.sessions) == 1
         for method in ("tools/call", "initialize", "notifications/initialized", "notifications/cancelled"):
             assert (await client.notify(method, {"name": "echo", "arguments": {"text": "no"}})).status == 202
         await client.call("echo", {"text": "last"})

@@ -1,4 +1,4 @@
-"""Every name that spans carry, in one table; a span with another name is refused. Knows no SDK.
+"""Every name that spans carry, in one table: no other leaves the process. Knows no span.
 
 Names without our own prefix are those of the OpenTelemetry conventions: MCP and GenAI (development), RPC, network.
 """
