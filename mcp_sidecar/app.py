@@ -239,8 +239,7 @@ def _build(
     dialer = Dialer(
         pool, Prober(tasks), Credentials(lambda trouble: log.warning("credentials", trouble=trouble)), Ways(tasks, log)
     )
-    hold = Hold(settings.hold, tasks)
-    kind = Overheard if settings.admin.enabled and settings.admin.payloads else Engine
+    hold, kind = Hold(settings.hold, tasks), Overheard if settings.admin.keeps_payloads else Engine
     engine = kind(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
     _observe(engine, metrics, export, log)
     watch(metrics, engine, dialer, directory, log)

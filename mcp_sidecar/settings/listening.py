@@ -138,3 +138,8 @@ class AdminSettings:
         bool,
         Doc("Keep arguments and results of recent calls (4 KiB of each) and show them to whoever may see the page."),
     ] = False
+
+    @property
+    def keeps_payloads(self) -> bool:
+        """There is a page, and it may show them."""
+        return self.enabled and self.payloads

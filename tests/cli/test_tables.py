@@ -107,7 +107,8 @@ async def _on_a_terminal(*words: str, columns: int = 0, until=None, terminal=Non
     """All that the command writes to a terminal; once `until` is satisfied it gets Ctrl-C, which ends it well."""
     ours, theirs = terminal or pty.openpty()
     os.set_blocking(ours, False)
-    process = await started_on(theirs, *words, environ={"COLUMNS": str(columns)} if columns else {})
+    size = {"COLUMNS": str(columns or ""), "LINES": ""}  # empty: as the terminal says
+    process = await started_on(theirs, *words, environ=size)
     os.close(theirs)
     text = ""
     try:
