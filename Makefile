@@ -17,7 +17,7 @@ export PYTHON
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup format lint types test test-conformance test-matrix test-kube test-all bench protos chart image check docs static servers schemas wheels
+.PHONY: help demo setup format lint types test test-browser test-conformance test-matrix test-kube test-all bench protos chart image check docs static servers schemas wheels
 
 say = @printf '==> %s\n' '$(1)'
 
@@ -102,7 +102,12 @@ test-matrix: $(VENV)/.dev servers  ## official clients and servers through a sid
 	$(call say,testing every client with every server)
 	@$(PY) -m pytest -n $(JOBS) --dist loadgroup tests/matrix $(ARGS)
 
-test-all: test test-conformance test-matrix test-kube  ## the tests and the slow suites
+test-browser: $(VENV)/.dev  ## the admin page in Debian's Chromium; screenshots go to build/screenshots
+	$(call say,testing the admin page in a browser)
+	@$(PY) -c 'import sys; from tests.support.browser import missing; sys.exit(missing() or 0)'
+	@$(PY) -m pytest -n0 tests/browser $(ARGS)
+
+test-all: test test-browser test-conformance test-matrix test-kube  ## the tests and the slow suites
 
 bench: $(VENV)/.dev  ## measure speed and memory beside other proxies (ARGS="--quick" for a short look)
 	$(call say,measuring)

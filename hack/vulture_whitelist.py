@@ -79,5 +79,7 @@ _.num_tickets
 # PyYAML asks a Dumper.
 _.ignore_aliases
 
+# Fields of what the admin page is told: read by the encoder.
+offset_ms
 # Python looks at an object's class whenever it is used (inbound/grpc/wakeups).
 _.__class__

@@ -9,6 +9,7 @@ Imports go down this list only, and `lint-imports` enforces it; names on one lin
     telemetry   what is seen of calls, to OpenTelemetry collectors; imported only where it is switched on
     inbound     the faces (grpc/, http/), authentication, health and metrics; knows no MCP server
     injection   puts the sidecar into pods, in four ways from one template; knows no running sidecar
+    | admin     the page for operators at `/` of the HTTP listener
     engine      one call: route, lease a link, exchange, retry; bridges MCP revisions; knows no socket
     outbound    links, pool, monitor: the only code that talks to MCP servers; knows no client
     wire        HTTP/1.1 listener and client; knows no MCP

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import os
 import signal
@@ -15,7 +16,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mcp_sidecar import priority
+from mcp_sidecar import __version__, priority
+from mcp_sidecar.admin.overheard import Overheard
+from mcp_sidecar.admin.pages import ADMIN_RPCS, Admin
+from mcp_sidecar.admin.recent import Recent
+from mcp_sidecar.call import Call
+from mcp_sidecar.config.forms import is_local_listener
 from mcp_sidecar.directory import Directory, configured
 from mcp_sidecar.discovery.dns import DnsSource, to_resolve
 from mcp_sidecar.discovery.feed import Feed
@@ -24,13 +30,17 @@ from mcp_sidecar.drain import Drain, Plan, plan
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.engine.required import Required
+from mcp_sidecar.errors import SidecarError
 from mcp_sidecar.inbound.auth import Authenticator
-from mcp_sidecar.inbound.faces import Faces
+from mcp_sidecar.inbound.chain import CallLine, Tell
+from mcp_sidecar.inbound.faces import OFF, Faces
 from mcp_sidecar.inbound.gauges import watch
 from mcp_sidecar.inbound.grpc.servers import RPCS
 from mcp_sidecar.inbound.grpc.wakeups import Loop
 from mcp_sidecar.inbound.health import HealthBoard
+from mcp_sidecar.inbound.http.door import Door
 from mcp_sidecar.inbound.http.legacy import SESSION_METHODS
+from mcp_sidecar.inbound.http.server import Page
 from mcp_sidecar.inbound.instruments import LOOP_LAG
 from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.inbound.parts import Parts
@@ -113,10 +123,10 @@ async def serve(
     lifecycle = Lifecycle(_latches(settings, source))
     steps = plan(settings.drain, pod_grace, telemetry=bool(settings.telemetry.endpoints))
     async with asyncio.TaskGroup() as tasks:
-        metrics = Metrics(rpcs=RPCS, methods=MODERN_METHODS | LEGACY_METHODS | SESSION_METHODS)
+        metrics = Metrics(rpcs=RPCS | ADMIN_RPCS, methods=MODERN_METHODS | LEGACY_METHODS | SESSION_METHODS)
         export = _export(settings, metrics, log)
         parts = _build(settings, lifecycle, steps, metrics, log, tasks, export, settled=source is None)
-        faces = Faces(settings, parts)
+        faces = Faces(settings, _with_admin(settings, parts))
         bound = await faces.bind()
         running = _background(settings, parts, export)
         await faces.start()
@@ -229,8 +239,8 @@ def _build(
     dialer = Dialer(
         pool, Prober(tasks), Credentials(lambda trouble: log.warning("credentials", trouble=trouble)), Ways(tasks, log)
     )
-    hold = Hold(settings.hold, tasks)
-    engine = Engine(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
+    hold, kind = Hold(settings.hold, tasks), Overheard if settings.admin.keeps_payloads else Engine
+    engine = kind(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
     _observe(engine, metrics, export, log)
     watch(metrics, engine, dialer, directory, log)
     board = HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer))
@@ -257,6 +267,33 @@ def _observe(engine: Engine, metrics: Metrics, export: Export | None, log: Log) 
     engine.offers.mirrors.watch(
         lambda server, tool, why: log.warning("dropped", server=server, tool=tool[:128], why=why)
     )
+
+
+def _with_admin(settings: Settings, parts: Parts) -> Parts:
+    """The parts with the admin page among them, if it and a listener for it are wanted."""
+    if not settings.admin.enabled or settings.listen.http == OFF:
+        return parts
+    known = settings.auth.mode != "none" or bool(settings.listen.tls.client_ca_file)
+    exposed = not known and not is_local_listener(settings.listen.http)
+    recent = Recent()
+    admin = Admin(settings.admin, __version__, recent, exposed=exposed)
+    parts.dialer.pool.watch(recent.heed)
+    tell = recent.tell if parts.tell is None else _both(parts.tell, recent.tell)
+
+    def pages(door: Door) -> Mapping[str, Page]:
+        return admin.pages(
+            door, directory=parts.directory, dialer=parts.dialer, lifecycle=parts.lifecycle, engine=parts.engine
+        )
+
+    return dataclasses.replace(parts, tell=tell, pages=pages)
+
+
+def _both(first: Tell, second: Tell) -> Tell:
+    def tell(call: Call, at: float, failure: SidecarError | None, line: CallLine) -> None:
+        first(call, at, failure, line)
+        second(call, at, failure, line)
+
+    return tell
 
 
 def _reviewed(audience: str, kubeconfig: str, log: Log, tasks: asyncio.TaskGroup) -> Authenticator:

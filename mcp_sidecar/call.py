@@ -116,6 +116,13 @@ class Client(msgspec.Struct, eq=False):
     began: float = msgspec.field(default_factory=time.monotonic)
 
 
+class Payloads(msgspec.Struct):
+    """The beginnings of a request's parameters and of its answer, as JSON text."""
+
+    request: bytes
+    answer: bytes = b""
+
+
 class Call(msgspec.Struct, eq=False):
     """One request to the sidecar, from its arrival to its one log line.
 
@@ -127,7 +134,8 @@ class Call(msgspec.Struct, eq=False):
     One that asks `anew` wants nothing that was kept.
     `ambient` is the transport's trace context where the message has one of its own. `sampled` is None until that was
     decided, and `span` is there for sampled calls only. `waited` is how long servers had it (seconds), and `fault` what
-    the one that answered found wrong: a JSON-RPC code or `tool_error`.
+    the one that answered found wrong: a JSON-RPC code or `tool_error`. `payloads` is there where an operator wants to
+    see them.
     """
 
     rpc: str
@@ -155,6 +163,7 @@ class Call(msgspec.Struct, eq=False):
     span: Received | None = None
     waited: float = 0.0
     fault: str = ""
+    payloads: Payloads | None = None
 
     def ask(self) -> Call:
         """A part of this call, with facts of its own."""

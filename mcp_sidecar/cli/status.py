@@ -13,18 +13,20 @@ from mcp_sidecar.cli.session import with_sidecar
 from mcp_sidecar.cli.tables import plain, table, to_json
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from mcp_sidecar.client import Connection, Server, SidecarClient
-
-_CLEAR = "\x1b[2J\x1b[H"
 
 
 def parser() -> Parser:
     """Where to ask, how to print."""
     parser = Parser("status", more="  mcp-sidecar status -o json | jq '.connections[].state'\n")
     add_sidecar(parser)
-    parser.add_argument("--watch", action="store_true", help="stay, and show every change as it happens")
+    parser.add_argument(
+        "--watch", action="store_true", help="stay until Ctrl-C: a table that refreshes, or in a pipe a line a change"
+    )
     add_output(parser)
     return parser
 
@@ -33,9 +35,18 @@ def run(options: argparse.Namespace) -> int:
     """Print once, or stay and print every change."""
     if not options.watch:
         return with_sidecar(options, lambda client: _once(client, options.output))
-    if options.output == "table" and sys.stdout.isatty():
-        return with_sidecar(options, _screen)
-    return with_sidecar(options, lambda client: _changes(client, options.output))
+    try:
+        return with_sidecar(options, lambda client: _watch(client, options.output))
+    except KeyboardInterrupt:
+        return 0  # how watching ends
+
+
+async def _watch(client: SidecarClient, output: str) -> int:
+    from mcp_sidecar.cli import watch  # here, because `--help` needs none of it
+
+    if output == "table" and sys.stdout.isatty():
+        await watch.screen(lambda: _read(client))
+    await watch.lines(client.list_servers, lambda: _changes(client, output), as_json=output == "json")
 
 
 async def _once(client: SidecarClient, output: str) -> int:
@@ -48,27 +59,19 @@ async def _once(client: SidecarClient, output: str) -> int:
     return 0
 
 
-async def _screen(client: SidecarClient) -> int:
-    print(_CLEAR + _tables(await client.list_servers(), await client.list_connections()), flush=True)
-    async for _ in client.watch_connections():
-        servers, connections = await client.list_servers(), await client.list_connections()
-        print(
-            f"{_CLEAR}{_tables(servers, connections)}\n\nas of {datetime.now(UTC).astimezone():%H:%M:%S}, Ctrl-C ends",
-            flush=True,
-        )
-    return 0
+async def _read(client: SidecarClient) -> str:
+    return _tables(await client.list_servers(), await client.list_connections())
 
 
-async def _changes(client: SidecarClient, output: str) -> int:
+async def _changes(client: SidecarClient, output: str) -> AsyncIterator[str]:
     """For pipes: a line a change. The tables of a moment would be hard to follow there."""
     async for change in client.watch_connections():
         row = _connection(change.connection)
         if output == "json":
-            print(json.dumps({"initial": change.initial, "connection": row}, ensure_ascii=False), flush=True)
+            yield json.dumps({"initial": change.initial, "connection": row}, ensure_ascii=False)
         else:
             parts = (row["since"], row["server"], row["id"], row["state"], row["endpoint"], row["last_error"])
-            print(plain(" ".join(part for part in parts if part)), flush=True)
-    return 0
+            yield plain(" ".join(part for part in parts if part))
 
 
 def _tables(servers: list[Server], connections: list[Connection]) -> str:

@@ -60,6 +60,7 @@ async def _start(
     # Settings of the user's own sidecar are not for this one, and nobody waits for a lame duck here.
     env = {key: value for key, value in environ.items() if not key.startswith("MCP_SIDECAR_")}
     env["MCP_SIDECAR_DRAIN_LAME_DUCK"] = "0s"
+    env["MCP_SIDECAR_ADMIN_ACTIONS"] = "true"  # the reader may try the tools of the demo from the page too
     with log.open("wb") as output:
         return await asyncio.create_subprocess_exec(
             sys.executable,

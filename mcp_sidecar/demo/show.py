@@ -82,6 +82,7 @@ class Teller:
         for words in _TO_TRY:
             self.line(f"   {self.program} {words}{where}")
         self.line(f"   any MCP client: http://{sidecar.http}/servers/{SERVER}/mcp")
+        self.line(f"   a browser:      http://{sidecar.http}/")
 
 
 def run(*, once: bool, colour: bool, program: str, environ: Mapping[str, str]) -> int:

@@ -78,7 +78,7 @@ class Chain:
         counts as one.
         """
         ended = self._ledger.ended
-        admit = self._admit if self._authenticator is not None else None
+        admit = self.admit if self._authenticator is not None else None
 
         async def run(request: Any, origin: Any) -> Any:
             call = origin if arrive is None else arrive(origin)
@@ -102,10 +102,9 @@ class Chain:
         """A call failed before there was anything to hand to a handler."""
         self._ledger.ended(call, failure)
 
-    async def _admit(self, call: Call) -> None:
+    async def admit(self, call: Call) -> None:
         """Find out who calls; refuse those who cannot be known."""
-        if not (self._exempt and call.rpc.startswith(self._exempt)):
-            assert self._authenticator is not None  # noqa: S101  # narrows the type: `around` has looked
+        if self._authenticator is not None and not (self._exempt and call.rpc.startswith(self._exempt)):
             try:
                 known = await self._authenticator.authenticate(call.authorization)
                 # What a token says goes before what the connection's certificate does.

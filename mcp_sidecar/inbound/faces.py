@@ -10,9 +10,10 @@ from mcp_sidecar.inbound.auth import authenticator
 from mcp_sidecar.inbound.chain import Chain, Ledger
 from mcp_sidecar.inbound.grpc.server import is_local
 from mcp_sidecar.inbound.grpc.servers import HEALTH, GrpcFaces
+from mcp_sidecar.inbound.http.door import Door
 from mcp_sidecar.inbound.http.drain_page import DrainPage
 from mcp_sidecar.inbound.http.guard import Guard
-from mcp_sidecar.inbound.http.server import HttpFace
+from mcp_sidecar.inbound.http.server import HttpFace, Page
 from mcp_sidecar.inbound.parts import Parts
 from mcp_sidecar.inbound.probes import probes
 from mcp_sidecar.lifecycle import Phase
@@ -59,7 +60,8 @@ class Faces:
 
     async def _bind_http(self, address: str) -> str:
         parts, settings = self._parts, self._settings.http
-        pages = {"/api/drain": DrainPage(parts.drain, parts.lifecycle)}
+        drain = DrainPage(parts.drain, parts.lifecycle)
+        pages: dict[str, Page] = {**parts.pages(Door(self._http_chain)), "/api/drain": drain}
         host = () if address.startswith("unix:") else (address.rpartition(":")[0],)
         guard = Guard(settings, host)
         face = self._http = HttpFace(parts.engine, guard, self._http_chain, settings, parts.tasks, pages)

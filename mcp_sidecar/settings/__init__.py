@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mcp_sidecar.settings.listening import (
+    AdminSettings,
     AuthSettings,
     GrpcSettings,
     HttpSettings,
@@ -38,6 +39,7 @@ from mcp_sidecar.settings.upstreams import (
 )
 
 __all__ = [
+    "AdminSettings",
     "AdmissionSettings",
     "AuthSettings",
     "DiscoverySettings",
@@ -82,5 +84,6 @@ class Settings:
     start: StartSettings = StartSettings()
     drain: DrainSettings = DrainSettings()
     auth: AuthSettings = AuthSettings()
+    admin: AdminSettings = AdminSettings()
     telemetry: TelemetrySettings = TelemetrySettings()  # frozen
     log: LogSettings = LogSettings()

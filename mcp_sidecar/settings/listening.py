@@ -126,3 +126,20 @@ class AuthSettings:
             choices=("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"),
         ),
     ] = ("RS256", "ES256", "EdDSA")
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """The page at `/` of the HTTP listener; never served where others could reach it without authentication."""
+
+    enabled: Annotated[bool, Doc("Serve the page and its API.")] = True
+    actions: Annotated[bool, Doc("Let the page call tools and close connections; otherwise it only shows.")] = False
+    payloads: Annotated[
+        bool,
+        Doc("Keep arguments and results of recent calls (4 KiB of each) and show them to whoever may see the page."),
+    ] = False
+
+    @property
+    def keeps_payloads(self) -> bool:
+        """There is a page, and it may show them."""
+        return self.enabled and self.payloads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import signal
@@ -176,4 +177,29 @@ async def test_status_watch_in_a_pipe_is_a_line_for_every_change(output):
         assert "c-2" in second
         assert output == "table" or json.loads(second)["initial"] is False
         process.send_signal(signal.SIGINT)
-        assert (await ended(process)).code == 130
+        assert (await ended(process)).code == 0
+
+
+@pytest.mark.covers("B-334")
+@pytest.mark.parametrize("output", ["table", "json"])
+async def test_status_watch_in_a_pipe_says_when_the_sidecar_goes_and_comes_back(output):
+    async with contextlib.AsyncExitStack() as first, asyncio.timeout(PATIENCE):
+        _, address = await first.enter_async_context(toy_sidecar())
+        process = await started("status", "--watch", "-o", output, "--address", address)
+        assert process.stdout is not None
+        assert b"c-1" in await process.stdout.readline()
+        await first.aclose()
+        said = (await process.stdout.readline()).decode()
+        assert json.loads(said)["sidecar"] == "gone" if output == "json" else "the sidecar is gone: " in said
+        async with toy_sidecar(address):
+            said = (await process.stdout.readline()).decode()
+            assert json.loads(said)["sidecar"] == "back" if output == "json" else "the sidecar is back" in said
+            assert b"c-1" in await process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            assert (await ended(process)).code == 0
+
+
+async def test_status_watch_with_nobody_there_ends_at_once():
+    shown = await typed("status", "--watch", "--address", "127.0.0.1:1")
+    assert shown.code == 69
+    assert "is `mcp-sidecar serve` running?" in shown.err

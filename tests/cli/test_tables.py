@@ -7,8 +7,12 @@ import contextlib
 import os
 import pty
 import signal
+import termios
+
+import pytest
 
 from mcp_sidecar.cli.tables import table
+from tests.inbound.waiting import eventually
 from tests.support.terminal import PATIENCE, started_on
 from tests.support.toy_sidecar import toy_sidecar
 
@@ -35,28 +39,76 @@ async def test_on_a_terminal_the_last_column_is_cut_to_its_width():
         assert lines[3] == "countdown  Counts down to lift-off and …"
 
 
-async def test_status_watch_on_a_terminal_draws_the_tables_anew_for_every_change():
+@pytest.mark.covers("B-333")
+async def test_status_watch_on_a_terminal_draws_the_tables_anew_in_place():
     async with toy_sidecar() as (toy, address):
         drawn = await _on_a_terminal(
             "status", "--watch", "--address", address, columns=200, until=lambda text: _change(toy, text)
         )
-        assert drawn.count("\x1b[2J\x1b[H") >= 3
-        assert "c-77" in drawn.rpartition("\x1b[2J")[2]
+        assert drawn.count("\x1b[2J") == 1
+        assert drawn.count("\x1b[H") >= 3
+        assert "c-77" in drawn.rpartition("\x1b[H")[2]
         assert "Ctrl-C ends" in drawn
 
 
+@pytest.mark.covers("B-333")
+async def test_watching_on_a_terminal_fits_its_size_and_follows_it():
+    async with toy_sidecar() as (_, address):
+        ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (24, 60))
+
+        def resize(text: str) -> bool:
+            if text.endswith("\x1b[J"):
+                termios.tcsetwinsize(ours, (4, 30))
+            return "more lines" in text and text.endswith("\x1b[J")
+
+        words = ("status", "--watch", "--address", address)
+        drawn = await _on_a_terminal(*words, until=resize, terminal=(ours, theirs))
+        wide, *_, small = [_lines(frame) for frame in drawn.split("\x1b[H")[2:]]
+        assert max(map(len, wide)) == 60
+        assert (len(small), max(map(len, small))) == (4, 30)
+
+
+@pytest.mark.covers("B-334")
+async def test_watching_on_a_terminal_says_that_the_sidecar_is_gone_and_goes_on_when_it_is_back():
+    async with contextlib.AsyncExitStack() as first, contextlib.AsyncExitStack() as second:
+        _, address = await first.enter_async_context(toy_sidecar())
+        steps = iter((first.aclose, lambda: second.enter_async_context(toy_sidecar(address))))
+        drawn = ""
+
+        def back(text: str) -> bool:
+            nonlocal drawn
+            drawn = text
+            return "gone since" in text and "Ctrl-C ends" in text.rpartition("\x1b[H")[2]
+
+        async def replace() -> None:
+            await eventually(lambda: "Ctrl-C ends" in drawn, PATIENCE)
+            await next(steps)()
+            await eventually(lambda: "gone since" in drawn, PATIENCE)
+            await next(steps)()
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(replace())
+            drawn = await _on_a_terminal("status", "--watch", "--address", address, columns=150, until=back)
+        assert drawn.endswith("\x1b[?25h\n")
+
+
+def _lines(frame: str) -> list[str]:
+    return frame.partition("\x1b[J")[0].replace("\x1b[K", "").split("\n")
+
+
 def _change(toy, text: str) -> bool:
-    if text.count("Ctrl-C ends") == 1 and toy.connection.id == "c-1":
+    if text.count("Ctrl-C ends") == 1:
         toy.connection.id = "c-77"
-        toy.changes.put_nowait(toy.connection)
-    return text.count("c-77") >= 1 and text.rstrip().endswith("Ctrl-C ends")
+    return "c-77" in text and text.endswith("\x1b[J")
 
 
-async def _on_a_terminal(*words: str, columns: int, until=None) -> str:
-    """All that the command writes to a terminal; once `until` is satisfied it gets Ctrl-C."""
-    ours, theirs = pty.openpty()
+async def _on_a_terminal(*words: str, columns: int = 0, until=None, terminal=None) -> str:
+    """All that the command writes to a terminal; once `until` is satisfied it gets Ctrl-C, which ends it well."""
+    ours, theirs = terminal or pty.openpty()
     os.set_blocking(ours, False)
-    process = await started_on(theirs, *words, environ={"COLUMNS": str(columns)})
+    size = {"COLUMNS": str(columns or ""), "LINES": ""}  # empty: as the terminal says
+    process = await started_on(theirs, *words, environ=size)
     os.close(theirs)
     text = ""
     try:
@@ -67,6 +119,7 @@ async def _on_a_terminal(*words: str, columns: int, until=None) -> str:
                     process.send_signal(signal.SIGINT)
                     until = None
                 await asyncio.sleep(0.005)
+            assert process.returncode == 0
             return (text + _read(ours)).replace("\r\n", "\n")
     finally:
         os.close(ours)

@@ -25,7 +25,7 @@ Page = Callable[[Request, Reply], Awaitable[None]]
 
 
 class HttpFace:
-    """What a listener calls for each request. `pages` are the paths that are not MCP, by path.
+    """What a listener calls for each request. `pages` are those that are not MCP, by path; `/api/…/` is all below it.
 
     `keep_alive` is in seconds: how long a stream may be silent. `tasks` is the parent of what outlasts a connection.
     """
@@ -53,7 +53,7 @@ class HttpFace:
         """Answer one request, whatever it is."""
         opening = request.head.conclusion
         if not isinstance(opening, Opening):
-            if (page := self._pages.get(request.head.path)) is not None:
+            if (page := self._page(request.head.path)) is not None:
                 return self._show(page, request, reply)
             opening = request.head.conclusion = read_opening(request.head)
             opening.legacy = is_legacy(request.head)
@@ -83,6 +83,13 @@ class HttpFace:
         call = Call(rpc="", request_id=new_request_id(), peer=peer)
         self._chain.refused(call, Refused(status, why))
         return fields((b"x-request-id", call.request_id.encode()), (b"mcp-sidecar-execution", b"none"))
+
+    def _page(self, path: str) -> Page | None:
+        """The page of a path: its own, or the one of every path below a folder of `/api/`."""
+        page = self._pages.get(path)
+        if page is None and path.startswith("/api/"):
+            page = self._pages.get(path[: path.find("/", 5) + 1])
+        return page
 
     async def _show(self, page: Page, request: Request, reply: Reply) -> None:
         try:

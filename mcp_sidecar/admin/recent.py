@@ -1,0 +1,173 @@
+"""The calls that ended last, as plain values, and the times of each server. Knows neither faces nor wires.
+
+No call is kept, only what is copied from it: an RPC's context must not outlive the RPC, and would keep its stream
+allocated.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any, Protocol
+
+import msgspec
+
+from mcp_sidecar.admin.latency import SAMPLE, Latency
+from mcp_sidecar.call import Call, Payloads
+from mcp_sidecar.errors import Blame, SidecarError
+from mcp_sidecar.outbound.connection import Row
+from mcp_sidecar.protocol import eras
+from mcp_sidecar.spans import Received
+
+MOST = 200
+"""Calls that are remembered."""
+_MOST_PLACES = 1024
+_MOST_CONNECTIONS = 2048
+_CALLERS_FAULTS = frozenset(str(code) for code in (eras.INVALID_REQUEST, eras.METHOD_NOT_FOUND, eras.INVALID_PARAMS))
+
+
+class CallLine(Protocol):
+    """The line of a call in the log: a struct of strings and numbers."""
+
+    server: str
+    duration_ms: float
+
+
+class Leg(msgspec.Struct, frozen=True, gc=False):
+    """One request that was sent for a call: when it was, in milliseconds since the call came."""
+
+    name: str
+    toward: str
+    offset_ms: float
+    duration_ms: float
+    error: str
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """One call that ended at `at` (monotonic seconds)."""
+
+    number: int
+    at: float
+    line: Any
+    connection_id: str
+    protocol_version: str
+    from_cache: bool
+    waited: float = 0.0
+    """Seconds that servers had it."""
+    fault: str = ""
+    """What the server that answered found wrong: a JSON-RPC code or `tool_error`."""
+    legs: tuple[Leg, ...] = ()
+    payloads: Payloads | None = None
+
+    def shown(self, elapsed: float) -> dict[str, Any]:
+        """Every field for a reader; `elapsed` leads from the monotonic clock to the one on the wall."""
+        fields: dict[str, Any] = msgspec.structs.asdict(self.line)
+        for private in ("time", "event", "stack"):  # the stack of a bug is for the log
+            fields.pop(private, None)
+        fields |= {
+            "number": self.number,
+            "at": round(self.at + elapsed, 3),
+            "connection_id": self.connection_id,
+            "protocol_version": self.protocol_version,
+            "from_cache": self.from_cache,
+            "waited_ms": round(self.waited * 1000, 2),
+            "fault": self.fault,
+            "legs": self.legs,
+        }
+        if self.payloads is not None:
+            fields["payloads"] = {
+                "request": self.payloads.request.decode(errors="replace"),
+                "answer": self.payloads.answer.decode(errors="replace"),
+            }
+        return fields
+
+
+class Recent:
+    """What the ledger tells of each call, for as long as there is room."""
+
+    def __init__(self) -> None:
+        self._ring: deque[Ended] = deque(maxlen=MOST)
+        self._times: dict[tuple[str, str], Latency] = {}
+        self._endpoints: dict[
+            str, str
+        ] = {}  # of connections by their id; a call is told of after its connection closed
+        self.count = 0
+        """Calls so far; the number of the last one."""
+
+    def tell(self, call: Call, at: float, failure: SidecarError | None, line: CallLine) -> None:
+        """A call ended at `at`, with this line in the log."""
+        self.count += 1
+        legs = () if call.span is None else _legs(call.span, call.started)
+        self._ring.append(
+            Ended(
+                self.count,
+                at,
+                line,
+                call.connection_id,
+                call.protocol_version,
+                call.from_cache,
+                call.waited,
+                call.fault,
+                legs,
+                call.payloads,
+            )
+        )
+        if line.server:
+            place = line.server, self._endpoints.get(call.connection_id, "")
+            times = self._times.get(place)
+            if times is None:
+                if len(self._times) >= _MOST_PLACES:
+                    return  # names come from the configuration and from discovery; those are not endless
+                times = self._times[place] = Latency()
+            # What the client did wrong says nothing about the server.
+            if failure is None:
+                failed = call.fault != "" and call.fault not in _CALLERS_FAULTS
+            else:
+                failed = failure.blame is not Blame.CLIENT
+            times.add(at, line.duration_ms, failed=failed)
+
+    def heed(self, row: Row) -> None:
+        """A connection has changed: from now on it is known where it leads."""
+        if row.id not in self._endpoints:
+            self._endpoints[row.id] = row.endpoint
+            if len(self._endpoints) > _MOST_CONNECTIONS:
+                del self._endpoints[next(iter(self._endpoints))]
+
+    def since(self, number: int) -> list[Ended]:
+        """The calls after that number that are still here, oldest first."""
+        if number >= self.count:
+            return []
+        new = min(self.count - number, len(self._ring))
+        return list(self._ring)[-new:]
+
+    def of_server(self, server: str) -> Latency:
+        """The times of its calls, also of those that got no connection."""
+        parts = [times for (name, _), times in self._times.items() if name == server]
+        if len(parts) == 1:
+            return parts[0]
+        whole = Latency(SAMPLE * len(parts))
+        for part in parts:
+            whole.include(part)
+        return whole
+
+    def of_endpoint(self, server: str, address: str) -> Latency:
+        """The times of the calls on connections to one endpoint."""
+        return self._times.get((server, address)) or Latency()
+
+
+def elapsed() -> float:
+    """What to add to a moment of the monotonic clock to have it on the wall's, for people."""
+    return time.time() - time.monotonic()
+
+
+def _legs(span: Received, started: float) -> tuple[Leg, ...]:
+    return tuple(
+        Leg(
+            leg.name,
+            str(leg.attributes.get("server.address", "")),
+            round((leg.started - started) * 1000, 2),
+            round(((leg.ended or leg.started) - leg.started) * 1000, 2),
+            leg.error,
+        )
+        for leg in span.legs
+    )

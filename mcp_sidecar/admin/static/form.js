@@ -1,0 +1,154 @@
+// A form from a JSON Schema, and JSON text from the form. Numbers and JSON stay the text that was typed.
+
+import { element } from "/static/dom.js";
+
+const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
+const INTEGER = /^-?(0|[1-9]\d*)$/;
+
+function typeOf(schema) {
+  const types = [schema.type].flat().filter((type) => type && type !== "null");
+  if (Array.isArray(schema.enum)) return "enum";
+  return types.length === 1 && ["string", "number", "integer", "boolean"].includes(types[0]) ? types[0] : "json";
+}
+
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+
+function hintOf(schema, type) {
+  const said = [];
+  if (type === "json") said.push(`JSON${schema.type ? `, ${[schema.type].flat().join(" or ")}` : ""}`);
+  if (type === "integer") said.push("whole number");
+  if (type === "number") said.push("number");
+  if (schema.minimum !== undefined || schema.maximum !== undefined) said.push(`${schema.minimum ?? "…"} to ${schema.maximum ?? "…"}`);
+  if (schema.format) said.push(schema.format);
+  if (schema.default !== undefined) said.push(`default ${JSON.stringify(schema.default)}`);
+  return [schema.description, said.join(", ")].filter(Boolean).join(" — ");
+}
+
+/** One field: its elements, and `read()` → JSON text, undefined for nothing; throws what is wrong with it. */
+class Field {
+  constructor(name, schema, required, id) {
+    this.name = name;
+    this.schema = isObject(schema) ? schema : {};
+    this.required = required;
+    this.type = typeOf(this.schema);
+    this.id = id;
+    this.input = this.control();
+    this.hint = element("span", { class: "hint", id: `${id}-hint` }, hintOf(this.schema, this.type));
+    this.input.setAttribute("aria-describedby", this.hint.id);
+    const label = element("label", { for: id }, name, required ? element("span", { class: "must", title: "required" }, " *") : null);
+    this.node = element("div", { class: "field" }, label, this.input, this.hint);
+  }
+
+  control() {
+    const { schema, type, id } = this;
+    const given = schema.default;
+    if (type === "boolean" || type === "enum") {
+      const values = type === "boolean" ? [true, false] : schema.enum;
+      const blank = this.required && given !== undefined ? null : element("option", { value: "" }, this.required ? "choose …" : "leave out");
+      const choices = values.map((value, index) => element("option", { value: String(index + 1), selected: value === given }, typeof value === "string" ? value : JSON.stringify(value)));
+      this.values = values;
+      return element("select", { id, required: this.required }, blank, choices);
+    }
+    if (type === "json") return filled(element("textarea", { id, spellcheck: "false", rows: 3 }), given === undefined ? "" : JSON.stringify(given, null, 2));
+    const long = type === "string" && (schema.maxLength > 200 || schema.format === "textarea");
+    if (long) return filled(element("textarea", { id, rows: 3 }), given ?? "");
+    const mode = type === "string" ? null : type === "integer" ? "numeric" : "decimal";
+    return filled(element("input", { id, type: "text", inputmode: mode, autocomplete: "off", spellcheck: "false" }), given ?? "");
+  }
+
+  read() {
+    const text = this.input.value;
+    if (text === "" || (this.type !== "string" && text.trim() === "")) {
+      if (!this.required) return undefined;
+      if (this.type === "string") return '""';
+      throw new Error("is required");
+    }
+    switch (this.type) {
+      case "string": return JSON.stringify(text);
+      case "boolean":
+      case "enum": return JSON.stringify(this.values[Number(text) - 1]);
+      case "json": return JSON.parse(text) === undefined ? undefined : text;
+      default: return this.number(text.trim());
+    }
+  }
+
+  number(text) {
+    if (!(this.type === "integer" ? INTEGER : NUMBER).test(text)) throw new Error(this.type === "integer" ? "is no whole number" : "is no number");
+    const { minimum, maximum } = this.schema;
+    if (Number(text) < minimum) throw new Error(`is less than ${minimum}`);
+    if (Number(text) > maximum) throw new Error(`is more than ${maximum}`);
+    return text;
+  }
+
+  say(problem) {
+    this.hint.classList.toggle("bad-text", Boolean(problem));
+    this.hint.textContent = problem || hintOf(this.schema, this.type);
+    this.input.setAttribute("aria-invalid", String(Boolean(problem)));
+  }
+}
+
+function filled(control, value) {
+  control.value = value;
+  return control;
+}
+
+/** The arguments of a tool: a field for each property, or the whole as JSON. */
+export class ArgumentForm {
+  constructor(schema) {
+    const properties = isObject(schema?.properties) ? schema.properties : {};
+    const required = Array.isArray(schema?.required) ? schema.required : [];
+    this.fields = Object.entries(properties).map(([name, one], index) => new Field(name, one, required.includes(name), `argument-${index}`));
+    this.raw = element("textarea", { id: "arguments-json", spellcheck: "false", rows: 6 });
+    this.rawHint = element("span", { class: "hint" }, "the whole arguments object, sent as it is written");
+    this.rawNode = element("div", { class: "field off" }, element("label", { for: "arguments-json" }, "JSON"), this.raw, this.rawHint);
+    this.asText = false;
+    this.nodes = [...this.fields.map((field) => field.node), this.rawNode];
+  }
+
+  /** Switch between fields and text; the text begins as what the fields say. */
+  showText(asText) {
+    if (asText) {
+      try { this.raw.value = JSON.stringify(JSON.parse(this.fromFields()), null, 2); } catch { this.raw.value ||= "{}"; }
+    }
+    this.asText = asText;
+    this.fields.forEach((field) => field.node.classList.toggle("off", asText));
+    this.rawNode.classList.toggle("off", !asText);
+  }
+
+  /** The arguments as JSON text, or null after the first wrong field was marked and got the focus. */
+  read() {
+    try {
+      if (!this.asText) return this.fromFields(true);
+      if (!isObject(JSON.parse(this.raw.value))) throw new Error("must be an object");
+      this.rawHint.classList.remove("bad-text");
+      return this.raw.value;
+    } catch (error) {
+      if (this.asText) {
+        this.rawHint.textContent = error.message;
+        this.rawHint.classList.add("bad-text");
+        this.raw.focus();
+      }
+      return null;
+    }
+  }
+
+  fromFields(marking = false) {
+    const members = [];
+    let wrong = null;
+    for (const field of this.fields) {
+      try {
+        const text = field.read();
+        if (text !== undefined) members.push(`${JSON.stringify(field.name)}:${text}`);
+        if (marking) field.say("");
+      } catch (error) {
+        wrong ??= field;
+        if (marking) field.say(`${field.name} ${error.message}`);
+      }
+    }
+    if (wrong) {
+      if (marking) wrong.input.focus();
+      throw new Error("the form is not complete");
+    }
+    return `{${members.join(",")}}`;
+  }
+}
