@@ -89,13 +89,20 @@ build() {
     printf '==> %s: %s s\n' "$1" "$((SECONDS - start))" >&2
 }
 
+# The lists of a machine may be missing, or name versions that are gone.
+download_debian() {
+    # shellcheck disable=SC2086 # several names
+    apt-get -qq -o APT::Sandbox::User=root download $DEBIAN || {
+        apt-get -qq update && apt-get -qq -o APT::Sandbox::User=root download $DEBIAN
+    }
+}
+
 unpack_debian() {
     local work=$bin/debian.unfinished
     printf '==> unpacking runc and nft from Debian packages\n' >&2
     rm -rf "$work" && mkdir -p "$work/packages"
-    # shellcheck disable=SC2086 # several names
-    (cd "$work/packages" && apt-get -qq -o APT::Sandbox::User=root download $DEBIAN) >&2 ||
-        fail "apt-get could not download runc and nftables; its words are above. Is 'apt-get update' long ago?"
+    (cd "$work/packages" && download_debian) >&2 ||
+        fail "apt-get could not download runc and nftables; its words are above. Is a mirror of Debian within reach?"
     for package in "$work"/packages/*.deb; do dpkg-deb -x "$package" "$work/unpacked"; done
     cp -a "$work"/unpacked/usr/sbin/{runc,nft} "$work/"
     find "$work/unpacked" -name 'lib*.so*' -exec cp -a {} "$work/" \;

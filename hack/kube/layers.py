@@ -138,13 +138,23 @@ def _apt(folder: Path) -> list[str]:
 
 def _closure(folder: Path) -> list[tuple[str, str]]:
     """Names and versions of all packages."""
-    said = _run([*_apt(folder), "--simulate", "install", *_PACKAGES])
+    said = _install(folder, "--simulate")
     return re.findall(r"^Inst (\S+) \((\S+) ", said, re.MULTILINE)
+
+
+def _install(folder: Path, *options: str) -> str:
+    """What apt says. The lists of a machine may be missing, or name versions that are gone: then they are renewed."""
+    command = [*_apt(folder), *options, "install", *_PACKAGES]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS, env=os.environ)
+    if done.returncode == 0:
+        return done.stdout
+    _run(["apt-get", "-qq", "update"])
+    return _run(command)
 
 
 def _unpack(folder: Path, root: Path) -> None:
     """All packages, without running their scripts, in the arrangement that these would have left."""
-    _run([*_apt(folder), "--download-only", "-y", "install", *_PACKAGES])
+    _install(folder, "--download-only", "-y")
     root.mkdir(exist_ok=True)
     for name, version in _closure(folder):
         (package,) = (folder / "debs").glob(f"{name}_{version.replace(':', '%3a')}_*.deb")
