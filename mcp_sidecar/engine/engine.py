@@ -174,11 +174,7 @@ class Engine:
                         connection = self._dialer.standing(upstream)
                     else:  # there may be others by now
                         upstream = self._directory.snapshot.get(upstream.name, upstream)
-                    if connection is None:
-                        able, until = downgrade.capabilities(request), stay.lease_by or Deadline(stay.at)
-                        connection = await self._dialer.lease(
-                            upstream, able, until, call.client, so_far.tried, listens=listens
-                        )
+                    connection = connection or await self._lease(call, request, upstream, so_far, stay)
                     call.connection_id = connection.id
                     call.protocol_version = connection.link.profile.version
                     if call.span is not None:
@@ -203,6 +199,13 @@ class Engine:
                     response = said
                     break
         return policy.show(upstream.settings.tools, request, response) if upstream.restricted else response
+
+    def _lease(
+        self, call: Call, request: Request, upstream: Upstream, so_far: SoFar, stay: Stay
+    ) -> Coroutine[None, None, Connection]:
+        able, until = downgrade.capabilities(request), stay.lease_by or Deadline(stay.at)
+        listens = request.method == eras.LISTEN
+        return self._dialer.lease(upstream, able, until, call.client, so_far.tried, listens=listens)
 
     async def _after(
         self, failure: SidecarError, call: Call, request: Request, upstream: Upstream, so_far: SoFar, stay: Stay
