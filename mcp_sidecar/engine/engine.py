@@ -17,7 +17,6 @@ from mcp_sidecar.directory import Directory, Snapshot, Upstream, gone, served
 from mcp_sidecar.engine import bridge, downgrade, inputs, policy
 from mcp_sidecar.engine.annotation import annotate
 from mcp_sidecar.engine.hold import Hold
-from mcp_sidecar.engine.legs import fault_in
 from mcp_sidecar.engine.listen import Restamped
 from mcp_sidecar.engine.listeners import Listeners
 from mcp_sidecar.engine.measures import Measures, Unmeasured
@@ -38,7 +37,7 @@ from mcp_sidecar.outbound.connection import Connection
 from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.outbound.http import EraChanged, HeadersRefused
 from mcp_sidecar.outbound.link import Sink
-from mcp_sidecar.protocol import eras
+from mcp_sidecar.protocol import eras, outcome
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.settings import AdmissionSettings, MergeSettings, RetrySettings
@@ -183,7 +182,7 @@ class Engine:
                     response = await bridge.exchange(connection.link, request, call, so_far)
                     # NONE: the bridge answered it, and the server was not asked.
                     failure = None if call.execution is not Execution.NONE else _CUT_SHORT
-                    call.fault = fault_in(response)
+                    call.fault = outcome.fault_in(response)
                     response.id = request.id
                     break
                 except SidecarError as error:

@@ -13,14 +13,12 @@ from mcp_sidecar import attributes as names
 from mcp_sidecar.call import Call, Trace
 from mcp_sidecar.errors import SidecarError
 from mcp_sidecar.outbound.link import Link, Sink
-from mcp_sidecar.protocol import jsonrpc, outcome
+from mcp_sidecar.protocol import outcome
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.spans import Received
 
 TRACE_KEYS = ("traceparent", "tracestate", "baggage")
-TOOL_ERROR = "tool_error"
 CANCELLED = "cancelled"
-OTHER = "_OTHER"
 
 
 def exchange(link: Link, request: Request, call: Call, sink: Sink) -> Awaitable[Response]:
@@ -41,7 +39,7 @@ async def _traced(link: Link, request: Request, call: Call, sink: Sink, received
     outer, call.trace = call.trace, Trace(leg.traceparent, leg.tracestate, leg.baggage)
     try:
         response = await link.exchange(request.with_meta(trace_meta(call.trace)), call, sink)
-        leg.error = fault_in(response)
+        leg.error = outcome.fault_in(response)
         if response.error is not None:
             leg.attributes[names.RPC_STATUS] = leg.error
         return response
@@ -80,21 +78,6 @@ def resumed(call: Call, own: Call) -> Iterator[None]:
         raise
     finally:
         leg.ended = time.monotonic()
-
-
-def fault_in(response: Response) -> str:
-    """What the conventions want to see of an answer: a code of JSON-RPC, or that the tool failed; empty for neither."""
-    if response.error is not None:
-        said = jsonrpc.read_error(response)
-        return str(said[0]) if said else OTHER
-    result = response.result
-    # Looking for words is a hundredth of decoding, and nearly every answer is without one of them.
-    if result is None or b"true" not in result or b'"isError"' not in result:
-        return ""
-    try:
-        return TOOL_ERROR if outcome.failed(result) else ""
-    except msgspec.DecodeError:
-        return ""
 
 
 def trace_meta(context: Trace) -> dict[str, bytes]:

@@ -18,13 +18,12 @@ from mcp_sidecar.inbound.instruments import (
     SESSION_SECONDS,
     TABLE,
 )
+from mcp_sidecar.inbound.status import OK
 from mcp_sidecar.protocol import eras
+from mcp_sidecar.protocol.outcome import CALLERS_FAULT, TOOL_ERROR
 
 OTHER = "_OTHER"
-OK = "OK"
-TOOL_ERROR = "tool_error"
 _CODES = frozenset(map(str, eras.CODES))
-_CALLERS_FAULT = frozenset(map(str, eras.CALLERS_FAULT))
 
 # A client chooses some label values (a method name, say): it must not be able to choose how much memory they take.
 _MAX_SERIES = 2000
@@ -228,7 +227,7 @@ class Metrics:
         timings = []
         labels: Labels
         if method:
-            error = _fault(fault) if fault and fault not in _CALLERS_FAULT else "" if code == OK else code
+            error = _fault(fault) if fault and fault not in CALLERS_FAULT else "" if code == OK else code
             labels = (
                 ("method", _known(method, self._methods)),
                 *self._tool(server, tool, fault or error),

@@ -19,12 +19,12 @@ from mcp_sidecar import attributes as names
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import DeadlineExceeded, SidecarError
 from mcp_sidecar.protocol import eras
+from mcp_sidecar.protocol.outcome import CALLERS_FAULT
 from mcp_sidecar.spans import Received, Span, Value
 
 SCOPE = InstrumentationScope("mcp_sidecar", __version__)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _NAMED = {eras.CALL_TOOL: names.TOOL, "prompts/get": names.PROMPT}
-_CALLERS_FAULT = frozenset(map(str, eras.CALLERS_FAULT))
 _MOST_TEXT = 1024
 Attributes = dict[str, Value]
 
@@ -60,7 +60,7 @@ class Traces:
         span.ended, span.name = ended, _title(call)
         span.error = _fault(failure) if failure is not None else call.fault
         attributes = _received(call, span) | {names.EXECUTION: (failure or call).execution.value}
-        fault = span.error if span.error not in _CALLERS_FAULT else ""
+        fault = span.error if span.error not in CALLERS_FAULT else ""
         yield self._make(span, SpanKind.SERVER, attributes, offset, error=fault)
         for leg in legs:
             leg.ended = leg.ended or ended  # it is still open where a call is held for its client's answer
