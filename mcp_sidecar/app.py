@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,6 @@ from mcp_sidecar import __version__, priority
 from mcp_sidecar.admin.overheard import Overheard
 from mcp_sidecar.admin.pages import ADMIN_RPCS, Admin
 from mcp_sidecar.admin.recent import Recent
-from mcp_sidecar.call import Call
 from mcp_sidecar.config.forms import is_local_listener
 from mcp_sidecar.directory import Directory, configured
 from mcp_sidecar.discovery.dns import DnsSource, to_resolve
@@ -30,9 +29,8 @@ from mcp_sidecar.drain import Drain, Plan, plan
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.engine.required import Required
-from mcp_sidecar.errors import SidecarError
 from mcp_sidecar.inbound.auth import Authenticator
-from mcp_sidecar.inbound.chain import CallLine, Tell
+from mcp_sidecar.inbound.chain import Entry, Tell
 from mcp_sidecar.inbound.faces import OFF, Faces
 from mcp_sidecar.inbound.gauges import watch
 from mcp_sidecar.inbound.grpc.servers import RPCS
@@ -289,9 +287,9 @@ def _with_admin(settings: Settings, parts: Parts) -> Parts:
 
 
 def _both(first: Tell, second: Tell) -> Tell:
-    def tell(call: Call, at: float, failure: SidecarError | None, line: CallLine) -> None:
-        first(call, at, failure, line)
-        second(call, at, failure, line)
+    def tell(ended: Sequence[Entry]) -> None:
+        first(ended)
+        second(ended)
 
     return tell
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -94,37 +95,39 @@ class Recent:
         self.count = 0
         """Calls so far; the number of the last one."""
 
-    def tell(self, call: Call, at: float, failure: SidecarError | None, line: CallLine) -> None:
-        """A call ended at `at`, with this line in the log."""
-        self.count += 1
-        legs = () if call.span is None else _legs(call.span, call.started)
-        self._ring.append(
-            Ended(
-                self.count,
-                at,
-                line,
-                call.connection_id,
-                call.protocol_version,
-                call.from_cache,
-                call.waited,
-                call.fault,
-                legs,
-                call.payloads,
+    def tell(self, ended: Sequence[tuple[Call, float, SidecarError | None, CallLine]]) -> None:
+        """These calls ended, each at a moment of its own, with these lines in the log."""
+        for call, at, failure, line in ended:
+            self.count += 1
+            self._ring.append(
+                Ended(
+                    self.count,
+                    at,
+                    line,
+                    call.connection_id,
+                    call.protocol_version,
+                    call.from_cache,
+                    call.waited,
+                    call.fault,
+                    () if call.span is None else _legs(call.span, call.started),
+                    call.payloads,
+                )
             )
-        )
-        if line.server:
-            place = line.server, self._endpoints.get(call.connection_id, "")
-            times = self._times.get(place)
-            if times is None:
-                if len(self._times) >= _MOST_PLACES:
-                    return  # names come from the configuration and from discovery; those are not endless
-                times = self._times[place] = Latency()
-            # What the client did wrong says nothing about the server.
-            if failure is None:
-                failed = call.fault != "" and call.fault not in _CALLERS_FAULTS
-            else:
-                failed = failure.blame is not Blame.CLIENT
-            times.add(at, line.duration_ms, failed=failed)
+            if line.server and (times := self._times_of(line.server, call.connection_id)) is not None:
+                # What the client did wrong says nothing about the server.
+                if failure is None:
+                    failed = call.fault != "" and call.fault not in _CALLERS_FAULTS
+                else:
+                    failed = failure.blame is not Blame.CLIENT
+                times.add(at, line.duration_ms, failed=failed)
+
+    def _times_of(self, server: str, connection_id: str) -> Latency | None:
+        place = server, self._endpoints.get(connection_id, "")
+        times = self._times.get(place)
+        # Names come from the configuration and from discovery; those are not endless.
+        if times is None and len(self._times) < _MOST_PLACES:
+            times = self._times[place] = Latency()
+        return times
 
     def heed(self, row: Row) -> None:
         """A connection has changed: from now on it is known where it leads."""

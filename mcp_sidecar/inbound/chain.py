@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from mcp_sidecar.call import ANONYMOUS, POD, Call
 from mcp_sidecar.errors import Bug, Cancelled, Draining, Execution, Exhausted, SidecarError, UpstreamRefused
 from mcp_sidecar.inbound.auth import Authenticator
 from mcp_sidecar.inbound.instruments import SHED
-from mcp_sidecar.inbound.metrics import Metrics, Operation
+from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.inbound.status import OK, named, status_of
 from mcp_sidecar.logs import Line, Log
 from mcp_sidecar.protocol.eras import CALL_TOOL
@@ -114,7 +114,9 @@ class Chain:
                 call.authorization = None
 
 
-Tell = Callable[[Call, float, SidecarError | None, "CallLine"], None]
+Entry = tuple[Call, float, SidecarError | None, "CallLine"]
+"""A call that has ended, when (monotonic seconds), its failure, and its line."""
+Tell = Callable[[Sequence[Entry]], None]
 _MOST_WAITING = 1000
 _DONE = Execution.DONE.value
 
@@ -123,7 +125,7 @@ class Ledger:
     """One line and one sample for each call that has ended, whatever its end.
 
     The stack of a bug goes into the line and nowhere else. Successes of the `quiet` RPCs are worth a debug line only.
-    `tell` hears of every call that has ended: the call, when (monotonic seconds), its failure, and its line.
+    `tell` hears of every call that has ended, of some together.
     """
 
     def __init__(
@@ -147,16 +149,11 @@ class Ledger:
     def settle(self) -> None:
         """Make the entries that wait."""
         waiting, self._waiting = self._waiting, []
-        lines: list[CallLine] = []
-        ago: list[float] = []
-        now = time.monotonic()
-        for call, at, failure, error in waiting:
-            line = self._enter(call, at - call.started, failure, error)
-            lines.append(line)
-            ago.append(now - at)
-            if self._tell is not None:
-                self._tell(call, at, failure, line)
-        self._log.write(lines, ago)
+        enter, now = self._enter, time.monotonic()
+        lines = [enter(call, at - call.started, failure, error) for call, at, failure, error in waiting]
+        if self._tell is not None:
+            self._tell([(*ended[:3], line) for ended, line in zip(waiting, lines, strict=True)])
+        self._log.write(lines, [now - ended[1] for ended in waiting])
 
     def _enter(self, call: Call, seconds: float, failure: SidecarError | None, error: BaseException | None) -> CallLine:
         """Count and time one call; its line."""
@@ -198,7 +195,7 @@ class Ledger:
     def _count(self, call: Call, code: str, execution: str, seconds: float) -> None:
         tool = call.name if call.method == CALL_TOOL else ""
         self._metrics.record(
-            Operation(call.rpc, call.method, call.server, code, execution, tool, call.fault),
+            (call.rpc, call.method, call.server, code, execution, tool, call.fault),
             seconds,
             max(0.0, seconds - call.waited) if call.waited else None,
             None if call.span is None else (call.span.trace_id, call.span.span_id),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,6 +29,8 @@ _CODES = frozenset(map(str, eras.CODES))
 _MAX_SERIES = 2000
 _MAX_TOOLS = 500
 _MAX_FAILING_TOOLS = 100
+# Measurements that wait for their buckets, of all instruments together.
+_MAX_WAITING = 4096
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -97,9 +99,9 @@ class _Tally:
 
 
 class _Timing:
-    """A histogram's buckets and sum."""
+    """A histogram's buckets and sum, and what was measured since they were counted."""
 
-    __slots__ = ("bounds", "counts", "exemplars", "labels", "total")
+    __slots__ = ("bounds", "counts", "exemplars", "labels", "total", "waiting")
 
     def __init__(self, labels: Labels, bounds: tuple[float, ...]) -> None:
         self.labels = labels
@@ -107,13 +109,24 @@ class _Timing:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
         self.exemplars: dict[int, Exemplar] = {}
+        self.waiting: list[float] = []
 
-    def add(self, seconds: float, ids: Ids | None = None) -> None:
-        bucket = bisect_left(self.bounds, seconds)
-        self.counts[bucket] += 1
-        self.total += seconds
-        if ids is not None:
-            self.exemplars[bucket] = Exemplar(*ids, seconds, time.time())
+    def show(self, seconds: float, ids: Ids) -> None:
+        """This measurement is of a traced call."""
+        self.exemplars[bisect_left(self.bounds, seconds)] = Exemplar(*ids, seconds, time.time())
+
+    def settle(self) -> None:
+        """Put into buckets what waits: sorted, each bound is looked for once and not once a measurement."""
+        waiting, counts = self.waiting, self.counts
+        waiting.sort()
+        before = 0
+        for bucket, bound in enumerate(self.bounds):
+            upto = bisect_right(waiting, bound, before)
+            counts[bucket] += upto - before
+            before = upto
+        counts[-1] += len(waiting) - before
+        self.total += sum(waiting)
+        waiting.clear()
 
 
 Ids = tuple[str, str]
@@ -149,6 +162,7 @@ class Metrics:
         self._rpcs = rpcs
         self._methods = methods
         self._instruments: dict[tuple[str, ...], tuple[_Tally, tuple[_Timing, ...]]] = {}
+        self._waiting = 0
         self._timings: dict[str, _Series] = {}
         self._overhead: _Timing | None = None
         self._exchanges: dict[tuple[str, ...], _Timing] = {}
@@ -159,36 +173,64 @@ class Metrics:
         self._before: list[Callable[[], None]] = []
 
     def record(
-        self, operation: Operation, seconds: float, overhead: float | None = None, ids: Ids | None = None
+        self,
+        operation: tuple[str, str, str, str, str, str, str],
+        seconds: float,
+        overhead: float | None = None,
+        ids: Ids | None = None,
     ) -> None:
-        """One finished call and its duration; `overhead` is our part of it, `ids` are those of its span."""
+        """One finished call (an `Operation`) and its duration; `overhead` is our part of it, `ids` are of its span."""
         instruments = self._instruments.get(operation)
         if instruments is None:
             instruments = self._find(operation)
         tally, timings = instruments
         tally.value += 1.0
         for timing in timings:
-            timing.add(seconds, ids)
-        if overhead is not None and operation.method:
+            timing.waiting.append(seconds)
+        if overhead is not None and operation[1]:
             if self._overhead is None:
                 self._overhead = self._timing(OVERHEAD_SECONDS, ())
-            self._overhead.add(overhead, ids)
+            self._overhead.waiting.append(overhead)
+        if ids is not None:
+            self._show(timings, seconds, overhead, ids)
+        self._waiting += 3
+        if self._waiting >= _MAX_WAITING:
+            self._settle()
+
+    def _show(self, timings: tuple[_Timing, ...], seconds: float, overhead: float | None, ids: Ids) -> None:
+        for timing in timings:
+            timing.show(seconds, ids)
+        if overhead is not None and self._overhead is not None:
+            self._overhead.show(overhead, ids)
+
+    def _settle(self) -> None:
+        """Every measurement is in its bucket."""
+        self._waiting = 0
+        for series in self._timings.values():
+            for timing in series.values():
+                if timing.waiting:
+                    timing.settle()
 
     def conversed(self, seconds: float) -> None:
         """A session of a 2025-era client is over."""
-        self._timing(SESSION_SECONDS, ()).add(seconds)
+        self._timing(SESSION_SECONDS, ()).waiting.append(seconds)
+        self._waiting += 1
 
     def exchanged(self, method: str, server: str, tool: str, error: str, seconds: float) -> None:
         """One exchange with a server; `error` is what went wrong, empty for nothing."""
-        key = (method, server, tool, error)
-        timing = self._exchanges.get(key)
+        timing = self._exchanges.get((method, server, tool, error))
         if timing is None:
-            labels = (("method", _known(method, self._methods)), *self._tool(server, tool, error), ("server", server))
-            labels = (*labels, ("error", _fault(error))) if error else labels
-            timing = self._timing(CLIENT_SECONDS, labels)
-            if len(self._exchanges) < _MAX_SERIES and not _is_other(timing):
-                self._exchanges[key] = timing
-        timing.add(seconds)
+            timing = self._find_exchange(method, server, tool, error)
+        timing.waiting.append(seconds)
+        self._waiting += 1
+
+    def _find_exchange(self, method: str, server: str, tool: str, error: str) -> _Timing:
+        labels = (("method", _known(method, self._methods)), *self._tool(server, tool, error), ("server", server))
+        labels = (*labels, ("error", _fault(error))) if error else labels
+        timing = self._timing(CLIENT_SECONDS, labels)
+        if len(self._exchanges) < _MAX_SERIES and not _is_other(timing):
+            self._exchanges[method, server, tool, error] = timing
+        return timing
 
     def retried(self, reason: str) -> None:
         """A call is sent again after a failure."""
@@ -213,6 +255,7 @@ class Metrics:
         """Everything measured so far; the gauges are read now."""
         for hand_in in self._before:
             hand_in()
+        self._settle()
         families = [Family(name, _histograms(series)) for name, series in self._timings.items()]
         for name, tallies in self._tallies.items():
             families.append(Family(name, tuple(Counter(labels, tally.value) for labels, tally in tallies.items())))
@@ -220,7 +263,7 @@ class Metrics:
             families.append(Family(name, tuple(Gauge(labels, read()) for labels, read in reads.items())))
         return Snapshot(tuple(family for family in sorted(families, key=lambda f: f.name) if family.series))
 
-    def _find(self, operation: Operation) -> tuple[_Tally, tuple[_Timing, ...]]:
+    def _find(self, operation: tuple[str, str, str, str, str, str, str]) -> tuple[_Tally, tuple[_Timing, ...]]:
         """What a call counts in. One that never named a method is an RPC, but no MCP operation."""
         rpc, method, server, code, execution, tool, fault = operation
         tally = self._tally(CALLS, {"code": code, "execution": execution})

@@ -15,7 +15,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import SidecarError
 from mcp_sidecar.inbound import instruments
-from mcp_sidecar.inbound.chain import CallLine
+from mcp_sidecar.inbound.chain import CallLine, Entry
 from mcp_sidecar.inbound.metrics import Metrics, Snapshot
 from mcp_sidecar.logs import Log
 from mcp_sidecar.sampling import Sampler
@@ -89,15 +89,19 @@ class Export:
 
         return Delivery("logs", send, cut=way.cut, seconds=self._settings.timeout)
 
-    def tell(self, call: Call, ended: float, failure: SidecarError | None, line: CallLine) -> None:
-        """A call has ended (monotonic seconds); it costs an entry in a queue."""
+    def tell(self, ended: Sequence[Entry]) -> None:
+        """These calls have ended, each at a moment of its own (monotonic seconds); each costs an entry in a queue."""
+        for call, at, failure, line in ended:
+            self._take(call, at, failure, line)
+
+    def _take(self, call: Call, at: float, failure: SidecarError | None, line: CallLine) -> None:
         if failure is not None and call.sampled is None and self.sampler is not None:
             self.sampler.decide(call)  # it was refused before anybody else looked at it
             line.trace_id = call.span.trace_id if call.span is not None else line.trace_id
         if self._spans is not None and call.span is not None:
-            self._spans.offer(Finished.at(ended, call, call.span, failure))
+            self._spans.offer(Finished.at(at, call, call.span, failure))
         if self._records is not None and self._log.wants(line.level):
-            self._records.offer(Ended(line, ended, "" if call.span is None else call.span.span_id))
+            self._records.offer(Ended(line, at, "" if call.span is None else call.span.span_id))
 
     async def run(self) -> None:
         """Hand over the metrics every interval, and say what troubles there are."""

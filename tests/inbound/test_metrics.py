@@ -41,6 +41,19 @@ def test_a_call_lands_in_the_first_bucket_whose_bound_it_does_not_exceed():
     assert histogram.total == pytest.approx(601.020001)
 
 
+def test_what_waits_for_its_bucket_is_bounded_and_loses_nothing():
+    metrics = Metrics()
+    for number in range(10_000):
+        metrics.record(Operation("/a.B/C", "ping", "weather", "OK", "done"), number / 1000, 0.0001)
+        metrics.exchanged("ping", "weather", "", "", number / 1000)
+    waiting = [timing.waiting for series in metrics._timings.values() for timing in series.values()]
+    assert sum(map(len, waiting)) <= 5000
+    for name in (OPERATION_SECONDS, CLIENT_SECONDS, RPC_SECONDS):
+        (histogram,) = _series(metrics, name).values()
+        assert sum(histogram.counts) == 10_000
+        assert histogram.total == pytest.approx(49_995)
+
+
 def test_an_rpc_is_counted_by_its_name_without_the_leading_slash():
     metrics = Metrics()
     metrics.record(Operation("/mcp_sidecar.v1.MCPEngine/Call", "ping", "weather", "OK", "done"), 0.02)

@@ -14,6 +14,8 @@ from typing import Any
 import grpc
 import uvloop
 
+from mcp_sidecar.inbound.grpc import accepting
+
 # The reader's manners are nobody's promise: where they were not looked at, the loop is an ordinary one.
 _LOOKED_AT = ("1.85.",)
 _READER = "PollerCompletionQueue._handle_events"
@@ -22,6 +24,11 @@ _MOST = 256
 
 class Loop(uvloop.Loop):
     """uvloop's, for processes that serve gRPC."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if is_looked_at():
+            accepting.shorten()
 
     def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override]
         """As everywhere; what gRPC has to read is read at once."""
@@ -32,9 +39,14 @@ class Loop(uvloop.Loop):
         super().add_reader(fd, callback, *args)
 
 
+def is_looked_at() -> bool:
+    """This release of grpcio is one whose inside is known."""
+    return grpc.__version__.startswith(_LOOKED_AT)
+
+
 def _is_grpcs(callback: Callable[..., Any]) -> bool:
     function = getattr(callback, "func", callback)
-    return getattr(function, "__qualname__", "") == _READER and grpc.__version__.startswith(_LOOKED_AT)
+    return getattr(function, "__qualname__", "") == _READER and is_looked_at()
 
 
 class _Wakeups(socket.socket):
