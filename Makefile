@@ -6,8 +6,8 @@ BIN  := $(VENV)/bin
 OURS := mcp_sidecar tests hack bench
 # Pass more words to pytest: make test ARGS="-k drain -x"
 ARGS ?=
-# Tests run side by side in so many processes.
-JOBS ?= 2
+# Tests run side by side in so many processes: more than most machines have to spare, since tests often wait.
+JOBS ?= 3
 # `make demo ONCE=1` ends after the calls.
 ONCE ?=
 IMAGE ?= mcp-sidecar:dev
