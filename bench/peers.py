@@ -102,14 +102,22 @@ def start_sidecar(stage: Stage, command: Sequence[str], upstream: Peer, name: st
     return _serve(stage, command, ["--upstream", f"up=http://127.0.0.1:{upstream.http}/mcp"], name)
 
 
-def start_telling(stage: Stage, command: Sequence[str], upstream: Peer, collector: int) -> Peer:
-    """A sidecar that tells a collector on this port, by HTTP, as much as it does by default."""
-    config = stage.folder / "telling.yaml"
+def start_telling(
+    stage: Stage,
+    command: Sequence[str],
+    upstream: Peer,
+    collector: int,
+    *,
+    name: str = "telling",
+    protocol: str = "http/protobuf",
+) -> Peer:
+    """A sidecar that tells a collector on this port as much as it does by default."""
+    config = stage.folder / f"{name}.yaml"
     config.write_text(
-        f'telemetry: {{otlp_endpoint: "http://127.0.0.1:{collector}", protocol: http/protobuf, interval: 1s}}\n'
+        f'telemetry: {{otlp_endpoint: "http://127.0.0.1:{collector}", protocol: {protocol}, interval: 1s}}\n'
         f'upstreams:\n  - {{name: up, url: "http://127.0.0.1:{upstream.http}/mcp"}}\n'
     )
-    return _serve(stage, command, ["-c", str(config)], "telling")
+    return _serve(stage, command, ["-c", str(config)], name)
 
 
 def start_bridge(stage: Stage, command: Sequence[str], upstream: Peer) -> Peer:

@@ -1,17 +1,27 @@
-"""A collector that takes everything and keeps nothing: OTLP over HTTP on the port in argv. Measures nothing."""
+"""A collector that keeps nothing: OTLP over HTTP on the port in argv, well or, with a mode, sick. Measures nothing.
+
+Usage: python -m bench.sink PORT [ok|slow|hung|busy]
+"""
 
 from __future__ import annotations
 
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+SLOW = 2.0  # seconds
+LONG = 3600.0
 
 
 class Sink(BaseHTTPRequestHandler):
-    """Answers each POST with an empty message, which means that all of it was taken."""
+    """Answers each POST with an empty message, which means that all of it was taken; late, never or with a 503."""
+
+    mode = "ok"
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(200)
+        time.sleep({"slow": SLOW, "hung": LONG}.get(self.mode, 0.0))
+        self.send_response(503 if self.mode == "busy" else 200)
         self.send_header("content-length", "0")
         self.end_headers()
 
@@ -20,4 +30,5 @@ class Sink(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    Sink.mode = (sys.argv[2:] or ["ok"])[0]
     ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Sink).serve_forever()

@@ -28,7 +28,7 @@ def measure_telemetry(plan: Plan) -> Section:
         off = start_sidecar(stage, plan.sidecar, upstream)
         on = start_telling(stage, plan.sidecar, upstream, port)
         contestants: dict[str, Callable[[], Sample]] = {}
-        for face, load in (("HTTP", _http), ("gRPC", _grpc)):
+        for face, load in (("HTTP", load_http), ("gRPC", load_grpc)):
             contestants |= {f"{face}, off": partial(load, plan, off), f"{face}, on": partial(load, plan, on)}
         runs = interleave(contestants, plan.rounds)
         more = resident(on.process.pid) - resident(off.process.pid)
@@ -40,11 +40,13 @@ def measure_telemetry(plan: Plan) -> Section:
     return section
 
 
-def _http(plan: Plan, peer: Peer) -> Sample:
+def load_http(plan: Plan, peer: Peer) -> Sample:
+    """One run with 16 connections."""
     pids = (f"px:{peer.process.pid}",)
     return http_load(peer.http, peer.path, connections=16, seconds=plan.seconds, warm=plan.warm, pids=pids)
 
 
-def _grpc(plan: Plan, peer: Peer) -> Sample:
+def load_grpc(plan: Plan, peer: Peer) -> Sample:
+    """One run with 16 calls in flight."""
     pids = (f"px:{peer.process.pid}",)
     return grpc_load(peer.grpc, in_flight=16, seconds=plan.seconds, warm=plan.warm, pids=pids)
