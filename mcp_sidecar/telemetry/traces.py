@@ -17,7 +17,7 @@ from opentelemetry.trace.status import Status, StatusCode
 from mcp_sidecar import __version__
 from mcp_sidecar import attributes as names
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import DeadlineExceeded, SidecarError
+from mcp_sidecar.errors import DeadlineExceeded, SidecarError, UpstreamRefused
 from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.outcome import CALLERS_FAULT
 from mcp_sidecar.spans import Received, Span, Value
@@ -176,7 +176,9 @@ def _with_error(found: Attributes, error: str) -> Attributes:
 
 
 def _fault(failure: SidecarError) -> str:
-    """A failure in one word of low cardinality."""
+    """A failure in one word of low cardinality; what a server answered is called as where it is passed on."""
+    if isinstance(failure, UpstreamRefused):
+        return str(failure.code)
     return "timeout" if isinstance(failure, DeadlineExceeded) else failure.reason
 
 

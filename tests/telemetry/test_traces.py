@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from mcp_sidecar.attributes import SPAN_ATTRIBUTES
 from mcp_sidecar.call import Call, Trace, trace
-from mcp_sidecar.errors import DeadlineExceeded, Execution, SidecarError, UpstreamLost
+from mcp_sidecar.errors import DeadlineExceeded, Execution, SidecarError, UpstreamLost, UpstreamRefused
 from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.telemetry.traces import Finished, Traces
 
@@ -95,6 +95,13 @@ def test_what_the_caller_did_wrong_is_no_error_of_the_one_who_answers(error: str
     assert client.status.status_code is StatusCode.ERROR
     assert server.status.status_code is (StatusCode.ERROR if of_the_server else StatusCode.UNSET)
     assert server.attributes is not None and server.attributes["error.type"] == error
+
+
+@pytest.mark.parametrize(("code", "of_the_server"), [(-32602, False), (-32603, True)])
+def test_an_error_of_a_server_is_judged_alike_where_it_becomes_a_failure(code: int, of_the_server: bool):
+    server, _ = spans(call(PARENT, str(code)), UpstreamRefused(code, "no"))
+    assert server.status.status_code is (StatusCode.ERROR if of_the_server else StatusCode.UNSET)
+    assert server.attributes is not None and server.attributes["error.type"] == str(code)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,104 @@
+"""What a collector's file exporters wrote, read from its OTLP JSON by hand; knows no sidecar and no protobuf."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+SERVER, CLIENT = 2, 3
+_ERROR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One span; ids are hexadecimal, as OTLP JSON has them."""
+
+    trace: str
+    span: str
+    parent: str
+    kind: int
+    name: str
+    error: bool
+    attributes: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One log record."""
+
+    trace: str
+    span: str
+    severity: str
+    attributes: Json
+
+
+class Arrived:
+    """Everything in the files of a folder when this was made. A line that is not complete yet is left out."""
+
+    def __init__(self, folder: Path) -> None:
+        lines = [line for signal in ("traces", "metrics", "logs") for line in _lines(folder / f"{signal}.json")]
+        parts = [(kind, one) for line in lines for kind, resources in line.items() for one in resources]
+        self.resources = [attributes(one["resource"]) for _, one in parts]
+        """What those who sent say of themselves, once for each batch."""
+        self.spans = [_span(item) for item in _items(parts, "resourceSpans", "scopeSpans", "spans")]
+        self.records = [_record(item) for item in _items(parts, "resourceLogs", "scopeLogs", "logRecords")]
+        metrics = _items(parts, "resourceMetrics", "scopeMetrics", "metrics")
+        self.metrics: dict[str, Json] = {metric["name"]: metric for metric in metrics}
+        """The last of each name: they are cumulative."""
+
+    def of(self, trace: str) -> list[Span]:
+        """The spans of one trace, the outermost first."""
+        return sorted((span for span in self.spans if span.trace == trace), key=lambda span: span.kind)
+
+    def counts(self, name: str, *by: str) -> dict[tuple[str, ...], int]:
+        """How much a histogram or a counter has counted, by the values of these attributes."""
+        found: Counter[tuple[str, ...]] = Counter()
+        metric = self.metrics.get(name, {})
+        for point in metric.get("histogram", metric.get("sum", {})).get("dataPoints", []):
+            said = attributes(point)
+            found[tuple(str(said.get(one, "")) for one in by)] += _number(point)
+        return dict(found)
+
+
+def _lines(file: Path) -> list[Json]:
+    text = file.read_text() if file.exists() else ""
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def attributes(of: Json) -> Json:
+    """Attributes as a plain dictionary; OTLP JSON writes integers as text."""
+    return {one["key"]: _value(one["value"]) for one in of.get("attributes", [])}
+
+
+def _value(value: Json) -> Any:
+    ((kind, found),) = value.items()
+    return int(found) if kind == "intValue" else found
+
+
+def _number(point: Json) -> int:
+    if "bucketCounts" in point:
+        assert sum(map(int, point["bucketCounts"])) == int(point["count"])
+        return int(point["count"])
+    return int(point.get("asDouble", point.get("asInt", 0)))
+
+
+def _items(parts: list[tuple[str, Json]], kind: str, scopes: str, items: str) -> Iterator[Json]:
+    for found, part in parts:
+        if found == kind:
+            for scope in part[scopes]:
+                yield from scope[items]
+
+
+def _span(item: Json) -> Span:
+    failed = item.get("status", {}).get("code", 0) == _ERROR
+    parent = item.get("parentSpanId", "")
+    return Span(item["traceId"], item["spanId"], parent, item["kind"], item["name"], failed, attributes(item))
+
+
+def _record(item: Json) -> Record:
+    return Record(item.get("traceId", ""), item.get("spanId", ""), item["severityText"], attributes(item))
