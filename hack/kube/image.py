@@ -6,6 +6,7 @@ The layout is the Dockerfile's: `/opt/venv`, the same user, environment and entr
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import tempfile
 import tomllib
@@ -20,9 +21,12 @@ SIDECAR = f"{REGISTRY}/mcp-sidecar:1"
 WORKLOADS = f"{REGISTRY}/workloads:1"
 """Agents and MCP servers for tests: the programs of tests/cluster/programs, in `/opt/workloads`."""
 PAUSE = f"{REGISTRY}/pause:1"
+COLLECTOR = f"{REGISTRY}/otelcol:1"
+"""The OpenTelemetry Collector of hack/otelcol; its only file."""
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAMS = _ROOT / "tests" / "cluster" / "programs"
+_SECONDS = 1200
 _EXTRAS = ("kubernetes", "otel")  # those of the Dockerfile
 
 
@@ -36,7 +40,8 @@ def write(archive: Path, programs: Path) -> None:
         config = layout(DOCKERFILE.read_text())
         plain = {"User": config["User"], "WorkingDir": "/", "Env": [*config["Env"], "PYTHONPATH=/opt/workloads"]}
         images = [
-            oci.Image(PAUSE, [_pause(work, programs)], {"Entrypoint": ["/pause"], "User": "65535:65535"}),
+            oci.Image(PAUSE, [_alone(work, programs / "pause")], {"Entrypoint": ["/pause"], "User": "65535:65535"}),
+            oci.Image(COLLECTOR, [_alone(work, _collector())], {"Entrypoint": ["/otelcol"], "User": config["User"]}),
             oci.Image(SIDECAR, sidecar, config),
             oci.Image(WORKLOADS, workloads, plain),
         ]
@@ -50,11 +55,18 @@ def _needs(*extras: str) -> list[str]:
     return [need for extra in extras for need in needs[extra]]
 
 
-def _pause(work: Path, programs: Path) -> Path:
-    (work / "pause").mkdir()
-    shutil.copy2(programs / "pause", work / "pause" / "pause")
-    oci.write_layer(work / "pause.tar", work / "pause")
-    return work / "pause.tar"
+def _collector() -> Path:
+    """Where it is, after it was built if it was not there."""
+    build = [_ROOT / "hack" / "otelcol" / "build.sh"]
+    return Path(subprocess.run(build, stdout=subprocess.PIPE, text=True, check=True, timeout=_SECONDS).stdout.strip())
+
+
+def _alone(work: Path, program: Path) -> Path:
+    """A layer with a program that needs no other file."""
+    (work / program.name).mkdir()
+    shutil.copy2(program, work / program.name / program.name)
+    oci.write_layer(work / f"{program.name}.tar", work / program.name)
+    return work / f"{program.name}.tar"
 
 
 def _programs(work: Path) -> Path:

@@ -5,4 +5,5 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 .venv/bin/python -m hack.kube.requirements
 hack/kube/build.sh cluster >/dev/null
+hack/otelcol/build.sh >/dev/null
 exec .venv/bin/python -m hack.kube.cluster up

@@ -59,7 +59,8 @@ class Arrived:
         """How much a histogram or a counter has counted, by the values of these attributes."""
         found: Counter[tuple[str, ...]] = Counter()
         metric = self.metrics.get(name, {})
-        for point in metric.get("histogram", metric.get("sum", {})).get("dataPoints", []):
+        data: Json = metric.get("histogram") or metric.get("sum") or {}
+        for point in data.get("dataPoints", []):
             said = attributes(point)
             found[tuple(str(said.get(one, "")) for one in by)] += _number(point)
         return dict(found)
@@ -84,7 +85,7 @@ def _number(point: Json) -> int:
     if "bucketCounts" in point:
         assert sum(map(int, point["bucketCounts"])) == int(point["count"])
         return int(point["count"])
-    return int(point.get("asDouble", point.get("asInt", 0)))
+    return int(point["asDouble"] if "asDouble" in point else point["asInt"])
 
 
 def _items(parts: list[tuple[str, Json]], kind: str, scopes: str, items: str) -> Iterator[Json]:

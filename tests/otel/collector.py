@@ -98,14 +98,16 @@ class Running:
 
 
 @contextlib.contextmanager
-def collector(folder: Path, config: Json | None = None, *more: str, environ: Mapping[str, str] | None = None) -> Iterator[Running]:
+def collector(
+    folder: Path, config: Json | None = None, *more: str, environ: Mapping[str, str] | None = None
+) -> Iterator[Running]:
     """One that writes into `folder`; `more` are files whose settings `config` overrules. Kills what is left."""
     log, own = folder / "collector.log", folder / "collector.yaml"
     own.write_text(json.dumps(config or configuration(folder)))
     words = [f"--config={file}" for file in (*more, str(own))]
     with log.open("wb") as said:
         process = subprocess.Popen(
-            [program(), *words],
+            [str(program()), *words],
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,

@@ -21,7 +21,7 @@ BACKEND = {"BACKEND": f"{HOST}:9"}
 
 
 def validated(file: Path) -> subprocess.CompletedProcess[str]:
-    command = [program(), "validate", f"--config={file}"]
+    command = [str(program()), "validate", f"--config={file}"]
     environ = {**os.environ, **BACKEND}
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
 

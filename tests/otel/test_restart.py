@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import signal
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from tests.inbound.waiting import eventually
 from tests.otel.arrived import Arrived
+from tests.otel.asking import SECONDS, until
 from tests.otel.calling import FACES, GOOD, Entry, call_all
 from tests.otel.collector import collector, configuration
 from tests.otel.telling import ended, telling
@@ -18,8 +18,6 @@ from tests.support import raw_http
 from tests.support.fake_server import FakeServer
 from tests.support.sidecar_process import SidecarProcess
 
-SECONDS = 30.0
-"""The sidecar waits up to five before it sends, five before it tries again, and five before it connects anew."""
 _DROPPED = re.compile(r'^mcp_sidecar_telemetry_dropped_total\{signal="traces"\} (\S+)$', re.MULTILINE)
 _ROUND = {GOOD: 5}
 _SPANS = 2 * len(FACES) * sum(_ROUND.values())
@@ -31,13 +29,6 @@ async def dropped(sidecar: SidecarProcess) -> int:
     found = _DROPPED.search(page)
     assert found, page
     return int(float(found[1]))
-
-
-async def until_some_are_dropped(sidecar: SidecarProcess) -> None:
-    """Raises `TimeoutError`."""
-    async with asyncio.timeout(SECONDS):
-        while not await dropped(sidecar):
-            await asyncio.sleep(0.1)
 
 
 def arrived(folder: Path, ledger: list[Entry]) -> int:
@@ -58,7 +49,7 @@ async def test_what_a_killed_collector_missed_is_sent_later_or_counted(tmp_path:
             await eventually(lambda: arrived(tmp_path, well) == _SPANS, SECONDS)
             first.process.send_signal(signal.SIGSTOP)  # it takes connections, and answers nothing
             hung = await call_all(sidecar, _ROUND)
-            await until_some_are_dropped(sidecar)
+            await until(lambda: dropped(sidecar))
             first.end(signal.SIGKILL)
             missed = await call_all(sidecar, _ROUND)
             again = configuration(tmp_path, ports=first.ports)
