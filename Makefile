@@ -17,7 +17,7 @@ export PYTHON
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup format lint types test test-browser test-conformance test-matrix test-kube test-all bench protos chart image check docs static servers schemas wheels
+.PHONY: help demo setup format lint types test test-browser test-conformance test-matrix test-kube test-otel test-all bench protos chart image check docs static servers schemas wheels
 
 say = @printf '==> %s\n' '$(1)'
 
@@ -107,7 +107,12 @@ test-browser: $(VENV)/.dev  ## the admin page in Debian's Chromium; screenshots 
 	@$(PY) -c 'import sys; from tests.support.browser import missing; sys.exit(missing() or 0)'
 	@$(PY) -m pytest -n0 tests/browser $(ARGS)
 
-test-all: test test-browser test-conformance test-matrix test-kube  ## the tests and the slow suites
+test-otel: $(VENV)/.dev  ## telemetry at a real OpenTelemetry Collector, built for it (needs Go), and at Debian's Prometheus
+	$(call say,testing with a real collector and Prometheus)
+	@hack/otelcol/build.sh >/dev/null
+	@$(PY) -m pytest -n $(JOBS) tests/otel $(ARGS)
+
+test-all: test test-browser test-conformance test-matrix test-otel test-kube  ## the tests and the slow suites
 
 bench: $(VENV)/.dev  ## measure speed and memory beside other proxies (ARGS="--quick" for a short look)
 	$(call say,measuring)

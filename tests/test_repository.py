@@ -20,7 +20,7 @@ from hack import image_layout
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = [
     *("demo", "setup", "format", "lint", "types", "test", "test-conformance", "test-matrix", "test-kube", "test-all"),
-    *("bench", "protos", "chart", "image", "check", "docs"),
+    *("test-otel", "bench", "protos", "chart", "image", "check", "docs"),
 ]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -107,7 +107,15 @@ def test_every_word_of_make_says_what_it_is_for(word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "script", [".ci/run", "hack/setup.sh", "hack/wheels.sh", "hack/package_chart.sh", "hack/kube/build.sh"]
+    "script",
+    [
+        ".ci/run",
+        "hack/setup.sh",
+        "hack/wheels.sh",
+        "hack/package_chart.sh",
+        "hack/kube/build.sh",
+        "hack/otelcol/build.sh",
+    ],
 )
 def test_scripts_can_be_run_as_they_stand(script: str) -> None:
     assert os.access(ROOT / script, os.X_OK)

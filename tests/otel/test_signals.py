@@ -75,8 +75,10 @@ def assert_told(ledger: list[Entry], sidecar: SidecarProcess, arrived: Arrived) 
 @pytest.mark.parametrize("compression", ["", "gzip"])
 @pytest.mark.parametrize("way", WAYS)
 async def test_spans_metrics_and_records_are_the_callers_ledger(tmp_path: Path, way: str, compression: str):
+    config = configuration(tmp_path)
+    config["receivers"]["otlp"]["protocols"]["http"]["compression_algorithms"] = [compression]  # and it refuses others
     async with FakeServer() as server:
-        with collector(tmp_path) as running:
+        with collector(tmp_path, config) as running:
             with telling(running, server.url, way=way, OTEL_EXPORTER_OTLP_COMPRESSION=compression) as sidecar:
                 ledger = await call_all(sidecar, PLAN)
                 await ended(sidecar)
