@@ -67,9 +67,9 @@ def _key(labels: dict[str, str]) -> tuple[str, ...]:
 
 @contextlib.asynccontextmanager
 async def prometheus(folder: Path, target: str) -> AsyncIterator[Prometheus]:
-    """One that scrapes `target` (host:port) five times a second, and has done so once."""
+    """One that scrapes `target` (host:port) twice a second, and has done so once."""
     scraped = {"job_name": "mcp-sidecar", "static_configs": [{"targets": [target], "labels": LABELS}]}
-    config = {"global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"}, "scrape_configs": [scraped]}
+    config = {"global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"}, "scrape_configs": [scraped]}
     (folder / "prometheus.yml").write_text(json.dumps(config))
     port = _free_port()
     with _running(folder, port):
