@@ -161,7 +161,8 @@ class Ledger:
             level, code, execution = "debug" if call.rpc in self._quiet else "info", OK, _DONE
         else:
             level, code, execution = _level(failure), status_of(failure).grpc, failure.execution.value
-        self._count(call, code, execution, seconds)
+        fault = call.fault if failure is None or isinstance(failure, UpstreamRefused) else ""
+        self._count(call, code, execution, fault, seconds)
         if isinstance(failure, (Exhausted, Draining)):
             self._metrics.count(SHED, reason=failure.reason)
         line = CallLine(
@@ -192,10 +193,10 @@ class Ledger:
             line.stack = "".join(traceback.format_exception(error))[-6000:]
         return line
 
-    def _count(self, call: Call, code: str, execution: str, seconds: float) -> None:
+    def _count(self, call: Call, code: str, execution: str, fault: str, seconds: float) -> None:
         tool = call.name if call.method == CALL_TOOL else ""
         self._metrics.record(
-            (call.rpc, call.method, call.server, code, execution, tool, call.fault),
+            (call.rpc, call.method, call.server, code, execution, tool, fault),
             seconds,
             max(0.0, seconds - call.waited) if call.waited else None,
             None if call.span is None else (call.span.trace_id, call.span.span_id),

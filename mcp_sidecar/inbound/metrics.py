@@ -270,7 +270,9 @@ class Metrics:
         timings = []
         labels: Labels
         if method:
-            error = _fault(fault) if fault and fault not in CALLERS_FAULT else "" if code == OK else code
+            error = code if code != OK else ""
+            if fault:
+                error = "" if fault in CALLERS_FAULT else _fault(fault)
             labels = (
                 ("method", _known(method, self._methods)),
                 *self._tool(server, tool, fault or error),

@@ -208,6 +208,13 @@ def test_a_tool_has_a_label_once_its_server_answered_for_it_and_clients_choose_n
     assert ("known", "") in errors and ("broken", "tool_error") in errors
 
 
+def test_what_a_server_calls_the_callers_fault_is_no_error_on_any_face():
+    metrics = Metrics()
+    for rpc, code in (("/a.B/CallTool", "INVALID_ARGUMENT"), ("", "OK")):
+        metrics.record(Operation(rpc, "tools/call", "s", code, "done", "t", "-32602"), 0.01)
+    assert [dict(labels).get("error") for labels in _series(metrics, OPERATION_SECONDS)] == [None, None]
+
+
 @pytest.mark.covers("B-304")
 def test_an_exchange_is_timed_by_method_tool_and_what_went_wrong():
     metrics = Metrics(methods={"tools/call"})

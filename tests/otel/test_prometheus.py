@@ -71,7 +71,6 @@ async def test_the_dashboard_shows_the_callers_numbers(tmp_path: Path):
     calls: dict[tuple[str, ...], float] = {("up", label): number for (label,), number in tally(ledger, "label").items()}
     assert shares(by_tool) == pytest.approx(shares(calls))
     assert failing.keys() == {
-        ("INVALID_ARGUMENT", "up", "_OTHER"),
         ("NOT_FOUND", "up", "_OTHER"),
         ("tool_error", "up", "fail"),
     }
