@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from mcp_sidecar.config.problems import Place, nearest
 from mcp_sidecar.config.reading import Reading
 from mcp_sidecar.config.schema import PREFIX, variables
-from mcp_sidecar.config.tree import Node
+from mcp_sidecar.config.tree import Node, put
 
 UPSTREAMS = PREFIX + "UPSTREAMS"
 CONFIG = PREFIX + "CONFIG"
@@ -54,10 +54,10 @@ def environment_layer(environ: Mapping[str, str], reading: Reading) -> Node:
     for name in sorted(name for name in environ if name.startswith(PREFIX) and environ[name]):
         place = Place(f"environment {name}")
         if name in known:
-            _put(root, known[name], Node("any", place, environ[name]))
+            put(root, known[name], Node("any", place, environ[name]))
         elif name == UPSTREAMS:
             pairs = [part.strip() for part in environ[name].split(",") if part.strip()]
-            _put(root, ("upstreams",), _upstreams(pairs, place, reading))
+            put(root, ("upstreams",), _upstreams(pairs, place, reading))
         elif not _is_ours_elsewhere(name):
             _report_unknown(name, known, place, reading)
     return root
@@ -69,10 +69,10 @@ def flag_layer(flags: Mapping[str, str | Sequence[str] | None], reading: Reading
     for name, path in FLAGS.items():
         if (given := flags.get(name)) is not None:
             place = Place(f"flag --{name.replace('_', '-')}")
-            _put(root, path, Node("any", place, given if isinstance(given, str) else ",".join(given)))
+            put(root, path, Node("any", place, given if isinstance(given, str) else ",".join(given)))
     if upstreams := flags.get("upstream"):
         pairs = [upstreams] if isinstance(upstreams, str) else upstreams
-        _put(root, ("upstreams",), _upstreams(pairs, Place("flag --upstream"), reading))
+        put(root, ("upstreams",), _upstreams(pairs, Place("flag --upstream"), reading))
     return root
 
 
@@ -83,17 +83,6 @@ def _is_ours_elsewhere(name: str) -> bool:
 def _report_unknown(name: str, known: Iterable[str], place: Place, reading: Reading) -> None:
     meant = nearest(name, [*known, *OTHER_VARIABLES])
     reading.report("", f"unknown variable; {f'did you mean {meant}?' if meant else 'see docs/configuration.md'}", place)
-
-
-def _put(root: Node, path: tuple[str, ...], value: Node) -> None:
-    """Put a value into the tree, making the maps on the way."""
-    for name in path[:-1]:
-        child = next((node for key, node in root.pairs if key.text == name), None)
-        if child is None:
-            child = Node("map", value.place)
-            root.pairs.append((Node("text", value.place, name), child))
-        root = child
-    root.pairs.append((Node("text", value.place, path[-1]), value))
 
 
 def _upstreams(pairs: Iterable[str], place: Place, reading: Reading) -> Node:
@@ -112,8 +101,8 @@ def _upstream_items(pairs: Iterable[str], place: Place, reading: Reading) -> Ite
             reading.report("upstreams", f"the command cannot be split into words: {error}", place)
             continue
         item = Node("map", place)
-        _put(item, ("name",), Node("any", place, name.strip()))
-        _put(item, (key,), value)
+        put(item, ("name",), Node("any", place, name.strip()))
+        put(item, (key,), value)
         yield item
 
 

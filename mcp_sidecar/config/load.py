@@ -11,12 +11,13 @@ from types import MappingProxyType
 from typing import Any
 
 from mcp_sidecar.config import rules
+from mcp_sidecar.config.files import read_file
 from mcp_sidecar.config.layers import CONFIG, POD_GRACE, ZONE, environment_layer, flag_layer
-from mcp_sidecar.config.otel import otel_layer, overlooked, pod_attributes
-from mcp_sidecar.config.problems import BadConfiguration, Place, Problem
+from mcp_sidecar.config.otel import otel_layer, pod_attributes
+from mcp_sidecar.config.problems import BadConfiguration, Place
 from mcp_sidecar.config.reading import Reading, Values
 from mcp_sidecar.config.schema import Section, schema
-from mcp_sidecar.config.tree import MOST_BYTES, Node, read_yaml
+from mcp_sidecar.config.tree import Node
 from mcp_sidecar.settings import Settings
 
 _INHERITED = frozenset(("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"))
@@ -62,7 +63,7 @@ def load(
         raise BadConfiguration(reading.problems)
     warnings = rules.warnings(settings)
     if settings.telemetry.endpoints:
-        warnings = chain(warnings, overlooked(environ))
+        warnings = chain(warnings, reading.warnings)
     return Loaded(settings, tuple(warnings), pod_grace)
 
 
@@ -93,28 +94,11 @@ def _file_values(file: Path | None, reading: Reading) -> Values:
     if file is None:
         return {}
     try:
-        root = read_yaml(_text(file), str(file))
+        root = read_file(file)
     except BadConfiguration as error:
         reading.problems.extend(error.problems)
         return {}
     return reading.read(root or Node("null", Place(str(file))))
-
-
-def _text(file: Path) -> str:
-    """Return the file's text; raises BadConfiguration."""
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(MOST_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no such file"
-        raise BadConfiguration([Problem("", f"cannot be read: {reason}", str(file))]) from error
-    if len(content) > MOST_BYTES:
-        raise BadConfiguration([Problem("", f"larger than {MOST_BYTES} bytes", str(file))])
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise BadConfiguration([Problem("", "not UTF-8 text", str(file), line)]) from error
 
 
 def _lay_over(under: Values, over: Values) -> None:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
-from mcp_sidecar.config.problems import Place, quoted
+from mcp_sidecar.config.otel_variables import (
+    BOUNDS,
+    ELSEWHERE,
+    FILE,
+    OTLP,
+    RATIO,
+    SAMPLER,
+    SECURITY,
+    VARIABLES,
+    milliseconds,
+    ratio,
+)
+from mcp_sidecar.config.problems import Place, nearest, quoted
 from mcp_sidecar.config.reading import Reading
-from mcp_sidecar.config.tree import Node
+from mcp_sidecar.config.tree import Node, put
+from mcp_sidecar.settings import TelemetrySettings
 
-_OTLP = "OTEL_EXPORTER_OTLP_"
 _PODS = {
     "k8s.pod.name": "POD_NAME",
     "k8s.pod.uid": "POD_UID",
@@ -17,98 +30,74 @@ _PODS = {
     "k8s.container.name": "CONTAINER_NAME",
 }
 """What a pod says of itself in the variables that the Kubernetes manual and the injector use (the downward API)."""
-_RATIOS = {"always_on": "1", "always_off": "0"}
-
-
-def _same(text: str) -> str:
-    return text
-
-
-def _milliseconds(text: str) -> str:
-    return f"{text}ms"
-
-
-def _negated(text: str) -> str:
-    return {"true": "false", "false": "true"}.get(text.lower(), text)
-
-
-def _compression(text: str) -> str:
-    return "" if text == "none" else text
-
-
-def _exporter(text: str) -> str:
-    """`none` is for nobody, and so is `prometheus` for OTLP: its page is there anyway."""
-    if text in {"none", "prometheus"}:
-        return "false"
-    if text == "otlp":
-        return "true"
-    raise ValueError(f"{quoted(text)} is not a choice; choices: otlp, none")
-
-
-VARIABLES: Mapping[str, tuple[str, Callable[[str], str]]] = {
-    "OTEL_SDK_DISABLED": ("enabled", _negated),
-    "OTEL_SERVICE_NAME": ("service", _same),
-    "OTEL_RESOURCE_ATTRIBUTES": ("resource", _same),
-    "OTEL_TRACES_EXPORTER": ("traces", _exporter),
-    "OTEL_METRICS_EXPORTER": ("metrics", _exporter),
-    "OTEL_LOGS_EXPORTER": ("logs", _exporter),
-    "OTEL_METRIC_EXPORT_INTERVAL": ("interval", _milliseconds),
-    _OTLP + "ENDPOINT": ("otlp_endpoint", _same),
-    _OTLP + "TRACES_ENDPOINT": ("traces_endpoint", _same),
-    _OTLP + "METRICS_ENDPOINT": ("metrics_endpoint", _same),
-    _OTLP + "LOGS_ENDPOINT": ("logs_endpoint", _same),
-    _OTLP + "PROTOCOL": ("protocol", _same),
-    _OTLP + "HEADERS": ("headers", _same),
-    _OTLP + "CERTIFICATE": ("certificate", _same),
-    _OTLP + "CLIENT_CERTIFICATE": ("client_certificate", _same),
-    _OTLP + "CLIENT_KEY": ("client_key", _same),
-    _OTLP + "INSECURE": ("insecure", _same),
-    _OTLP + "TIMEOUT": ("timeout", _milliseconds),
-    _OTLP + "COMPRESSION": ("compression", _compression),
-}
-"""Which key of `telemetry` each variable sets, and how its text is written there."""
-SAMPLER = "OTEL_TRACES_SAMPLER"
-RATIO = "OTEL_TRACES_SAMPLER_ARG"
-FILE = "OTEL_CONFIG_FILE"
 
 
 def otel_layer(environ: Mapping[str, str], reading: Reading) -> Node:
-    """Return what the variables say as a tree like the file's; empty ones count as not set."""
-    nowhere = Place("")
-    telemetry = Node("map", nowhere)
-    for key, text, place in _settings(environ, reading):
-        telemetry.pairs.append((Node("text", place, key), Node("any", place, text)))
-    if environ.get(FILE) and environ.get("OTEL_SDK_DISABLED", "").lower() != "true":
-        message = "declarative configuration is not read; write a telemetry section or set the OTEL_* variables"
-        reading.report("", message, Place(f"environment {FILE}"))
-    return Node("map", nowhere, pairs=[(Node("text", nowhere, "telemetry"), telemetry)])
+    """Return what the variables say, or the file that one of them names, as a tree like the file's.
+
+    Empty variables count as not set.
+    """
+    if file := environ.get(FILE):
+        from mcp_sidecar.config.declarative import declared  # few have one
+
+        return declared(Path(file), environ, reading)
+    said = {name: text.strip() for name, text in environ.items() if name.startswith("OTEL_") and text.strip()}
+    found = _Found(said, reading)
+    for name, variable in VARIABLES.items():
+        found.take(name, variable.key, variable.written)
+    found.take(SAMPLER, "sample", lambda text: ratio(text, said.get(RATIO, "")))
+    for name, signal in BOUNDS.items():
+        found.bound(name, signal)
+    for name, signal in SECURITY.items():
+        found.secure(name, signal)
+    reading.warnings.extend(_overlooked(said))
+    root = Node("map", Place(""))
+    for key, (text, place) in found.values.items():
+        put(root, ("telemetry", *key.split(".")), Node("any", place, text))
+    return root
 
 
-def _settings(environ: Mapping[str, str], reading: Reading) -> Iterator[tuple[str, str, Place]]:
-    for name, (key, written) in VARIABLES.items():
+class _Found:
+    """What variables say, by the key it is for. A text that is no good is reported."""
+
+    def __init__(self, said: Mapping[str, str], reading: Reading) -> None:
+        self.values: dict[str, tuple[str, Place]] = {}
+        self._said = said
+        self._reading = reading
+
+    def take(self, name: str, key: str, written: Callable[[str], str]) -> None:
+        """The text of a variable, as it is written at its key."""
+        if name not in self._said:
+            return
         place = Place(f"environment {name}")
         try:
-            if text := environ.get(name, "").strip():
-                yield key, written(text), place
+            self.values[key] = (written(self._said[name]), place)
         except ValueError as error:
-            reading.report(f"telemetry.{key}", str(error), place)
-    if text := environ.get(SAMPLER, "").strip():
-        place = Place(f"environment {SAMPLER}")
-        try:
-            yield "sample", _ratio(text, environ.get(RATIO, "").strip()), place
-        except ValueError as error:
-            reading.report("telemetry.sample", str(error), place)
+            self._reading.report(f"telemetry.{key}", str(error), place)
+
+    def bound(self, name: str, signal: str) -> None:
+        """A second limit, which `0` leaves open."""
+        key = f"{signal}_to.timeout"
+        text, _ = self.values.get(key) or self.values.get("timeout") or ("", None)
+        usual = int(text.removesuffix("ms") or TelemetrySettings().timeout * 1000)
+        if self._said.get(name, "0") != "0" and _number(self._said[name], above=usual) is None:
+            self.take(name, key, milliseconds)
+
+    def secure(self, name: str, signal: str) -> None:
+        """It is only for endpoints of gRPC that name no scheme."""
+        endpoint, _ = self.values.get(f"{signal}_to.endpoint") or self.values.get("otlp_endpoint") or ("", None)
+        if endpoint and "://" not in endpoint:
+            self.take(name, f"{signal}_to.endpoint", lambda text: f"{_scheme(text)}://{endpoint}")
 
 
-def _ratio(sampler: str, argument: str) -> str:
-    """The sidecar's sampler is always parent-based, so both spellings of a name mean the same."""
-    name = sampler.removeprefix("parentbased_")
-    if name == "traceidratio":
-        return argument or "1"
-    if name in _RATIOS:
-        return _RATIOS[name]
-    known = ", ".join((*_RATIOS, "traceidratio"))
-    raise ValueError(f"{quoted(sampler)} is not a choice; choices: {known}, each also as parentbased_…")
+def _number(text: str, *, above: int) -> int | None:
+    return int(text) if text.isdecimal() and int(text) >= above else None
+
+
+def _scheme(insecure: str) -> str:
+    if insecure.lower() not in {"true", "false"}:
+        raise ValueError(f"expected true or false, got {quoted(insecure)}")
+    return "http" if insecure.lower() == "true" else "https"
 
 
 def pod_attributes(environ: Mapping[str, str]) -> dict[str, str]:
@@ -116,15 +105,17 @@ def pod_attributes(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: environ[variable] for name, variable in _PODS.items() if environ.get(variable)}
 
 
-def overlooked(environ: Mapping[str, str]) -> Iterator[str]:
+def _overlooked(said: Mapping[str, str]) -> Iterator[str]:
     """Variables that mean something to OpenTelemetry's SDKs and nothing here, as warnings."""
-    for name in sorted(environ):
-        if name.startswith(_OTLP) and name not in VARIABLES and environ[name]:
-            general = _general(name)
-            hint = f"; {general} is, for all signals" if general in VARIABLES else ""
-            yield f"{name} is not honoured{hint}"
-
-
-def _general(name: str) -> str:
-    rest = name.removeprefix(_OTLP)
-    return _OTLP + rest.removeprefix("TRACES_").removeprefix("METRICS_").removeprefix("LOGS_")
+    known = {*VARIABLES, *BOUNDS, *SECURITY}
+    for name, text in sorted(said.items()):
+        honoured, instead = ELSEWHERE.get(name, ((), ""))
+        if instead and text.lower() not in honoured:
+            yield f"{name} is not honoured; {instead}"
+        elif name.startswith(OTLP) and name not in known and not instead:
+            meant = nearest(name, known)
+            yield f"{name} is not honoured" + (f"; {meant} is" if meant else "")
+    if said.get(SAMPLER, "parentbased_").removeprefix("parentbased_") == said.get(SAMPLER):
+        yield f"{SAMPLER}={said[SAMPLER]} counts where a caller has not decided, as with parentbased_{said[SAMPLER]}"
+    if RATIO in said and SAMPLER not in said:
+        yield f"{RATIO} has no effect without {SAMPLER}"

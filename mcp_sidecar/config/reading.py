@@ -24,6 +24,8 @@ class Reading:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.places: dict[str, Place] = {}
+        self.warnings: list[str] = []
+        """What OpenTelemetry's variables say that is not honoured."""
         self._reports = 0
 
     def report(self, path: str, message: str, place: Place) -> None:
@@ -69,7 +71,7 @@ class Reading:
                 self.report(path, "a key must be a word", key.place)
             elif key.text in lines:
                 first = lines[key.text]
-                self.report(_join(path, key.text), f"the key is given twice, first on line {first}", key.place)
+                self.report(join(path, key.text), f"the key is given twice, first on line {first}", key.place)
             else:
                 lines[key.text] = key.place.line
                 yield key, value
@@ -87,11 +89,11 @@ class Reading:
         hints = [f'did you mean "{meant}"?'] if meant else []
         hints += [f"it belongs in {' or '.join(homes)}"] if homes else []
         hint = "; ".join(hints) or f"known here: {', '.join(section.parts)}"
-        self.report(_join(path, key.text), f"unknown key; {hint}", key.place)
+        self.report(join(path, key.text), f"unknown key; {hint}", key.place)
 
     def _missing(self, section: Section, values: Values, path: str, place: Place) -> None:
         for name, part in section.parts.items():
-            here = _join(path, name)
+            here = join(path, name)
             if isinstance(part, Key) and part.default is REQUIRED and name not in values and here not in self.places:
                 self.report(here, f"every item needs a {name}", place)
 
@@ -110,8 +112,10 @@ class Reading:
             return self._one(node, key, path)
         if key.shape == "list":
             return self._list(node, key, path)
-        entries = _pairs_in(node) if node.kind == "any" else self._entries(node, path)
-        return MappingProxyType({name.text: self._one(value, key, _join(path, name.text)) for name, value in entries})
+        if node.kind == "any" and not are_pairs(node):
+            self.report(path, "expected name=value,name=value", node.place)
+        entries = pairs_in(node) if node.kind == "any" else self._entries(node, path)
+        return MappingProxyType({name.text: self._one(value, key, join(path, name.text)) for name, value in entries})
 
     def _one(self, node: Node, key: Key, path: str) -> Any:
         try:
@@ -137,14 +141,19 @@ class Reading:
             return ()
 
 
-def _pairs_in(node: Node) -> Iterator[tuple[Node, Node]]:
+def are_pairs(node: Node) -> bool:
+    """Tell whether each item of a map in a variable has a name and a value."""
+    return all("=" in part for part in node.text.split(",") if part.strip())
+
+
+def pairs_in(node: Node) -> Iterator[tuple[Node, Node]]:
     """Yield the pairs of a map in a variable: `name=value,name=value`, percent-encoded as OpenTelemetry does it."""
     for item in filter(None, (part.strip() for part in node.text.split(","))):
         name, _, value = item.partition("=")
         yield Node("any", node.place, unquote(name.strip())), Node("any", node.place, unquote(value.strip()))
 
 
-def _join(path: str, name: str) -> str:
+def join(path: str, name: str) -> str:
     """Add a key to a path; one that is no plain word is quoted, for it is somebody's text on a terminal."""
     plain = len(name) <= SHOWN and name.isascii() and name.replace("_", "a").replace("-", "a").isalnum()
     shown = name if plain else quoted(name)
@@ -157,4 +166,4 @@ def _homes(name: str, section: Section | None = None, path: str = "") -> Iterato
         if key == name:
             yield path or "the top level"
         if isinstance(part, Section):
-            yield from _homes(name, part, _join(path, key) + ("[]" if part.many else ""))
+            yield from _homes(name, part, join(path, key) + ("[]" if part.many else ""))

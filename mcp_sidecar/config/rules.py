@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from mcp_sidecar.config import telemetry_rules
 from mcp_sidecar.config.forms import is_local_listener
 from mcp_sidecar.config.problems import quoted
 from mcp_sidecar.protocol.eras import MODERN_VERSIONS
@@ -14,13 +15,11 @@ from mcp_sidecar.settings import (
     DiscoverySettings,
     ListenSettings,
     Settings,
-    TelemetrySettings,
     UpstreamSettings,
 )
 
 Fault = tuple[str, str]
 """The path of the key to mend and the sentence."""
-_OTEL_PACKAGES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.common")
 
 
 def faults(settings: Settings, written: Container[str] = ()) -> Iterator[Fault]:
@@ -28,7 +27,7 @@ def faults(settings: Settings, written: Container[str] = ()) -> Iterator[Fault]:
     yield from _listen_faults(settings.listen)
     yield from _upstream_faults(settings.upstreams)
     yield from _auth_faults(settings.auth)
-    yield from _telemetry_faults(settings.telemetry)
+    yield from telemetry_rules.faults(settings.telemetry, written)
     yield from _discovery_faults(settings.discovery)
     yield from _start_faults(settings)
     if "auth.mode" not in written:
@@ -151,21 +150,6 @@ def _discovery_faults(discovery: DiscoverySettings) -> Iterator[Fault]:
         yield "discovery.selectors", "mode namespace needs at least one, or resources: true"
 
 
-def _telemetry_faults(telemetry: TelemetrySettings) -> Iterator[Fault]:
-    if bool(telemetry.client_certificate) != bool(telemetry.client_key):
-        yield "telemetry.client_certificate", "client_certificate and client_key go together"
-    # Only looked for where it is wanted: looking is half of importing.
-    if telemetry.endpoints and not _installed(_OTEL_PACKAGES):
-        yield "telemetry.otlp_endpoint", "needs more packages: pip install 'mcp-sidecar[otel]'"
-
-
-def _installed(packages: Iterable[str]) -> bool:
-    try:
-        return all(find_spec(package) is not None for package in packages)
-    except ModuleNotFoundError:
-        return False
-
-
 def warnings(settings: Settings) -> Iterator[str]:
     """Yield what works but is probably not meant."""
     if settings.auth.mode == "none" and not settings.listen.tls.client_ca_file:
@@ -173,6 +157,7 @@ def warnings(settings: Settings) -> Iterator[str]:
     if settings.listen.tls.cert_file and not any(_network_doors(settings)):
         yield "listen.tls has no effect: every listener for calls is on loopback or a unix socket"
     yield from _idle_auth_keys(settings.auth)
+    yield from telemetry_rules.warnings(settings.telemetry)
     if settings.discovery.auth.bearer_file and settings.discovery.mode in ("off", "dns"):
         yield f"discovery.auth.bearer_file has no effect in mode {settings.discovery.mode}: no other servers are found"
     if not settings.upstreams and settings.discovery.mode == "off":

@@ -30,13 +30,17 @@ _TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "null", "bool"
 
 @dataclass(slots=True)
 class Node:
-    """A value as written. `any` is text whose type only its reader knows: a variable or a flag."""
+    """A value as written. `any` is text whose type only its reader knows: a variable or a flag.
+
+    A `plain` one stood without quotes, and means what its text looks like.
+    """
 
     kind: Kind
     place: Place
     text: str = ""
     items: list[Node] = field(default_factory=list)
     pairs: list[tuple[Node, Node]] = field(default_factory=list)
+    plain: bool = False
 
 
 def read_yaml(text: str, source: str) -> Node | None:
@@ -60,11 +64,25 @@ def _refusal(message: str, source: str, line: int | None = None) -> BadConfigura
     return BadConfiguration([Problem("", message, source, None if line is None else line + 1)])
 
 
-def _kind(event: Any) -> Kind:
+def _scalar(event: Any, place: Place) -> Node:
+    quoted = event.tag in {"!", "tag:yaml.org,2002:str"} or (event.tag is None and not event.implicit[0])
+    return Node("text" if quoted else kind_of(event.value), place, event.value, plain=not quoted)
+
+
+def kind_of(plain: str) -> Kind:
     """Tell a scalar's type by YAML 1.2's core schema; anything quoted is text."""
-    if event.tag in {"!", "tag:yaml.org,2002:str"} or (event.tag is None and not event.implicit[0]):
-        return "text"
-    return next((kind for kind, pattern in _PLAIN if pattern.fullmatch(event.value)), "text")
+    return next((kind for kind, pattern in _PLAIN if pattern.fullmatch(plain)), "text")
+
+
+def put(root: Node, path: tuple[str, ...], value: Node) -> None:
+    """Put a value into a tree of maps, making those on the way."""
+    for name in path[:-1]:
+        child = next((node for key, node in root.pairs if key.text == name), None)
+        if child is None:
+            child = Node("map", value.place)
+            root.pairs.append((Node("text", value.place, name), child))
+        root = child
+    root.pairs.append((Node("text", value.place, path[-1]), value))
 
 
 @dataclass(slots=True)
@@ -106,7 +124,7 @@ class _Growing:
             case "DocumentStartEvent":
                 self._count_document(line)
             case "ScalarEvent":
-                self._join(Node(_kind(event), Place(self._source, line + 1), event.value), 1, event.anchor, line)
+                self._join(_scalar(event, Place(self._source, line + 1)), 1, event.anchor, line)
             case "MappingStartEvent":
                 self._begin("map", event.anchor, line)
             case "SequenceStartEvent":

@@ -27,7 +27,7 @@ from mcp_sidecar.settings.running import (
     RetrySettings,
     StartSettings,
 )
-from mcp_sidecar.settings.telemetry import TelemetrySettings
+from mcp_sidecar.settings.telemetry import SIGNALS, QueuedSettings, SignalSettings, TelemetrySettings
 from mcp_sidecar.settings.upstreams import (
     DiscoverySettings,
     MergeSettings,
@@ -39,6 +39,7 @@ from mcp_sidecar.settings.upstreams import (
 )
 
 __all__ = [
+    "SIGNALS",
     "AdminSettings",
     "AdmissionSettings",
     "AuthSettings",
@@ -54,8 +55,10 @@ __all__ = [
     "MergeSettings",
     "MonitorSettings",
     "PoolSettings",
+    "QueuedSettings",
     "RetrySettings",
     "Settings",
+    "SignalSettings",
     "StartSettings",
     "TelemetrySettings",
     "TimeoutSettings",

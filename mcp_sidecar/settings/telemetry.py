@@ -3,11 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Annotated
 
 from mcp_sidecar.documented import Doc, Seconds
+
+SIGNALS = ("traces", "metrics", "logs")
+_COMMON = ("protocol", "headers", "timeout", "compression", "certificate", "client_certificate", "client_key")
+
+
+@dataclass(frozen=True, slots=True)
+class SignalSettings:
+    """Where one signal goes, and how, where that differs from the others; what is left out is as for all of them."""
+
+    endpoint: Annotated[str, Doc("Its own collector; over HTTP the whole URL.", form="collector")] = ""
+    protocol: Annotated[
+        str, Doc("As `telemetry.protocol`; empty is the same.", choices=("", "auto", "grpc", "http/protobuf"))
+    ] = ""
+    headers: Annotated[Mapping[str, str], Doc("Sent in place of the common ones.")] = field(
+        default_factory=lambda: MappingProxyType({}), repr=False
+    )
+    timeout: Annotated[float, Seconds("Longest an export may take; `0` is the common one.", high=60)] = 0.0
+    compression: Annotated[
+        str, Doc("How what is sent is compressed; empty is as the common one.", choices=("", "none", "gzip"))
+    ] = ""
+    certificate: Annotated[str, Doc("File with the certificates to trust its collector by.", form="file")] = ""
+    client_certificate: Annotated[str, Doc("File with the sidecar's own certificate for it.", form="file")] = ""
+    client_key: Annotated[str, Doc("File with the key of that certificate.", form="file")] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedSettings(SignalSettings):
+    """Where one signal goes, and how, where that differs from the others, and how much of it waits meanwhile."""
+
+    queue: Annotated[int, Doc("Spans or records that may wait; the newest are dropped then.", low=1, high=100_000)] = (
+        2048
+    )
+    batch: Annotated[int, Doc("Most spans or records sent at once.", low=1, high=100_000)] = 512
+    delay: Annotated[float, Seconds("Longest that one waits for others to be sent with.", low=0.001, high=3600)] = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +60,6 @@ class TelemetrySettings:
             choices=("auto", "grpc", "http/protobuf"),
         ),
     ] = "auto"
-    traces_endpoint: Annotated[
-        str, Doc("Collector for traces, where it is another one; over HTTP the whole URL.", form="collector")
-    ] = ""
-    metrics_endpoint: Annotated[
-        str, Doc("Collector for metrics, where it is another one; over HTTP the whole URL.", form="collector")
-    ] = ""
-    logs_endpoint: Annotated[
-        str, Doc("Collector for logs, where it is another one; over HTTP the whole URL.", form="collector")
-    ] = ""
     traces: Annotated[bool, Doc("Send spans.")] = True
     metrics: Annotated[bool, Doc("Send metrics; the Prometheus page is there in any case.")] = True
     logs: Annotated[bool, Doc("Send a log record for each call too.")] = False
@@ -42,6 +67,14 @@ class TelemetrySettings:
         0.05
     )
     interval: Annotated[float, Seconds("Between two exports of metrics.", low=0.01)] = 15.0
+    temporality: Annotated[
+        str,
+        Doc(
+            "Whether counters and histograms say what happened since the start, or since the last export (`delta`; "
+            "`lowmemory`: not those that are read from elsewhere).",
+            choices=("cumulative", "delta", "lowmemory"),
+        ),
+    ] = "cumulative"
     timeout: Annotated[float, Seconds("Longest an export may take.", low=0.01, high=60)] = 3.0
     compression: Annotated[str, Doc("How what is sent is compressed.", choices=("", "gzip"))] = ""
     headers: Annotated[
@@ -59,13 +92,18 @@ class TelemetrySettings:
         Doc("More about this process, as resource attributes; what the pod says of itself is added."),
     ] = field(default_factory=lambda: MappingProxyType({}))
 
+    traces_to: QueuedSettings = QueuedSettings()  # frozen
+    metrics_to: SignalSettings = SignalSettings()
+    logs_to: QueuedSettings = QueuedSettings()
+
     @property
     def endpoints(self) -> Mapping[str, str]:
         """Where each signal that is wanted goes."""
-        ways = {
-            "traces": (self.traces, self.traces_endpoint),
-            "metrics": (self.metrics, self.metrics_endpoint),
-            "logs": (self.logs, self.logs_endpoint),
-        }
-        found = {signal: own or self.otlp_endpoint for signal, (wanted, own) in ways.items() if wanted and self.enabled}
+        found = {signal: self.of(signal).endpoint for signal in SIGNALS if getattr(self, signal) and self.enabled}
         return {signal: endpoint for signal, endpoint in found.items() if endpoint}
+
+    def of(self, signal: str) -> SignalSettings:
+        """How a signal is sent: its own settings, filled up with the common ones."""
+        own: SignalSettings = getattr(self, f"{signal}_to")
+        common = {name: getattr(own, name) or getattr(self, name) for name in _COMMON}
+        return replace(own, endpoint=own.endpoint or self.otlp_endpoint, **common)

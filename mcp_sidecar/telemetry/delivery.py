@@ -9,25 +9,43 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-MOST_WAITING = 2048
-_BATCH = 512
-_DELAY_SECONDS = 5.0
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much waits and how long, in what items weigh and in seconds; `seconds` is for one `send`.
+
+    With `latest` each item says all that those before it did, so only the last one waits.
+    """
+
+    seconds: float = 3.0
+    most: int = 2048
+    batch: int = 512
+    delay: float = 5.0
+    latest: bool = False
 
 
 class Refused(Exception):
-    """The collector did not take a batch. `again`: it never saw it, and may take it later."""
+    """The collector did not take a batch. `again`: it never saw it, and may take it later.
 
-    def __init__(self, reason: str, *, again: bool = False) -> None:
+    `untaken`: it certainly has nothing of it; otherwise nobody knows.
+    """
+
+    def __init__(self, reason: str, *, again: bool = False, untaken: bool = False) -> None:
         super().__init__(reason)
         self.again = again
+        self.untaken = untaken
 
 
 Send = Callable[[Sequence[Item], float], int]
 """Sends a batch within so many seconds; how much of it the collector rejected. Raises `Refused`."""
+
+
+_USUAL = Pace()
 
 
 class Delivery(Generic[Item]):
@@ -44,21 +62,17 @@ class Delivery(Generic[Item]):
         *,
         weigh: Callable[[Item], int] = lambda _: 1,
         cut: Callable[[], None] = lambda: None,
-        seconds: float = 3.0,
-        most: int = MOST_WAITING,
-        batch: int = _BATCH,
-        delay: float = _DELAY_SECONDS,
+        pace: Pace = _USUAL,
     ) -> None:
         self._send = send
         self._weigh = weigh
         self._cut = cut
-        self._seconds = seconds
-        self._most = most
-        self._batch = batch
-        self._delay = delay
+        self._pace = pace
+        self._batch = min(pace.batch, pace.most)
         # One writer each, the event loop and the thread: what both add to is lost now and then.
         self._overflowed = 0
         self._refused = 0
+        self._taken_out = 0
         self.offered = 0
         self.delivered = 0
         self.trouble = ""
@@ -75,16 +89,31 @@ class Delivery(Generic[Item]):
         """What no collector has taken and none will."""
         return self._overflowed + self._refused
 
+    @property
+    def waiting(self) -> int:
+        return self.offered - self._overflowed - self._taken_out
+
     def offer(self, item: Item) -> None:
         """Take one item; never waits."""
+        if self._pace.latest:
+            self._forget()
         weight = self._weigh(item)
+        full = self.waiting + weight > self._pace.most
         self.offered += weight
-        if self._end.is_set() or len(self._waiting) >= self._most:
+        if self._end.is_set() or full:
             self._overflowed += weight
             return
         self._waiting.append(item)
-        if len(self._waiting) >= self._batch:
+        if self.waiting >= self._batch:
             self._wake.set()
+
+    def _forget(self) -> None:
+        """Drop what waits; the thread may be taking it out at this moment."""
+        while self._waiting:
+            try:
+                self._overflowed += self._weigh(self._waiting.popleft())
+            except IndexError:
+                return
 
     def close(self, seconds: float) -> None:
         """Deliver what is left within so many seconds, give up the rest. Blocks that long at most, and a moment."""
@@ -97,34 +126,52 @@ class Delivery(Generic[Item]):
 
     def _work(self) -> None:
         while not self._end.is_set():
-            self._wake.wait(self._delay)
+            self._wake.wait(self._pace.delay)
             self._wake.clear()
             if not self._emptied():
-                self._end.wait(self._delay)  # whatever comes meanwhile: it is not to be asked for each item
+                self._end.wait(self._pace.delay)  # whatever comes meanwhile: it is not to be asked for each item
         self._emptied()
         self._give_up()
 
     def _emptied(self) -> bool:
         """Send what waits, batch by batch, up to the first that is not taken."""
         while self._waiting:
-            seconds = self._seconds
+            seconds = self._pace.seconds
             if self._end.is_set():
                 seconds = min(seconds, self._until - time.monotonic())
             if seconds <= 0:
                 return False
-            batch = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
-            if not self._taken(batch, seconds):
+            batch, weight = self._next_batch()
+            if batch and not self._taken(batch, weight, seconds):
                 return False
         return True
 
-    def _taken(self, batch: Sequence[Item], seconds: float) -> bool:
-        weight = sum(map(self._weigh, batch))
+    def _next_batch(self) -> tuple[Sequence[Item], int]:
+        """Take out what is sent next; an item that is heavier than a batch goes alone."""
+        batch: list[Item] = []
+        weight = 0
+        while self._waiting:
+            try:
+                item = self._waiting.popleft()
+            except IndexError:  # it was dropped meanwhile, for a later one
+                break
+            one = self._weigh(item)
+            if batch and weight + one > self._batch:
+                self._waiting.appendleft(item)
+                break
+            batch.append(item)
+            weight += one
+        self._taken_out += weight
+        return batch, weight
+
+    def _taken(self, batch: Sequence[Item], weight: int, seconds: float) -> bool:
         try:
             rejected = self._send(batch, seconds)
         except Refused as refused:
             self.trouble = str(refused) or "refused"
             if refused.again:
                 self._waiting.extendleft(reversed(batch))
+                self._taken_out -= weight
             else:
                 self._refused += weight
             return False
@@ -139,4 +186,5 @@ class Delivery(Generic[Item]):
 
     def _give_up(self) -> None:
         while self._waiting:
-            self._refused += self._weigh(self._waiting.popleft())
+            weight = self._next_batch()[1]
+            self._refused += weight

@@ -16,13 +16,13 @@ from mcp_sidecar.call import Call
 from mcp_sidecar.errors import SidecarError
 from mcp_sidecar.inbound import instruments
 from mcp_sidecar.inbound.chain import CallLine, Entry
-from mcp_sidecar.inbound.metrics import Metrics, Snapshot
+from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.logs import Log
 from mcp_sidecar.sampling import Sampler
-from mcp_sidecar.settings import TelemetrySettings
-from mcp_sidecar.telemetry.delivery import Delivery
+from mcp_sidecar.settings import QueuedSettings, TelemetrySettings
+from mcp_sidecar.telemetry.delivery import Delivery, Pace, Refused
 from mcp_sidecar.telemetry.logs import Ended, Logs
-from mcp_sidecar.telemetry.metrics import Points
+from mcp_sidecar.telemetry.metrics import Measured, Points
 from mcp_sidecar.telemetry.resource import resource
 from mcp_sidecar.telemetry.target import target
 from mcp_sidecar.telemetry.traces import Finished, Traces
@@ -47,9 +47,9 @@ class Export:
         self._said: dict[str, float] = {}
         source = resource(settings)
         self._targets = {signal: target(settings, signal) for signal in settings.endpoints}
-        wires = {signal: wire(way, signal, settings) for signal, way in self._targets.items()}
+        wires = {signal: wire(way, signal, settings.of(signal)) for signal, way in self._targets.items()}
         self._spans = self._make_spans(Traces(source), wires.get("traces"))
-        self._points = self._make_points(Points(source), wires.get("metrics"))
+        self._points = self._make_points(Points(source, settings.temporality), wires.get("metrics"))
         self._records = self._make_records(Logs(source), wires.get("logs"))
         ways: dict[str, Delivery[Any] | None] = {
             "traces": self._spans,
@@ -67,18 +67,24 @@ class Export:
         def send(batch: Sequence[Finished], seconds: float) -> int:
             return way.send(encode_spans([span for call in batch for span in traces.of(call)]), seconds)
 
-        return Delivery("traces", send, weigh=Finished.weight, cut=way.cut, seconds=self._settings.timeout)
+        return Delivery("traces", send, weigh=Finished.weight, cut=way.cut, pace=self._pace("traces"))
 
-    def _make_points(self, points: Points, way: Wire | None) -> Delivery[Snapshot] | None:
+    def _make_points(self, points: Points, way: Wire | None) -> Delivery[Measured] | None:
         if way is None:
             return None
 
-        def send(batch: Sequence[Snapshot], seconds: float) -> int:
-            rejected = way.send(encode_metrics(points.of(batch[-1])), seconds)
+        def send(batch: Sequence[Measured], seconds: float) -> int:
+            try:
+                rejected = way.send(encode_metrics(points.of(batch[-1])), seconds)
+            except Refused as refused:
+                if not refused.untaken:
+                    points.passed(batch[-1])  # nobody knows, and counting twice is worse
+                raise
+            points.passed(batch[-1])
             return len(batch) if rejected else 0
 
-        # A later snapshot says all that an earlier one did.
-        return Delivery("metrics", send, cut=way.cut, seconds=self._settings.timeout, most=2, batch=1, delay=1.0)
+        pace = Pace(self._settings.of("metrics").timeout, most=1, batch=1, delay=1.0, latest=True)
+        return Delivery("metrics", send, cut=way.cut, pace=pace)
 
     def _make_records(self, logs: Logs, way: Wire | None) -> Delivery[Ended] | None:
         if way is None:
@@ -87,7 +93,12 @@ class Export:
         def send(batch: Sequence[Ended], seconds: float) -> int:
             return way.send(encode_logs([logs.of(ended) for ended in batch]), seconds)
 
-        return Delivery("logs", send, cut=way.cut, seconds=self._settings.timeout)
+        return Delivery("logs", send, cut=way.cut, pace=self._pace("logs"))
+
+    def _pace(self, signal: str) -> Pace:
+        own = self._settings.of(signal)
+        assert isinstance(own, QueuedSettings)  # noqa: S101  # spans and records have a queue, metrics do not
+        return Pace(own.timeout, own.queue, own.batch, own.delay)
 
     def tell(self, ended: Sequence[Entry]) -> None:
         """These calls have ended, each at a moment of its own (monotonic seconds); each costs an entry in a queue."""
@@ -118,7 +129,7 @@ class Export:
 
     def _measure(self) -> None:
         if self._points is not None:
-            self._points.offer(self._metrics.snapshot())
+            self._points.offer(Measured.now(self._metrics.snapshot()))
 
     def _report(self) -> None:
         now = time.monotonic()

@@ -17,11 +17,14 @@ def resource(settings: TelemetrySettings) -> Resource:
     Not `Resource.create`, which reads the environment: that was done, and reported, with the configuration.
     """
     own = {
-        "service.name": settings.service,
+        "service.name": TelemetrySettings().service,
         "service.version": __version__,
         "service.instance.id": settings.resource.get("k8s.pod.uid") or f"{os.getpid()}-{new_span_id()}",
         "telemetry.sdk.language": "python",
         "telemetry.sdk.name": "mcp-sidecar",
         "telemetry.sdk.version": __version__,
     }
-    return Resource(own | dict(settings.resource))
+    found = own | dict(settings.resource)
+    if settings.service != TelemetrySettings().service:
+        found["service.name"] = settings.service  # a name of its own comes before that among the attributes
+    return Resource(found)

@@ -29,15 +29,16 @@ class Target:
 
 def target(settings: TelemetrySettings, signal: str) -> Target:
     """The way of a signal that is wanted (`settings.endpoints` has it)."""
-    endpoint = settings.endpoints[signal]
+    way = settings.of(signal)
+    endpoint = way.endpoint
     if "://" not in endpoint:
         endpoint = f"{'http' if settings.insecure else 'https'}://{endpoint}"
     url = urlsplit(endpoint)
     tls = url.scheme.lower() == "https"
     path = url.path + (f"?{url.query}" if url.query else "")
-    if _speaks_http(settings.protocol, url.port, url.path):
+    if _speaks_http(way.protocol, url.port, url.path):
         # A signal's own endpoint is the whole URL; the common one is where the signals' paths begin.
-        if not getattr(settings, f"{signal}_endpoint"):
+        if not getattr(settings, f"{signal}_to").endpoint:
             path = f"{url.path.rstrip('/')}/v1/{signal}"
         return Target("http", tls, url.hostname or "", url.port or (443 if tls else 80), path or "/")
     return Target("grpc", tls, url.hostname or "", url.port or _GRPC_PORT)

@@ -22,7 +22,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from mcp_sidecar import __version__
-from mcp_sidecar.settings import TelemetrySettings
+from mcp_sidecar.settings import SignalSettings
 from mcp_sidecar.telemetry.delivery import Refused
 from mcp_sidecar.telemetry.target import Target
 
@@ -30,6 +30,19 @@ _MOST_ANSWER = 64 * 1024
 _AGENT = f"mcp-sidecar/{__version__}"
 _UNSEEN = frozenset((grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED))
 """The collector did not take the batch, and may take it later. After a timeout nobody knows, and twice is worse."""
+_REJECTED = frozenset(
+    (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.UNIMPLEMENTED,
+    )
+)
+"""The collector has seen the batch, taken nothing of it, and would say the same again."""
 _BUSY = frozenset((429, 502, 503, 504))
 """What OTLP over HTTP may be asked again after (OTLP 1.x, "Retryable Response Codes")."""
 
@@ -59,7 +72,7 @@ class Wire(Protocol):
         """End what is under way, from another thread; nothing can be sent after it."""
 
 
-def wire(target: Target, signal: str, settings: TelemetrySettings) -> Wire:
+def wire(target: Target, signal: str, settings: SignalSettings) -> Wire:
     """The wire of a target. Raises `OSError` for a certificate that cannot be used."""
     kind = GrpcWire if target.protocol == "grpc" else HttpWire
     return kind(target, FORMS[signal], settings)
@@ -68,14 +81,14 @@ def wire(target: Target, signal: str, settings: TelemetrySettings) -> Wire:
 class GrpcWire:
     """OTLP over gRPC; the channel reconnects by itself."""
 
-    def __init__(self, target: Target, form: Form, settings: TelemetrySettings) -> None:
+    def __init__(self, target: Target, form: Form, settings: SignalSettings) -> None:
         # A proxy named in the environment is meant for the internet; a collector is a neighbour.
         options = [
             ("grpc.enable_http_proxy", 0),
             ("grpc.max_reconnect_backoff_ms", 5000),
             ("grpc.primary_user_agent", _AGENT),
         ]
-        compression = grpc.Compression.Gzip if settings.compression else grpc.Compression.NoCompression
+        compression = grpc.Compression.Gzip if settings.compression == "gzip" else grpc.Compression.NoCompression
         if target.tls:
             credentials = grpc.ssl_channel_credentials(
                 _content(settings.certificate), _content(settings.client_key), _content(settings.client_certificate)
@@ -96,7 +109,9 @@ class GrpcWire:
             answer = self._export(message, timeout=seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             code = error.code()
-            raise Refused(f"gRPC status {code.name}", again=code in _UNSEEN) from error
+            raise Refused(
+                f"gRPC status {code.name}", again=code in _UNSEEN, untaken=code in _UNSEEN | _REJECTED
+            ) from error
         except ValueError as error:  # a closed channel
             raise Refused("closed") from error
         return int(getattr(answer.partial_success, self._rejected))
@@ -108,7 +123,7 @@ class GrpcWire:
 class HttpWire:
     """OTLP over HTTP/1.1, a connection for each batch: they are seconds apart."""
 
-    def __init__(self, target: Target, form: Form, settings: TelemetrySettings) -> None:
+    def __init__(self, target: Target, form: Form, settings: SignalSettings) -> None:
         self._target = target
         self._form = form
         self._gzip = settings.compression == "gzip"
@@ -121,17 +136,14 @@ class HttpWire:
 
     def send(self, message: Message, seconds: float) -> int:
         body = message.SerializeToString()
-        connection = self._connection(seconds)
+        connection = self._connected(seconds)
         try:
-            connection.connect()
             self._open = connection.sock
             if self._closed:
-                raise Refused("closed")
+                raise Refused("closed", untaken=True)
             connection.request("POST", self._target.path, gzip.compress(body) if self._gzip else body, self._headers)
             response = connection.getresponse()
             return self._judge(response.status, response.read(_MOST_ANSWER))
-        except ConnectionRefusedError as error:
-            raise Refused("connection refused", again=True) from error
         except TimeoutError as error:
             raise Refused("timeout") from error
         except (OSError, http.client.HTTPException) as error:
@@ -139,6 +151,17 @@ class HttpWire:
         finally:
             self._open = None
             connection.close()
+
+    def _connected(self, seconds: float) -> http.client.HTTPConnection:
+        """A connection that stands. One that does not come about has carried nothing, so that may be tried again."""
+        connection = self._connection(seconds)
+        try:
+            connection.connect()
+        except OSError as error:
+            connection.close()
+            reason = "connection refused" if isinstance(error, ConnectionRefusedError) else type(error).__name__
+            raise Refused(reason, again=True, untaken=True) from error
+        return connection
 
     def _connection(self, seconds: float) -> http.client.HTTPConnection:
         host, port = self._target.host, self._target.port
@@ -148,7 +171,7 @@ class HttpWire:
 
     def _judge(self, status: int, answer: bytes) -> int:
         if status != 200:
-            raise Refused(f"HTTP status {status}", again=status in _BUSY)
+            raise Refused(f"HTTP status {status}", again=status in _BUSY, untaken=status in _BUSY or status < 500)
         try:
             partial = self._form.answer.FromString(answer).partial_success
         except DecodeError:
@@ -168,7 +191,7 @@ def _content(file: str) -> bytes | None:
     return Path(file).read_bytes() if file else None
 
 
-def _context(settings: TelemetrySettings) -> ssl.SSLContext:
+def _context(settings: SignalSettings) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=settings.certificate or None)
     if settings.client_certificate:
         context.load_cert_chain(settings.client_certificate, settings.client_key)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from mcp_sidecar.telemetry.delivery import Delivery, Refused
+from mcp_sidecar.telemetry.delivery import Delivery, Pace, Refused
 
 
 class Collector:
@@ -44,7 +44,7 @@ def joined(delivery: Delivery[int], seconds: float = 5.0) -> None:
 
 def test_everything_arrives_once_and_in_order():
     collector = Collector("ok")
-    delivery = Delivery("test", collector, batch=10)
+    delivery = Delivery("test", collector, pace=Pace(batch=10))
     for number in range(105):
         delivery.offer(number)
     joined(delivery)
@@ -55,7 +55,7 @@ def test_everything_arrives_once_and_in_order():
 @pytest.mark.parametrize("how", ["refuse", "raise"])
 def test_a_collector_that_refuses_costs_the_items_and_nothing_else(how: str):
     collector = Collector(how)
-    delivery = Delivery("test", collector, batch=10)
+    delivery = Delivery("test", collector, pace=Pace(batch=10))
     for number in range(30):
         delivery.offer(number)
     joined(delivery)
@@ -64,7 +64,7 @@ def test_a_collector_that_refuses_costs_the_items_and_nothing_else(how: str):
 
 def test_a_collector_that_recovers_gets_what_comes_then():
     collector = Collector("refuse", "ok")
-    delivery = Delivery("test", collector, batch=10, delay=3600)
+    delivery = Delivery("test", collector, pace=Pace(batch=10, delay=3600))
     for number in range(10):
         delivery.offer(number)
     assert collector.asked.acquire(timeout=5)
@@ -77,7 +77,7 @@ def test_a_collector_that_recovers_gets_what_comes_then():
 
 def test_behind_a_collector_that_hangs_the_newest_are_dropped_and_nobody_waits():
     collector = Collector("hang", "ok")
-    delivery = Delivery("test", collector, batch=10, most=50)
+    delivery = Delivery("test", collector, pace=Pace(batch=10, most=50))
     for number in range(10):
         delivery.offer(number)
     assert collector.asked.acquire(timeout=5)
@@ -96,7 +96,7 @@ def test_when_time_is_up_the_sending_is_cut_and_the_rest_is_given_up():
         collector.how = ["raise"]
         collector.gate.set()
 
-    delivery = Delivery("test", collector, batch=10, delay=3600, cut=cut)
+    delivery = Delivery("test", collector, cut=cut, pace=Pace(batch=10, delay=3600))
     for number in range(10):
         delivery.offer(number)
     assert collector.asked.acquire(timeout=5)
@@ -108,7 +108,7 @@ def test_when_time_is_up_the_sending_is_cut_and_the_rest_is_given_up():
 
 def test_what_a_collector_never_saw_is_sent_again_in_its_order():
     collector = Collector("later", "later", "ok")
-    delivery = Delivery("test", collector, batch=10, delay=0.01)
+    delivery = Delivery("test", collector, pace=Pace(batch=10, delay=0.01))
     for number in range(30):
         delivery.offer(number)
     for _ in range(5):
@@ -120,7 +120,7 @@ def test_what_a_collector_never_saw_is_sent_again_in_its_order():
 
 def test_what_a_collector_rejects_of_a_batch_is_counted_as_dropped():
     collector = Collector("partial")
-    delivery = Delivery("test", collector, batch=10, delay=3600)
+    delivery = Delivery("test", collector, pace=Pace(batch=10, delay=3600))
     for number in range(10):
         delivery.offer(number)
     joined(delivery)
