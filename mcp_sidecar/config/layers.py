@@ -24,7 +24,7 @@ OTHER_VARIABLES: Mapping[str, str] = {
     PREFIX + "HTTP_ADDRESS": "Where `drain` finds the sidecar's HTTP listener.",
 }
 STANDARD: Mapping[str, str] = {
-    "OTEL_…": "OpenTelemetry's own, such as `OTEL_EXPORTER_OTLP_ENDPOINT`, below the file; see docs/operations.md.",
+    "OTEL_…": "OpenTelemetry's own, such as `OTEL_EXPORTER_OTLP_ENDPOINT`, below the file; each is listed below.",
     "POD_NAME`, `POD_UID`, `NAMESPACE`, `NODE_NAME`, `CONTAINER_NAME": "This pod, in the resource of all telemetry.",
 }
 """What others set too."""

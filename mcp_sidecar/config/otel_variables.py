@@ -100,6 +100,7 @@ SECURITY: Mapping[str, str] = {f"{OTLP}{signal.upper()}_INSECURE": signal for si
 """Says what an endpoint of a signal means that names no scheme."""
 
 
+_LIMITED, _PARTS = ("", "SPAN_", "LOGRECORD_"), ("EVENT_", "LINK_")
 ELSEWHERE: Mapping[str, tuple[tuple[str, ...], str]] = {
     "OTEL_PROPAGATORS": (
         ("tracecontext", "tracecontext,baggage", "baggage,tracecontext"),
@@ -108,12 +109,10 @@ ELSEWHERE: Mapping[str, tuple[tuple[str, ...], str]] = {
     "OTEL_LOG_LEVEL": (("info",), "log.level is"),
     "OTEL_METRICS_EXEMPLAR_FILTER": (("trace_based",), "exemplars are traced calls"),
     OTLP + "METRICS_DEFAULT_HISTOGRAM_AGGREGATION": (("explicit_bucket_histogram",), "buckets are explicit"),
-    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": ((), "1024 characters are"),
-    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT": ((), "1024 characters are"),
-    "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT": ((), "1024 characters are"),
-    "OTEL_ATTRIBUTE_COUNT_LIMIT": (("128",), "there are never more than 30"),
-    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": (("128",), "there are never more than 30"),
-    "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT": (("128",), "there are never more than 30"),
+    **{f"OTEL_{of}ATTRIBUTE_VALUE_LENGTH_LIMIT": ((), "text is cut after 1024 characters") for of in _LIMITED},
+    **{f"OTEL_{of}ATTRIBUTE_COUNT_LIMIT": (("128",), "there are never more than 30") for of in (*_LIMITED, *_PARTS)},
+    "OTEL_SPAN_EVENT_COUNT_LIMIT": (("128",), "a span has none"),
+    "OTEL_SPAN_LINK_COUNT_LIMIT": (("128",), "a span has one at most"),
     "OTEL_EXPORTER_PROMETHEUS_HOST": ((), "listen.metrics is"),
     "OTEL_EXPORTER_PROMETHEUS_PORT": ((), "listen.metrics is"),
     "OTEL_EXPERIMENTAL_CONFIG_FILE": ((), f"{FILE} is"),

@@ -13,6 +13,7 @@ from typing import Any
 
 from mcp_sidecar.config.json_schema import json_schema
 from mcp_sidecar.config.layers import OTHER_VARIABLES, STANDARD, TEST_PREFIX
+from mcp_sidecar.config.otel_reference import otel_pages
 from mcp_sidecar.config.schema import PREFIX, REQUIRED, Key, Section, schema
 from mcp_sidecar.config.values import BYTES, SECONDS
 
@@ -52,7 +53,7 @@ config.yaml:12: upstreams[0].timeout.cal: unknown key; did you mean "call"?
 
 def page() -> str:
     """Return docs/configuration.md."""
-    return "\n".join([_INTRODUCTION, *_sections(schema(), ""), *_other_variables(), *_example()]) + "\n"
+    return "\n".join([_INTRODUCTION, *_sections(schema(), ""), *_other_variables(), *otel_pages(), *_example()]) + "\n"
 
 
 def schema_text() -> str:

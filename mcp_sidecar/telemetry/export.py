@@ -83,7 +83,8 @@ class Export:
             points.passed(batch[-1])
             return len(batch) if rejected else 0
 
-        pace = Pace(self._settings.of("metrics").timeout, most=1, batch=1, delay=1.0, latest=True)
+        delay = min(1.0, self._settings.interval)
+        pace = Pace(self._settings.of("metrics").timeout, most=1, batch=1, delay=delay, latest=True)
         return Delivery("metrics", send, cut=way.cut, pace=pace)
 
     def _make_records(self, logs: Logs, way: Wire | None) -> Delivery[Ended] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, Self
 
@@ -21,8 +22,12 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-Mode = Literal["ok", "hang", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "partial"]
+from mcp_sidecar.wire.tls import server_material
+from tests.support.certificates import Issued
+
+Mode = Literal["ok", "slow", "hang", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "partial"]
 HOST = "127.0.0.1"
+_SLOW_SECONDS = 0.4
 _HTTP_STATUS = {"UNAVAILABLE": 503, "RESOURCE_EXHAUSTED": 429, "INVALID_ARGUMENT": 400}
 _SIGNALS: dict[str, tuple[str, Any, Any, str]] = {
     "traces": (
@@ -49,14 +54,19 @@ _SIGNALS: dict[str, tuple[str, Any, Any, str]] = {
 class Collector:
     """Listens on free loopback ports while it is entered. `mode` may change at any time.
 
-    `partial` takes everything but the last span or record of a batch. `asked` counts requests, `headers` are those of
-    the last one. What was refused is not kept; a request that hangs ends with its caller.
+    `partial` takes everything but the last span or record of a batch, `slow` takes its time. `asked` counts requests,
+    `headers` are those of the last one, `headers_of` those of the last one of each signal. What was refused is not
+    kept; a request that hangs ends with its caller. With `issued` it speaks TLS; with `authorities` too, callers have
+    to show a certificate of theirs.
     """
 
-    def __init__(self, mode: Mode = "ok") -> None:
+    def __init__(self, mode: Mode = "ok", issued: Issued | None = None, authorities: bytes = b"") -> None:
         self.mode: Mode = mode
+        self._issued = issued
+        self._authorities = authorities
         self.asked = 0
         self.headers: dict[str, str] = {}
+        self.headers_of: dict[str, dict[str, str]] = {}
         self.requests: list[Any] = []
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
@@ -69,12 +79,25 @@ class Collector:
             )
             name = f"opentelemetry.proto.collector.{service}"
             self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"Export": handler}),))
-        port = self._grpc.add_insecure_port(f"{HOST}:0")
+        port = self._grpc_port(f"{HOST}:0")
         await self._grpc.start()
-        self._http = await asyncio.start_server(self._connected, HOST, 0)
-        self.grpc = f"http://{HOST}:{port}"
-        self.http = f"http://{HOST}:{self._http.sockets[0].getsockname()[1]}"
+        self._http = await asyncio.start_server(self._connected, HOST, 0, ssl=self._context())
+        scheme = "http" if self._issued is None else "https"
+        self.grpc = f"{scheme}://{HOST}:{port}"
+        self.http = f"{scheme}://{HOST}:{self._http.sockets[0].getsockname()[1]}"
         return self
+
+    def _grpc_port(self, address: str) -> int:
+        if self._issued is None:
+            return self._grpc.add_insecure_port(address)
+        pair = (self._issued.key, self._issued.certificate)
+        credentials = grpc.ssl_server_credentials([pair], self._authorities or None, bool(self._authorities))
+        return self._grpc.add_secure_port(address, credentials)
+
+    def _context(self) -> ssl.SSLContext | None:
+        if self._issued is None:
+            return None
+        return server_material(self._issued.certificate, self._issued.key, self._authorities).context
 
     async def __aexit__(self, *_: object) -> None:
         self._closing.set()
@@ -115,9 +138,8 @@ class Collector:
 
     def _rpc(self, signal: str) -> Callable[[Any, Any], Any]:
         async def export(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
-            self.headers = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
-            if self.mode == "hang":
-                await self._hang()
+            self._noted(signal, {str(key): str(value) for key, value in context.invocation_metadata() or ()})
+            await self._dawdle()
             if self.mode in _HTTP_STATUS:
                 self._note()
                 await context.abort(grpc.StatusCode[self.mode], self.mode)
@@ -125,9 +147,16 @@ class Collector:
 
         return export
 
-    async def _hang(self) -> None:
-        self._note()
-        await self._closing.wait()
+    def _noted(self, signal: str, headers: dict[str, str]) -> None:
+        self.headers = self.headers_of[signal] = headers
+
+    async def _dawdle(self) -> None:
+        """Keep the caller waiting; one that hangs is waited for until the end."""
+        if self.mode == "slow":
+            await asyncio.sleep(_SLOW_SECONDS)
+        elif self.mode == "hang":
+            self._note()
+            await self._closing.wait()
 
     def _note(self) -> None:
         self.asked += 1
@@ -146,19 +175,19 @@ class Collector:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
-            self.headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+            signal = head[0].split()[1].rpartition("/")[2]
+            self._noted(signal, dict(line.lower().split(": ", 1) for line in head[1:] if line))
             body = await reader.readexactly(int(self.headers["content-length"]))
             if self.headers.get("content-encoding") == "gzip":
                 body = gzip.decompress(body)
-            signal = head[0].split()[1].rpartition("/")[2]
-            if self.mode == "hang":
-                await self._hang()
+            await self._dawdle()
+            if self._closing.is_set():
                 return
             status, said = self._answer(signal, body)
             writer.write(f"HTTP/1.1 {status} x\r\ncontent-length: {len(said)}\r\nconnection: close\r\n\r\n".encode())
             writer.write(said)
             await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
             pass  # the caller has had enough
         finally:
             writer.close()

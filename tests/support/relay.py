@@ -12,6 +12,8 @@ class Relay:
     def __init__(self, target: int) -> None:
         self.port = 0
         self.accepted = 0
+        self.carried = 0
+        """Bytes, both ways."""
         self._target = target
         self._open: set[asyncio.Transport] = set()
         self._server: asyncio.Server | None = None
@@ -67,6 +69,7 @@ class _End(asyncio.Protocol):
         self._waiting.clear()
 
     def data_received(self, data: bytes) -> None:
+        self._relay.carried += len(data)
         if self._other is None:
             self._waiting += data
         else:

@@ -216,7 +216,7 @@ def one_trace(collector: Collector, server: FakeServer) -> None:
 async def test_one_trace_goes_from_the_client_to_the_server_whatever_the_two_speak(asking: str, era: Era):
     async with Collector() as collector, FakeServer(era) as server:
         # A caller that wants its own calls traced has its way, whatever the share of the others.
-        with telling(collector, {"up": server.url}, OTEL_TRACES_SAMPLER="always_off") as sidecar:
+        with telling(collector, {"up": server.url}, OTEL_TRACES_SAMPLER="parentbased_always_off") as sidecar:
             await CALLERS[asking](sidecar)
             await ended(sidecar)
             assert {line["trace_id"] for line in sidecar.calls(method="tools/call")} == {TRACE}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mcp_sidecar.settings import TelemetrySettings
+from mcp_sidecar.settings import QueuedSettings, TelemetrySettings
 from mcp_sidecar.telemetry.target import Target, target
 
 
@@ -22,8 +22,15 @@ from mcp_sidecar.telemetry.target import Target, target
         ({"otlp_endpoint": "http://c:4318", "protocol": "grpc"}, Target("grpc", False, "c", 4318)),
         ({"otlp_endpoint": "https://c/otlp/"}, Target("http", True, "c", 443, "/otlp/v1/traces")),
         ({"otlp_endpoint": "http://c", "protocol": "http/protobuf"}, Target("http", False, "c", 80, "/v1/traces")),
-        ({"traces_endpoint": "http://t:4318/own?x=y"}, Target("http", False, "t", 4318, "/own?x=y")),
-        ({"otlp_endpoint": "http://c:4318", "traces_endpoint": "http://t:4318"}, Target("http", False, "t", 4318, "/")),
+        ({"traces_to": QueuedSettings(endpoint="http://t:4318/own?x=y")}, Target("http", False, "t", 4318, "/own?x=y")),
+        (
+            {"otlp_endpoint": "http://c:4318", "traces_to": QueuedSettings(endpoint="http://t:4318")},
+            Target("http", False, "t", 4318, "/"),
+        ),
+        (
+            {"otlp_endpoint": "http://c:4317", "traces_to": QueuedSettings(protocol="http/protobuf")},
+            Target("http", False, "c", 4317, "/v1/traces"),
+        ),
     ],
 )
 def test_an_endpoint_is_read_as_the_exporters_of_opentelemetry_read_it(settings: dict[str, Any], expected: Target):
