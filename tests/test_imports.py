@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,7 @@ ON_DEMAND = {
     "grpc_reflection.v1alpha": "grpc.reflection is true; grpc itself looks whether the package above is there",
     "jwt": "auth.mode is jwt",
     "yaml": "a configuration file is given",
+    "mcp_sidecar.config.declarative": "OTEL_CONFIG_FILE is set",
     "mcp_sidecar.kube": "discovery.mode is namespace",
 }
 """What is imported when it is needed, and when that is."""
@@ -47,6 +49,17 @@ def test_importing_the_app_loads_nothing_it_can_do_without(module: str) -> None:
     loaded = _loaded_by(f"import {module}")
     needless = {name: reason for name, reason in (FORBIDDEN | ON_DEMAND).items() if name in loaded}
     assert not needless
+
+
+def test_a_declared_sdk_that_is_disabled_is_not_loaded(tmp_path: Path) -> None:
+    file = tmp_path / "otel.yaml"
+    exporter = "{processors: [{batch: {exporter: {otlp_grpc: }}}]}"
+    file.write_text(f'file_format: "1.0"\ndisabled: true\ntracer_provider: {exporter}\n')
+    loaded = _loaded_by(
+        f"import mcp_sidecar.app, mcp_sidecar.config as c; c.load(None, {{'OTEL_CONFIG_FILE': {str(file)!r}}})"
+    )
+    assert "mcp_sidecar.config.declarative" in loaded
+    assert not loaded & {"opentelemetry", "opentelemetry.sdk", "mcp_sidecar.telemetry.export"}
 
 
 def test_the_client_loads_the_generated_code_and_nothing_of_the_server() -> None:

@@ -135,6 +135,52 @@ def test_items_are_counted_by_their_weight():
     assert delivery.delivered == 6
 
 
+def test_batches_and_queues_are_counted_by_weight_too():
+    collector = Collector("hang", "ok")
+    delivery = Delivery("test", collector, weigh=lambda number: number, pace=Pace(batch=10, most=20))
+    delivery.offer(10)
+    assert collector.asked.acquire(timeout=5)
+    for number in (6, 6, 12, 8, 1):
+        delivery.offer(number)
+    assert (delivery.waiting, delivery.dropped) == (20, 13), "12 and 1 came when there was no room for them"
+    collector.gate.set()
+    joined(delivery)
+    assert (collector.taken, collector.batches) == ([10, 6, 6, 8], 4)
+
+
+def test_what_is_heavier_than_a_batch_goes_alone():
+    collector = Collector("ok")
+    delivery = Delivery("test", collector, weigh=lambda number: number, pace=Pace(batch=10, most=40))
+    for number in (2, 30, 3):
+        delivery.offer(number)
+    joined(delivery)
+    assert collector.taken == [2, 30, 3]
+
+
+def test_of_what_says_all_only_the_last_waits():
+    collector = Collector("hang", "ok")
+    delivery = Delivery("test", collector, pace=Pace(most=1, batch=1, latest=True))
+    delivery.offer(0)
+    assert collector.asked.acquire(timeout=5)
+    for number in range(1, 10):
+        delivery.offer(number)
+    assert (delivery.waiting, delivery.dropped) == (1, 8)
+    collector.gate.set()
+    joined(delivery)
+    assert collector.taken == [0, 9]
+
+
+@pytest.mark.parametrize("how", ["later", "refuse"])
+def test_what_was_not_taken_gives_way_to_what_says_more(how: str):
+    collector = Collector(how, "ok")
+    delivery = Delivery("test", collector, pace=Pace(most=1, batch=1, delay=3600, latest=True))
+    delivery.offer(0)
+    assert collector.asked.acquire(timeout=5)
+    delivery.offer(1)
+    joined(delivery)
+    assert (collector.taken[-1], delivery.delivered + delivery.dropped) == (1, 2)
+
+
 def test_what_is_offered_after_the_end_is_dropped():
     delivery = Delivery("test", Collector("ok"))
     joined(delivery)

@@ -285,9 +285,11 @@ async def test_no_secret_gets_into_log_metrics_spans_or_records():
             config = Path(folder) / "config.yaml"
             upstream = f"{{name: up, url: {server.url}, auth: {{bearer_file: {folder}/token}}}}"
             config.write_text(f"upstreams: [{upstream}]\nlog: {{level: debug}}\n")
-            with telling(
-                collector, {}, "-c", str(config), OTEL_EXPORTER_OTLP_HEADERS=f"api-key={canary}-key"
-            ) as sidecar:
+            keys = {
+                "OTEL_EXPORTER_OTLP_HEADERS": f"api-key={canary}-key",
+                "OTEL_EXPORTER_OTLP_TRACES_HEADERS": f"api-key={canary}-own",
+            }
+            with telling(collector, {}, "-c", str(config), **keys) as sidecar:
                 client = Modern(sidecar.url("up"))
                 for tool in ("echo", "fail", "no such tool"):
                     await client.call(tool, {"text": f"{canary}-argument"}, traceparent=PARENT)
