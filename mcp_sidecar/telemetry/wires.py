@@ -10,6 +10,7 @@ import gzip
 import http.client
 import socket
 import ssl
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,20 +138,36 @@ class HttpWire:
     def send(self, message: Message, seconds: float) -> int:
         body = message.SerializeToString()
         connection = self._connected(seconds)
+        self._open = connection.sock
+        late = threading.Timer(seconds, self._end)
+        late.daemon = True
+        late.start()
         try:
-            self._open = connection.sock
             if self._closed:
                 raise Refused("closed", untaken=True)
             connection.request("POST", self._target.path, gzip.compress(body) if self._gzip else body, self._headers)
             response = connection.getresponse()
-            return self._judge(response.status, response.read(_MOST_ANSWER))
+            answer = response.read(_MOST_ANSWER)
+            if self._open is None or self._closed:  # what looks like the end of the answer is our own doing
+                raise Refused("timeout")
+            return self._judge(response.status, answer)
         except TimeoutError as error:
             raise Refused("timeout") from error
         except (OSError, http.client.HTTPException) as error:
-            raise Refused(type(error).__name__) from error
+            raise Refused("timeout" if self._open is None else type(error).__name__) from error
         finally:
+            late.cancel()
             self._open = None
             connection.close()
+
+    def _end(self) -> None:
+        """A socket's timeout begins anew with each byte; this ends one that comes in drops, from another thread."""
+        if (connected := self._open) is not None:
+            self._open = None
+            try:
+                connected.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has ended by itself
 
     def _connected(self, seconds: float) -> http.client.HTTPConnection:
         """A connection that stands. One that does not come about has carried nothing, so that may be tried again."""
@@ -180,11 +197,7 @@ class HttpWire:
 
     def cut(self) -> None:
         self._closed = True
-        if (connected := self._open) is not None:
-            try:
-                connected.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # it has ended by itself
+        self._end()
 
 
 def _content(file: str) -> bytes | None:

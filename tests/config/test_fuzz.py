@@ -7,7 +7,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mcp_sidecar.config import BadConfiguration, Loaded, load
+from mcp_sidecar.config import BadConfiguration, Loaded, load, otel_variables
 from mcp_sidecar.config.layers import FLAGS, OTHER_VARIABLES
 from mcp_sidecar.config.reference import example
 from mcp_sidecar.config.schema import Key, Section, schema, variables
@@ -72,6 +72,7 @@ def test_a_damaged_good_file_is_settings_or_problems(data):
 
 
 NAMES = [name for name, _ in variables()] + list(OTHER_VARIABLES)
+NAMES += [*otel_variables.VARIABLES, *otel_variables.BOUNDS, *otel_variables.SECURITY, otel_variables.SAMPLER]
 TEXTS = st.sampled_from(WORDS) | st.text(max_size=20)
 
 
@@ -81,6 +82,44 @@ def test_any_variables_and_flags_are_settings_or_problems(environ, flags):
         load(None, environ, flags)
     except BadConfiguration as refusal:
         explained(refusal)
+
+
+DECLARED = """\
+file_format: "1.0"
+disabled: ${OTEL_SDK_DISABLED:-false}
+resource: {attributes: [{name: a, value: b}], attributes_list: c=d}
+tracer_provider:
+  sampler: {parent_based: {root: {trace_id_ratio_based: {ratio: 0.5}}}}
+  processors:
+    - batch:
+        schedule_delay: 1000
+        max_queue_size: 100
+        exporter:
+          otlp_http:
+            endpoint: ${ENDPOINT:-http://localhost:4318}/v1/traces
+            headers: [{name: a, value: b}]
+            timeout: 1000
+meter_provider:
+  readers:
+    - periodic: {interval: 1000, exporter: {otlp_grpc: {temporality_preference: delta, tls: {insecure: true}}}}
+""".splitlines(keepends=True)
+
+
+@given(st.data())
+def test_a_damaged_declarative_file_is_settings_or_problems(data):
+    lines = list(DECLARED)
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(lines) - 1))
+        key, _, _ = lines[at].partition(":")
+        value = data.draw(st.sampled_from(["", "null", "[]", "{}", "-1", "${", "${X:-{a: b}}", "1e9"]) | TEXTS)
+        lines[at] = data.draw(st.sampled_from(["", lines[at] * 2, f"{key}: {value}\n", lines[at][:-3]]))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "otel.yaml"
+        file.write_bytes("".join(lines).encode("utf-8", "replace"))
+        try:
+            load(None, {"OTEL_CONFIG_FILE": str(file)})
+        except BadConfiguration as refusal:
+            explained(refusal)
 
 
 def key_values(key: Key) -> st.SearchStrategy[object]:
@@ -105,7 +144,8 @@ def section_values(section: Section) -> st.SearchStrategy[dict[str, object]]:
     parts = {
         name: key_values(part) if isinstance(part, Key) else section_values(part)
         for name, part in section.parts.items()
-        if name != "auth" and not (isinstance(part, Section) and part.many)
+        if name not in {"auth", "batch"}  # what they take depends on other keys
+        and not (isinstance(part, Section) and part.many)
         if isinstance(part, Section) or part.shape != "map"
     }
     return st.fixed_dictionaries({}, optional=parts)

@@ -25,9 +25,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from mcp_sidecar.wire.tls import server_material
 from tests.support.certificates import Issued
 
-Mode = Literal["ok", "slow", "hang", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "partial"]
+Mode = Literal["ok", "slow", "drip", "hang", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "partial"]
 HOST = "127.0.0.1"
 _SLOW_SECONDS = 0.4
+_DRIP_SECONDS = 0.01
 _HTTP_STATUS = {"UNAVAILABLE": 503, "RESOURCE_EXHAUSTED": 429, "INVALID_ARGUMENT": 400}
 _SIGNALS: dict[str, tuple[str, Any, Any, str]] = {
     "traces": (
@@ -54,7 +55,8 @@ _SIGNALS: dict[str, tuple[str, Any, Any, str]] = {
 class Collector:
     """Listens on free loopback ports while it is entered. `mode` may change at any time.
 
-    `partial` takes everything but the last span or record of a batch, `slow` takes its time. `asked` counts requests,
+    `partial` takes everything but the last span or record of a batch, `slow` takes its time, and
+    over HTTP `drip` answers byte by byte without an end. `asked` counts requests,
     `headers` are those of the last one, `headers_of` those of the last one of each signal. What was refused is not
     kept; a request that hangs ends with its caller. With `issued` it speaks TLS; with `authorities` too, callers have
     to show a certificate of theirs.
@@ -181,6 +183,8 @@ class Collector:
             if self.headers.get("content-encoding") == "gzip":
                 body = gzip.decompress(body)
             await self._dawdle()
+            if self.mode == "drip":
+                await self._drip(writer)
             if self._closing.is_set():
                 return
             status, said = self._answer(signal, body)
@@ -191,6 +195,15 @@ class Collector:
             pass  # the caller has had enough
         finally:
             writer.close()
+
+    async def _drip(self, writer: asyncio.StreamWriter) -> None:
+        """A head that goes on until the caller has enough, or the test is over."""
+        self._note()
+        writer.write(b"HTTP/1.1 200 OK\r\nx: ")
+        while not self._closing.is_set():
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(_DRIP_SECONDS)
 
     def _answer(self, signal: str, body: bytes) -> tuple[int, bytes]:
         if self.mode in _HTTP_STATUS:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.inbound.waiting import eventually
 from tests.support.certificates import Authority
 from tests.support.otlp import HOST, Collector
 from tests.support.relay import Relay
@@ -150,6 +151,17 @@ async def test_each_signal_goes_to_its_own_collector_in_its_own_way():
         assert (len(two.spans), len(two.records), bool(two.metrics)) == (CALLS, CALLS, False)
         assert two.headers_of["logs"]["content-encoding"] == "gzip"
         assert "content-encoding" not in two.headers_of["traces"]
+
+
+@pytest.mark.covers("B-355")
+async def test_an_answer_that_comes_byte_by_byte_is_not_waited_for_longer_than_any_other():
+    async with Collector("drip") as collector:
+        queue = {"delay": 0.05}
+        async with exporting(collector, "http", timeout=0.3, traces_to=queue, logs_to=queue) as sidecar:
+            sidecar.tell(CALLS)
+            traces, logs = (sidecar.export.deliveries[signal] for signal in ("traces", "logs"))
+            await eventually(lambda: traces.dropped == logs.dropped == CALLS)
+            assert traces.trouble
 
 
 @WAYS
