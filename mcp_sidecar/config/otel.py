@@ -14,6 +14,7 @@ from mcp_sidecar.config.otel_variables import (
     SAMPLER,
     SECURITY,
     VARIABLES,
+    WHOLE,
     milliseconds,
     ratio,
 )
@@ -80,7 +81,8 @@ class _Found:
         key = f"{signal}_to.timeout"
         text, _ = self.values.get(key) or self.values.get("timeout") or ("", None)
         usual = int(text.removesuffix("ms") or TelemetrySettings().timeout * 1000)
-        if self._said.get(name, "0") != "0" and _number(self._said[name], above=usual) is None:
+        bound = self._said.get(name, "0")
+        if bound != "0" and not (WHOLE.fullmatch(bound) and int(bound) >= usual):
             self.take(name, key, milliseconds)
 
     def secure(self, name: str, signal: str) -> None:
@@ -88,10 +90,6 @@ class _Found:
         endpoint, _ = self.values.get(f"{signal}_to.endpoint") or self.values.get("otlp_endpoint") or ("", None)
         if endpoint and "://" not in endpoint:
             self.take(name, f"{signal}_to.endpoint", lambda text: f"{_scheme(text)}://{endpoint}")
-
-
-def _number(text: str, *, above: int) -> int | None:
-    return int(text) if text.isdecimal() and int(text) >= above else None
 
 
 def _scheme(insecure: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mcp_sidecar.config.problems import quoted
 from mcp_sidecar.settings import SIGNALS
 
+WHOLE = re.compile("[0-9]{1,9}")
 OTLP = "OTEL_EXPORTER_OTLP_"
 _RATIOS = {"always_on": "1", "always_off": "0"}
 
@@ -22,7 +24,7 @@ def _lower(text: str) -> str:
 
 def milliseconds(text: str) -> str:
     """An export without end is what `0` would be for a timeout, and no export at all for an interval."""
-    if not text.isdecimal() or not int(text):
+    if not WHOLE.fullmatch(text) or not int(text):
         raise ValueError(f"expected a number of milliseconds above 0, got {quoted(text)}")
     return f"{text}ms"
 

@@ -192,6 +192,7 @@ def test_the_usual_start_of_such_a_file_is_taken_with_all_its_defaults(file: Pat
         ),
         (TRACES % "timeout: 0" + "disabled: x", "3: disabled: expected true or false"),
         (TRACES % 'timeout: "5000"', "2: {otlp}.timeout: expected a whole number"),
+        (TRACES % f"timeout: {'9' * 5000}", "2: {otlp}.timeout: expected a duration"),
         (TRACES % "timeout: -5", "2: {otlp}.timeout: expected a duration"),
         (TRACES % "timout: 5", '2: {otlp}.timout: key is not supported; did you mean "timeout"?'),
         (TRACES % "endpoint: ftp://c", "2: {otlp}.endpoint: expected a URL beginning with http://"),

@@ -105,6 +105,8 @@ def test_samplers_are_shares_of_what_nobody_has_decided(sampler: str, argument: 
         ({"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta!"}, 'telemetry.temporality: "delta!" is not'),
         ({"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, "telemetry.traces_to.queue: 0 is outside 1 to 100000"),
         ({"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "3000"}, "telemetry.traces_to.batch: 3000 do not fit a queue of 2048"),
+        ({"OTEL_BSP_EXPORT_TIMEOUT": "9" * 5000}, "telemetry.traces_to.timeout: expected a number of milliseconds"),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "9" * 5000}, "telemetry.timeout: expected a number of milliseconds"),
         ({"OTEL_BLRP_EXPORT_TIMEOUT": "soon"}, "telemetry.logs_to.timeout: expected a number of milliseconds"),
         ({"OTEL_CONFIG_FILE": "/no/such.yaml"}, "cannot be read"),
     ],
