@@ -133,7 +133,6 @@ async def serve(
         lifecycle.release(_LISTENERS)
         started(bound)
         await stop.wait()
-        log.info("draining", lame_duck=steps.lame_duck, grace=steps.grace, in_flight=lifecycle.in_flight)
         await parts.drain.begin()
         await _close(parts, faces, steps)
         for task in running:
@@ -248,7 +247,7 @@ def _build(
         dialer=dialer,
         directory=directory,
         lifecycle=lifecycle,
-        drain=Drain(lifecycle, steps, tasks),
+        drain=Drain(lifecycle, steps, tasks, log.info),
         board=board,
         metrics=metrics,
         log=log,
