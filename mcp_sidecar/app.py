@@ -51,6 +51,7 @@ from mcp_sidecar.outbound.monitor import Monitor
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
 from mcp_sidecar.outbound.ways import Ways
+from mcp_sidecar.protocol.baggage import Allowed
 from mcp_sidecar.protocol.eras import LEGACY_METHODS, MODERN_METHODS
 from mcp_sidecar.settings import Settings
 
@@ -238,6 +239,7 @@ def _build(
     )
     hold, kind = Hold(settings.hold, tasks), Overheard if settings.admin.keeps_payloads else Engine
     engine = kind(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
+    engine.baggage = Allowed(settings.telemetry.baggage)
     _observe(engine, metrics, export, log)
     watch(metrics, engine, dialer, directory, log)
     board = HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer))

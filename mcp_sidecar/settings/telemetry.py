@@ -41,6 +41,14 @@ class TelemetrySettings:
     sample: Annotated[float, Doc("Share of calls that are traced, where the caller has not decided that.", high=1)] = (
         0.05
     )
+    baggage: Annotated[
+        tuple[str, ...],
+        Doc(
+            "Names of W3C baggage members that go on from callers to MCP servers, as header, metadata and in `_meta`,"
+            " with or without a collector; none go on that are not named.",
+            form="baggage",
+        ),
+    ] = ()
     interval: Annotated[float, Seconds("Between two exports of metrics.", low=0.01)] = 15.0
     timeout: Annotated[float, Seconds("Longest an export may take.", low=0.01, high=60)] = 3.0
     compression: Annotated[str, Doc("How what is sent is compressed.", choices=("", "gzip"))] = ""
