@@ -41,6 +41,7 @@ from mcp_sidecar.inbound.http.legacy import SESSION_METHODS
 from mcp_sidecar.inbound.http.server import Page
 from mcp_sidecar.inbound.instruments import LOOP_LAG
 from mcp_sidecar.inbound.metrics import Metrics
+from mcp_sidecar.inbound.outward import complaints, follow, observe
 from mcp_sidecar.inbound.parts import Parts
 from mcp_sidecar.lifecycle import Lifecycle, Phase
 from mcp_sidecar.logs import Log, Writer
@@ -51,6 +52,7 @@ from mcp_sidecar.outbound.monitor import Monitor
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
 from mcp_sidecar.outbound.ways import Ways
+from mcp_sidecar.protocol.baggage import Allowed
 from mcp_sidecar.protocol.eras import LEGACY_METHODS, MODERN_METHODS
 from mcp_sidecar.settings import Settings
 
@@ -133,7 +135,6 @@ async def serve(
         lifecycle.release(_LISTENERS)
         started(bound)
         await stop.wait()
-        log.info("draining", lame_duck=steps.lame_duck, grace=steps.grace, in_flight=lifecycle.in_flight)
         await parts.drain.begin()
         await _close(parts, faces, steps)
         for task in running:
@@ -191,6 +192,7 @@ def _feed(settings: Settings, parts: Parts, source: Source | None) -> Feed | Non
         source = KubeSource(settings.discovery, parts.log)
     if source is None:
         return None
+    follow(source.pulse, parts.metrics)
     return Feed(source, parts.directory, settings.discovery.auth, parts.log)
 
 
@@ -234,13 +236,13 @@ def _build(
     directory = Directory(upstreams, settled=settled and mode in ("off", "dns"))
     pool = Pool(settings.pool, tasks)
     pool.watch(lambda row: _note(log, row))
-    dialer = Dialer(
-        pool, Prober(tasks), Credentials(lambda trouble: log.warning("credentials", trouble=trouble)), Ways(tasks, log)
-    )
+    credentials = Credentials(complaints("credentials", metrics, log))
+    dialer = Dialer(pool, Prober(tasks), credentials, Ways(tasks, log))
     hold, kind = Hold(settings.hold, tasks), Overheard if settings.admin.keeps_payloads else Engine
     engine = kind(directory, dialer, lifecycle, settings.admission, settings.retry, hold, tasks, settings.merge)
-    _observe(engine, metrics, export, log)
-    watch(metrics, engine, dialer, directory, log)
+    engine.baggage = Allowed(settings.telemetry.baggage)
+    observe(engine, dialer, metrics, log, None if export is None else export.sampler)
+    watch(metrics, engine, dialer, directory, credentials, log)
     board = HealthBoard(lifecycle, upstreams=lambda: _up(directory, dialer))
     directory.subscribe(lambda _: board.notify())
     return Parts(
@@ -248,22 +250,13 @@ def _build(
         dialer=dialer,
         directory=directory,
         lifecycle=lifecycle,
-        drain=Drain(lifecycle, steps, tasks),
+        drain=Drain(lifecycle, steps, tasks, log.info),
         board=board,
         metrics=metrics,
         log=log,
         tasks=tasks,
         tell=None if export is None else export.tell,
         reviewed=lambda audience: _reviewed(audience, settings.discovery.kubeconfig, log, tasks),
-    )
-
-
-def _observe(engine: Engine, metrics: Metrics, export: Export | None, log: Log) -> None:
-    """Whoever wants to hear of what the engine does."""
-    engine.measures = metrics
-    engine.sampler = None if export is None else export.sampler
-    engine.offers.mirrors.watch(
-        lambda server, tool, why: log.warning("dropped", server=server, tool=tool[:128], why=why)
     )
 
 

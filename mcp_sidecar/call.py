@@ -59,6 +59,7 @@ def certified(name: str) -> Principal:
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?\Z")
 _MAX_TRACE_BYTES = 2048
+_MAX_BAGGAGE_BYTES = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +83,11 @@ def trace(traceparent: str | None, tracestate: str | None, baggage: str | None) 
     if not (traceparent or baggage):
         return NO_TRACE
     parent = traceparent if traceparent and len(traceparent) < 256 and _TRACEPARENT.match(traceparent) else ""
-    return Trace(parent, _fit(tracestate) if parent else "", _fit(baggage))
+    return Trace(parent, _fit(tracestate) if parent else "", _fit(baggage, _MAX_BAGGAGE_BYTES))
 
 
-def _fit(value: str | None) -> str:
-    return value if value and len(value) <= _MAX_TRACE_BYTES and value.isascii() and value.isprintable() else ""
+def _fit(value: str | None, most: int = _MAX_TRACE_BYTES) -> str:
+    return value if value and len(value) <= most and value.isascii() and value.isprintable() else ""
 
 
 def fit_request_id(given: str | None) -> str | None:

@@ -19,7 +19,19 @@ class Limits:
     high: float = LARGEST
     choices: tuple[str, ...] = ()
     form: Literal[
-        "", "name", "url", "jwks", "file", "folder", "listen", "tcp", "separator", "collector", "namespace", "selector"
+        "",
+        "name",
+        "url",
+        "jwks",
+        "file",
+        "folder",
+        "listen",
+        "tcp",
+        "separator",
+        "collector",
+        "namespace",
+        "selector",
+        "baggage",
     ] = ""
     """The grammar of a text."""
     required: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mcp_sidecar.call import Deadline
@@ -46,17 +47,29 @@ def plan(settings: DrainSettings, pod_grace: float | None, *, telemetry: bool = 
     return Plan(wanted.lame_duck * share, wanted.grace * share, closing, last)
 
 
-class Drain:
-    """Walks the lifecycle to its end. Asking twice joins the walk that is under way."""
+def _untold(_event: str, **_fields: object) -> None:
+    """Nobody keeps a log."""
 
-    def __init__(self, lifecycle: Lifecycle, steps: Plan, tasks: asyncio.TaskGroup) -> None:
+
+class Drain:
+    """Walks the lifecycle to its end. Asking twice joins the walk that is under way.
+
+    `tell` takes an event for the log, with its fields: one a walk.
+    """
+
+    def __init__(
+        self, lifecycle: Lifecycle, steps: Plan, tasks: asyncio.TaskGroup, tell: Callable[..., None] = _untold
+    ) -> None:
         self._lifecycle = lifecycle
         self._plan = steps
         self._tasks = tasks
+        self._log = tell
         self._walk: asyncio.Task[None] | None = None
 
-    def begin(self, *, announced: bool = True) -> asyncio.Task[None]:
+    def begin(self, *, announced: bool = True, by: str = "signal", peer: str = "") -> asyncio.Task[None]:
         """Start, or the task that runs already; it ends when nothing is in flight or the grace is over.
+
+        `by` and `peer` say to the log who asked.
 
         Unless it is `announced`, the sidecar stays ready while it is a lame duck. A pod that is deleted is taken out of
         its Services by that alone; where no other pod is left, those who come all the same find it by its readiness
@@ -67,8 +80,14 @@ class Drain:
         elif self._walk is None:
             self._lifecycle.hush()
         if self._walk is None:
+            self._say(by, peer)
             self._walk = self._tasks.create_task(self._run(), name="drain")
         return self._walk
+
+    def _say(self, by: str, peer: str) -> None:
+        whose = {"by": by, "peer": peer} if peer else {"by": by}
+        budget = {"lame_duck": round(self._plan.lame_duck, 3), "grace": round(self._plan.grace, 3)}
+        self._log("draining", **whose, **budget, in_flight=self._lifecycle.in_flight)
 
     async def _run(self) -> None:
         self._lifecycle.drain_deadline = Deadline.after(self._plan.lame_duck + self._plan.grace)

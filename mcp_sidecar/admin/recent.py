@@ -17,14 +17,13 @@ from mcp_sidecar.admin.latency import SAMPLE, Latency
 from mcp_sidecar.call import Call, Payloads
 from mcp_sidecar.errors import Blame, SidecarError
 from mcp_sidecar.outbound.connection import Row
-from mcp_sidecar.protocol import eras
+from mcp_sidecar.protocol.outcome import CALLERS_FAULT
 from mcp_sidecar.spans import Received
 
 MOST = 200
 """Calls that are remembered."""
 _MOST_PLACES = 1024
 _MOST_CONNECTIONS = 2048
-_CALLERS_FAULTS = frozenset(str(code) for code in (eras.INVALID_REQUEST, eras.METHOD_NOT_FOUND, eras.INVALID_PARAMS))
 
 
 class CallLine(Protocol):
@@ -116,7 +115,7 @@ class Recent:
             if line.server and (times := self._times_of(line.server, call.connection_id)) is not None:
                 # What the client did wrong says nothing about the server.
                 if failure is None:
-                    failed = call.fault != "" and call.fault not in _CALLERS_FAULTS
+                    failed = call.fault != "" and call.fault not in CALLERS_FAULT
                 else:
                     failed = failure.blame is not Blame.CLIENT
                 times.add(at, line.duration_ms, failed=failed)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from mcp_sidecar.protocol import baggage
+
 NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _SCHEMES: Final = ("http", "https", "sse+http", "sse+https", "grpc", "grpcs")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
@@ -155,6 +157,12 @@ def check_selector(text: str) -> None:
         )
 
 
+def check_baggage(text: str) -> None:
+    """The name of a member of baggage."""
+    if not re.fullmatch(baggage.KEY, text):
+        raise ValueError("a name in baggage is 1 to 256 of A-Z, a-z, 0-9 and !#$%&'*+-.^_`|~")
+
+
 def check_file(text: str) -> None:
     """A regular file that can be opened; an empty text is no file."""
     if not text:
@@ -197,4 +205,5 @@ FORMS: Mapping[str, Callable[[str], None]] = {
     "collector": check_collector,
     "namespace": check_namespace,
     "selector": check_selector,
+    "baggage": check_baggage,
 }

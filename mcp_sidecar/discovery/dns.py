@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
 from mcp_sidecar.directory import Endpoint, Upstream, is_name
+from mcp_sidecar.discovery.pulse import Pulse
 from mcp_sidecar.discovery.source import Address, Found, Publish
 from mcp_sidecar.logs import Log
 
@@ -57,6 +58,7 @@ class DnsSource:
         self._asked: set[str] = set()
         self._hurries = {name: asyncio.Event() for name in self._names}
         self._failing: set[str] = set()
+        self.pulse = Pulse()
 
     async def run(self, publish: Publish) -> None:
         """See `Source.run`. The first publication comes when every name was asked for once."""
@@ -64,6 +66,7 @@ class DnsSource:
             publish(())
         async with asyncio.TaskGroup() as group:
             for endpoint in self._names.values():
+                self.pulse.expect(endpoint.upstream)
                 group.create_task(self._watch(endpoint, publish), name=f"resolve {endpoint.host}")
 
     def hurry(self, upstream: str) -> None:
@@ -101,6 +104,7 @@ class DnsSource:
         except OSError as error:  # TimeoutError is one
             self._note(endpoint, str(error) or f"no answer within {_ANSWER_SECONDS:g} s")
             return None
+        self.pulse.heard(endpoint.upstream)
         self._note(endpoint, "" if hosts else "the name has no addresses")
         return found_at(endpoint, hosts)
 

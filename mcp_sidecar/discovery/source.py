@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from mcp_sidecar.discovery.pulse import Pulse
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -39,6 +41,8 @@ Publish = Callable[[tuple[Found, ...]], None]
 
 class Source(Protocol):
     """A place where servers are found."""
+
+    pulse: Pulse
 
     async def run(self, publish: Publish) -> None:
         """Publish the whole set once it is known and after every change, until cancelled.

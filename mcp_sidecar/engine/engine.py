@@ -15,7 +15,7 @@ from mcp_sidecar.alarm import RESOLUTION, Alarm, Limit
 from mcp_sidecar.call import Call, Client, Deadline
 from mcp_sidecar.directory import Directory, Snapshot, Upstream, gone, served
 from mcp_sidecar.engine import bridge, downgrade, inputs, policy
-from mcp_sidecar.engine.annotation import annotate
+from mcp_sidecar.engine.annotation import annotate, pared
 from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.engine.listen import Restamped
 from mcp_sidecar.engine.listeners import Listeners
@@ -38,6 +38,7 @@ from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.outbound.http import EraChanged, HeadersRefused
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, outcome
+from mcp_sidecar.protocol.baggage import NOTHING
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.settings import AdmissionSettings, MergeSettings, RetrySettings
@@ -83,6 +84,8 @@ class Engine:
         self.sampler: Sampler | None = None
         """Who decides which calls are traced; nobody where none are."""
         self.measures: Measures = Unmeasured()
+        self.baggage = NOTHING
+        """What of callers' baggage goes on to servers."""
 
     def cut(self) -> None:
         """End every call that still runs: it gets a status, and is cancelled at the server."""
@@ -98,10 +101,10 @@ class Engine:
         at once.
         """
         if not server and self._directory.merged:
-            return self._all(call, annotate(call, request, self.sampler), sink)
+            return self._all(call, annotate(call, request, self.sampler, self.baggage), sink)
         upstream = self._directory.find(server)
         call.server = upstream.name
-        request = annotate(call, request, self.sampler)
+        request = annotate(call, request, self.sampler, self.baggage)
         if upstream.restricted:
             policy.check(upstream.settings.tools, request, upstream.name)
         if request.method in eras.CACHEABLE:
@@ -276,6 +279,7 @@ class Engine:
 
     async def tell(self, client: Client, notification: Request) -> None:
         """Pass on what a client of the 2025 era tells, to the servers that know it; never fails, and opens nothing."""
+        notification = pared(notification, self.baggage)
         await asyncio.gather(*(bridge.tell(own.link, notification) for own in self._dialer.own(client)))
 
     def _follow(self, upstreams: Snapshot) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine.cache import Cache
 from mcp_sidecar.engine.catalogue import Kind, Page, Runs, read_pages, result_of
-from mcp_sidecar.engine.changes import Changes
+from mcp_sidecar.engine.changes import Changes, Told
 from mcp_sidecar.engine.shared import Shared
 from mcp_sidecar.errors import InvalidCall, SidecarError, UpstreamRefused
 from mcp_sidecar.outbound.link import Ignore
@@ -77,9 +77,12 @@ class Gathered:
 class Inventory:
     """`audience` says for whom the list of a server is good: lists are never shown to others."""
 
-    def __init__(self, engine: Runs, tasks: asyncio.TaskGroup, audience: Callable[[Call, str], Hashable]) -> None:
+    def __init__(
+        self, engine: Runs, tasks: asyncio.TaskGroup, audience: Callable[[Call, str], Hashable], told: Told
+    ) -> None:
         self._engine = engine
         self._audience = audience
+        self._told = told
         self._reading: Shared[Part] = Shared(tasks)
         self._last: Cache[Key, Part] = Cache(_MOST, _MOST_BYTES, lambda part: part.stock.size)
         self._failed: Cache[Key, _Failure] = Cache(_MOST, _MOST, lambda _: 1)
@@ -199,6 +202,8 @@ class Inventory:
             read = replace(read, expires=0.0)  # it changed meanwhile: this may be the old one
         if before is None or before.stock is not read.stock:
             self.version += 1
+            if before is not None:
+                self._told.found(server)
         self._last.put(key, read)
         return read
 

@@ -13,6 +13,7 @@ from mcp_sidecar.call import Call, Deadline, new_request_id
 from mcp_sidecar.directory import Directory, Snapshot, Upstream, renewed, served
 from mcp_sidecar.engine import bridge, news
 from mcp_sidecar.engine.catalogue import TOOLS, Runs, read_pages
+from mcp_sidecar.engine.changes import Told
 from mcp_sidecar.engine.inventory import Inventory
 from mcp_sidecar.engine.merge import Merge
 from mcp_sidecar.engine.mirrors import Mirrors
@@ -45,7 +46,8 @@ class Offers:
         self._dialer = dialer
         self.mirrors = Mirrors()
         self._shelf = Shelf(tasks, self.mirrors.screen)
-        self.inventory = Inventory(engine, tasks, self._audience)
+        self.told = Told()
+        self.inventory = Inventory(engine, tasks, self._audience, self.told)
         servers = lambda: tuple(directory.snapshot)  # noqa: E731
         self.merge = Merge(engine, self.inventory, servers, settings, settled=directory.settled)
         self._upstreams = directory.snapshot
@@ -100,6 +102,8 @@ class Offers:
     def heed(self, server: str, method: str, message: bytes) -> None:
         """A server says that something it offers has changed."""
         news.heed(self._shelf, self.inventory, server, method, message)
+        if method != news.UPDATED:
+            self.told.announced(server, method)
 
     def close(self) -> None:
         """End what is asked for nobody in particular."""
@@ -115,6 +119,7 @@ class Offers:
         for name in before.keys() - upstreams.keys():
             self._shelf.bury(name)
             self.inventory.bury(name)
+            self.told.bury(name)
         if served(before) != served(upstreams):
             self.merge.renew()
 

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 
 from mcp_sidecar.inbound import instruments
-from mcp_sidecar.inbound.auth import authenticator
+from mcp_sidecar.inbound.auth import Authenticator, authenticator
 from mcp_sidecar.inbound.chain import Chain, Ledger
 from mcp_sidecar.inbound.grpc.server import is_local
 from mcp_sidecar.inbound.grpc.servers import HEALTH, GrpcFaces
@@ -14,12 +14,13 @@ from mcp_sidecar.inbound.http.door import Door
 from mcp_sidecar.inbound.http.drain_page import DrainPage
 from mcp_sidecar.inbound.http.guard import Guard
 from mcp_sidecar.inbound.http.server import HttpFace, Page
+from mcp_sidecar.inbound.metrics import Metrics
+from mcp_sidecar.inbound.outward import complaints
 from mcp_sidecar.inbound.parts import Parts
 from mcp_sidecar.inbound.probes import probes
 from mcp_sidecar.lifecycle import Phase
-from mcp_sidecar.logs import Log
 from mcp_sidecar.settings import ListenTlsSettings, Settings
-from mcp_sidecar.watched import WatchedFiles
+from mcp_sidecar.watched import Report, WatchedFiles
 from mcp_sidecar.wire.http_server import Handle, Listener, OnRefusal, unheard
 from mcp_sidecar.wire.limits import ServerLimits
 from mcp_sidecar.wire.tls import Material, server_material, watch
@@ -35,9 +36,10 @@ class Faces:
         self._settings = settings
         self._parts = parts
         self._listeners: list[Listener] = []
-        known = authenticator(settings.auth, lambda trouble: parts.log.warning("auth", trouble=trouble), parts.reviewed)
+        known = authenticator(settings.auth, complaints("auth", parts.metrics, parts.log), parts.reviewed)
         ledger = Ledger(parts.log, parts.metrics, tell=parts.tell)
-        self._tls = _tls(settings.listen.tls, parts.log)
+        self._tls = _tls(settings.listen.tls, complaints("tls", parts.metrics, parts.log))
+        _watch(parts.metrics, self._tls, known)
         self._watch: asyncio.Task[None] | None = None
         self._grpc = GrpcFaces(settings.grpc, parts, Chain(ledger, known, exempt=(HEALTH,)), Chain(ledger), self._tls)
         self._http_chain = Chain(ledger, known)
@@ -132,15 +134,19 @@ class Faces:
             await listener.close()
 
 
-def _tls(settings: ListenTlsSettings, log: Log) -> WatchedFiles[Material] | None:
+def _tls(settings: ListenTlsSettings, report: Report) -> WatchedFiles[Material] | None:
     if not settings.cert_file:
         return None
-
-    def report(trouble: str) -> None:
-        log.warning("tls", trouble=trouble)
-
     files = (settings.cert_file, settings.key_file, settings.client_ca_file)
     return watch(*files, server_material, report, otherwise="nobody can be let in")
+
+
+def _watch(metrics: Metrics, tls: WatchedFiles[Material] | None, known: Authenticator | None) -> None:
+    """Have the generations of what the listeners read from files in the metrics."""
+    if tls is not None:
+        metrics.gauge(instruments.CONFIG_GENERATION, lambda: float(tls.generation), kind="tls")
+    if known is not None:
+        metrics.gauge(instruments.CONFIG_GENERATION, lambda: float(known.generation), kind="auth")
 
 
 def _newest(files: WatchedFiles[Material]) -> ssl.SSLContext:

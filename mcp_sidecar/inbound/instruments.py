@@ -15,14 +15,21 @@ RPC_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5
 # What the sidecar adds is far below their first bound.
 OVERHEAD_BOUNDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
+# From the pause of a thread to the longest that anybody waits for a connection.
+WAIT_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
 OPERATION_SECONDS = "mcp_server_operation_duration_seconds"
 CLIENT_SECONDS = "mcp_client_operation_duration_seconds"
 SESSION_SECONDS = "mcp_server_session_duration_seconds"
+CLIENT_SESSION_SECONDS = "mcp_client_session_duration_seconds"
 RPC_SECONDS = "rpc_server_call_duration_seconds"
+CLIENT_RPC_SECONDS = "rpc_client_call_duration_seconds"
 OVERHEAD_SECONDS = "mcp_sidecar_overhead_duration_seconds"
 CALLS = "mcp_sidecar_calls_total"
 RETRIES = "mcp_sidecar_retries_total"
 SHED = "mcp_sidecar_shed_total"
+QUEUE_DEPTH = "mcp_sidecar_queue_depth"
+QUEUE_WAIT = "mcp_sidecar_queue_wait_seconds"
 TRACES_CAPPED = "mcp_sidecar_traces_capped_total"
 TELEMETRY_DROPPED = "mcp_sidecar_telemetry_dropped_total"
 LOG_LINES_DROPPED = "mcp_sidecar_log_lines_dropped"
@@ -30,6 +37,13 @@ IN_FLIGHT = "mcp_sidecar_inflight"
 CONNECTIONS = "mcp_sidecar_connections"
 SESSIONS = "mcp_sidecar_sessions"
 UPSTREAMS = "mcp_sidecar_upstreams"
+ENDPOINTS = "mcp_sidecar_endpoints"
+BREAKER = "mcp_sidecar_breaker_transitions_total"
+DISCOVERY_AGE = "mcp_sidecar_discovery_age_seconds"
+WATCH_RESTARTS = "mcp_sidecar_watch_restarts_total"
+CATALOGUE = "mcp_sidecar_catalogue_changes_total"
+CONFIG_GENERATION = "mcp_sidecar_config_generation"
+RELOAD_FAILURES = "mcp_sidecar_config_reload_failures_total"
 DRAIN_STATE = "mcp_sidecar_drain_state"
 LOOP_LAG = "mcp_sidecar_loop_lag_seconds"
 MEMORY = "process_resident_memory_bytes"
@@ -51,6 +65,8 @@ class Instrument:
     bounds: tuple[float, ...] = ()
 
 
+_RPC = {"rpc_method": "rpc.method", "code": "rpc.response.status_code"}
+_FILES = {"kind": "mcp_sidecar.config.kind"}
 _MCP = {
     "method": "mcp.method.name",
     "tool": "gen_ai.tool.name",
@@ -84,13 +100,19 @@ TABLE: Mapping[str, Instrument] = {
         {},
         OPERATION_BOUNDS,
     ),
-    RPC_SECONDS: Instrument(
+    CLIENT_SESSION_SECONDS: Instrument(
         "histogram",
-        "rpc.server.call.duration",
+        "mcp.client.session.duration",
         "s",
-        "Duration of gRPC calls to the sidecar.",
-        {"rpc_method": "rpc.method", "code": "rpc.response.status_code"},
-        RPC_BOUNDS,
+        "How long the sidecar's sessions at servers of the 2025 era lasted.",
+        {},
+        OPERATION_BOUNDS,
+    ),
+    RPC_SECONDS: Instrument(
+        "histogram", "rpc.server.call.duration", "s", "Duration of gRPC calls to the sidecar.", _RPC, RPC_BOUNDS
+    ),
+    CLIENT_RPC_SECONDS: Instrument(
+        "histogram", "rpc.client.call.duration", "s", "Duration of gRPC calls to other sidecars.", _RPC, RPC_BOUNDS
     ),
     OVERHEAD_SECONDS: Instrument(
         "histogram",
@@ -117,6 +139,15 @@ TABLE: Mapping[str, Instrument] = {
     SHED: Instrument(
         "counter", "mcp_sidecar.shed", "{call}", "Calls refused for want of room, by reason.", {"reason": "error.type"}
     ),
+    QUEUE_DEPTH: Instrument("gauge", "mcp_sidecar.queue.depth", "{call}", "Calls that wait for a connection."),
+    QUEUE_WAIT: Instrument(
+        "histogram",
+        "mcp_sidecar.queue.wait",
+        "s",
+        "How long calls waited that had to wait for a connection.",
+        {},
+        WAIT_BOUNDS,
+    ),
     TRACES_CAPPED: Instrument(
         "counter", "mcp_sidecar.traces.capped", "{call}", "Calls not traced although their callers wanted it."
     ),
@@ -137,6 +168,54 @@ TABLE: Mapping[str, Instrument] = {
         "{upstream}",
         "MCP servers by state: up, down, or unknown as long as nobody has called them.",
         {"state": "mcp_sidecar.state"},
+    ),
+    ENDPOINTS: Instrument(
+        "gauge",
+        "mcp_sidecar.endpoints",
+        "{endpoint}",
+        "Endpoints of MCP servers by state: ready, avoided because they failed a moment ago, or leaving.",
+        {"state": "mcp_sidecar.state"},
+    ),
+    BREAKER: Instrument(
+        "counter",
+        "mcp_sidecar.breaker.transitions",
+        "{transition}",
+        "Endpoints that were found broken (avoided) or answered again (ready).",
+        {"server": "mcp_sidecar.server", "state": "mcp_sidecar.state"},
+    ),
+    DISCOVERY_AGE: Instrument(
+        "gauge",
+        "mcp_sidecar.discovery.age",
+        "s",
+        "Time since the last good answer of whoever knows the servers, of several the oldest.",
+    ),
+    WATCH_RESTARTS: Instrument(
+        "counter",
+        "mcp_sidecar.watch.restarts",
+        "{restart}",
+        "Watches of the Kubernetes API that had to be begun anew.",
+        {"reason": "error.type"},
+    ),
+    CATALOGUE: Instrument(
+        "counter",
+        "mcp_sidecar.catalogue.changes",
+        "{change}",
+        "Changes of what servers offer: announced by them, or found in a list that was read again.",
+        {"server": "mcp_sidecar.server", "how": "mcp_sidecar.how"},
+    ),
+    CONFIG_GENERATION: Instrument(
+        "gauge",
+        "mcp_sidecar.config.generation",
+        "{generation}",
+        "How often files were read anew that others replace: credentials, tls, auth.",
+        _FILES,
+    ),
+    RELOAD_FAILURES: Instrument(
+        "counter",
+        "mcp_sidecar.config.reload_failures",
+        "{failure}",
+        "Troubles with such files, each counted once; what was read before stays in force.",
+        _FILES,
     ),
     DRAIN_STATE: Instrument(
         "gauge", "mcp_sidecar.drain.state", "1", "0 starting, 1 serving, 2 lame duck, 3 draining, 4 stopped."

@@ -243,6 +243,11 @@ class Metrics:
             tally = self._tally(name, labels)
         tally.value += amount
 
+    def time(self, name: str, seconds: float, **labels: str) -> None:
+        """Add a duration to the histogram `name`; labels in the order that the page shows."""
+        self._timing(name, tuple(labels.items())).waiting.append(seconds)
+        self._waiting += 1
+
     def gauge(self, name: str, read: Callable[[], float], **labels: str) -> None:
         """Have `read` called for the value of `name` at each snapshot; a later call replaces an earlier one."""
         self._gauges.setdefault(name, {})[tuple(sorted(labels.items()))] = read

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from mcp_sidecar.discovery.pulse import Pulse
 from mcp_sidecar.discovery.source import Found, Publish
 from mcp_sidecar.kube.access import Access
 from mcp_sidecar.kube.joining import Joining, Sliced, Take
@@ -36,10 +37,13 @@ class KubeSource:
         self._time = time or Time()
         self._access = access or Access(settings.kubeconfig, settings.namespace)
         self._changed = asyncio.Event()
+        self.pulse = Pulse(self._time.now)
         self._joining = Joining(settings.zone, self._complain)
         self._complaints: set[tuple[str, Complaint]] = set()
         self._complained: set[tuple[str, Complaint]] = set()
         self._slices = self._slice_watches(settings)
+        for _, watch in self._slices:  # what else is watched may not be there, for good
+            self.pulse.expect(str(watch.collection))
         # Least privilege: what nobody asked for is not even tried.
         self._services = self._watch(_SERVICES, read_service) if settings.annotations else None
         self._servers = self._watch(_SERVERS, read_server) if settings.resources else None
@@ -102,7 +106,7 @@ class KubeSource:
     def _watch(self, kind: tuple[str, tuple[str, ...]], read: Read[T], selector: str = "") -> Watch[T]:
         collection = Collection(*kind, selector)
         replica = Replica(read, lambda name, why: self._skip(collection, name, why))
-        return Watch(collection, replica, self._access, self._changed.set, self._log, self._time)
+        return Watch(collection, replica, self._access, self._changed.set, self._log, self._time, self.pulse)
 
     def _skip(self, collection: Collection, name: str, why: str) -> None:
         self._log.warning("discovery", watch=str(collection), object=name[:253], problem=f"left out: {why}")

@@ -11,12 +11,15 @@ _HINTS = {
     403: _RBAC,
     404: "the API server does not serve {resource}; install what defines it, or leave discovery.resources out",
 }
+_WORDS = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 410: "EXPIRED", 429: "THROTTLED"}
 _TOO_LARGE = "Too large resource version"
 
 
 class Failure(Exception):
     """An attempt to hear from the API server that came to nothing; the text is for the log."""
 
+    reason = "UNREACHABLE"
+    """One word for the metrics, from a small set."""
     retry_after = 0.0
     """Seconds that the server asked us to stay away."""
 
@@ -32,13 +35,19 @@ class Unreachable(Failure):
 class Silence(Unreachable):
     """Nothing came for too long."""
 
+    reason = "SILENCE"
+
 
 class Garbled(Failure):
     """An answer that is no Kubernetes API."""
 
+    reason = "GARBLED"
+
 
 class NoAccess(Failure):
     """It is not known where the API server is, or how to prove ourselves."""
+
+    reason = "NO_ACCESS"
 
     def hint(self, resource: str, namespace: str) -> str:  # noqa: ARG002
         return "run in a pod with a service account token, or name a file in discovery.kubeconfig"
@@ -51,6 +60,7 @@ class Refused(Failure):
         super().__init__(f"HTTP {status}: {message}" if message else f"HTTP {status}")
         self.status = status
         self.retry_after = retry_after
+        self.reason = _WORDS.get(status, "REFUSED")
         self.outdated = status == 410 or _TOO_LARGE in message
         """What we wanted to go on from is no longer there, or not there yet (a server restored from a backup)."""
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from mcp_sidecar.discovery.pulse import Pulse
 from mcp_sidecar.kube.access import Access, Answer
 from mcp_sidecar.kube.failures import Failure, Garbled, Refused, Silence
 from mcp_sidecar.kube.objects import Stated
@@ -54,6 +55,7 @@ class Watch(Generic[T]):
         changed: Callable[[], None],
         log: Log,
         time: Time,
+        pulse: Pulse | None = None,
     ) -> None:
         self.collection = collection
         self.replica = replica
@@ -63,6 +65,7 @@ class Watch(Generic[T]):
         self._changed = changed
         self._log = log
         self._time = time
+        self._pulse = pulse or Pulse(time.now)
         self._pace = Pace(time.draw)
         self._version = 0
         self._seen = 0
@@ -73,13 +76,16 @@ class Watch(Generic[T]):
         while True:
             try:
                 await self._follow()
+                reason = "ENDED"
                 delay = self._pace.wait(failed=False)
             except Failure as failure:
                 self._note(failure)
+                reason = failure.reason
                 delay = self._pace.wait(failure.retry_after)
             finally:
                 self.replica.end()
             self._attempted()
+            self._pulse.restarted(reason)
             await self._time.sleep(delay)
 
     async def _follow(self) -> None:
@@ -110,6 +116,7 @@ class Watch(Generic[T]):
                 self.replica.begin(ask)
                 if ask is Ask.LIST:
                     self.replica.take_list(await answer.body(_LONGEST_LIST))
+                    self._pulse.heard(str(self.collection))
                 else:
                     await self._listen(answer)
         finally:
@@ -154,6 +161,7 @@ class Watch(Generic[T]):
             self._version = (self._version + 1) % len(self.collection.versions)
 
     def _heard(self) -> None:
+        self._pulse.heard(str(self.collection))
         if self._told and self.replica.synced:
             self._told = ""
             self._log.info("discovery", watch=str(self.collection), state="recovered")

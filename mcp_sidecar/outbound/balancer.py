@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from mcp_sidecar.directory import AnyEndpoint, Upstream
 from mcp_sidecar.outbound.backoff import Backoff
+from mcp_sidecar.outbound.measures import UNMEASURED, Measures
 
 _AVOIDED = Backoff(first=1.0, longest=30.0)
 # So many draws find a sound endpoint almost always where most are; else all are looked at.
@@ -36,6 +37,7 @@ class Balancer:
         self._draw = draw or random.Random()  # noqa: S311  # nothing is guarded by it
         self._avoided = avoided
         self.broken: dict[AnyEndpoint, Broken] = {}
+        self.measures: Measures = UNMEASURED
 
     def choose(
         self, upstream: Upstream, now: float, tried: Sequence[AnyEndpoint] = (), home: AnyEndpoint | None = None
@@ -57,13 +59,15 @@ class Balancer:
         broken = self.broken.get(endpoint)
         if broken is None:
             self.broken[endpoint] = Broken(1, now + self._avoided.delay(1))
+            self.measures.turned(endpoint.upstream, "avoided")
         elif now >= broken.until:
             broken.failures += 1
             broken.until = now + self._avoided.delay(broken.failures)
 
     def worked(self, endpoint: AnyEndpoint) -> None:
         """It answered."""
-        self.broken.pop(endpoint, None)
+        if self.broken.pop(endpoint, None) is not None:
+            self.measures.turned(endpoint.upstream, "ready")
 
     def is_avoided(self, endpoint: AnyEndpoint, now: float) -> bool:
         """It was found broken a moment ago."""

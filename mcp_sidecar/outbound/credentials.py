@@ -98,6 +98,12 @@ class Credentials:
         self._trusts: dict[UpstreamTlsSettings, Trust] = {}
         self._known: dict[tuple[str, UpstreamTlsSettings], Credential] = {}
 
+    @property
+    def generation(self) -> int:
+        """How often files of theirs were read anew, and good."""
+        tokens = sum(file.generation for file in self._files.values())
+        return tokens + sum(trust.generation for trust in self._trusts.values())
+
     def of(self, upstream: UpstreamSettings) -> Credential:
         """What to show to `upstream`. Raises `UpstreamUnavailable` when its token was never readable."""
         if not upstream.secured:

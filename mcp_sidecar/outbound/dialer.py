@@ -12,6 +12,7 @@ from mcp_sidecar.errors import PoolExhausted, SidecarError, Unavailable, Upstrea
 from mcp_sidecar.outbound.balancer import Balancer
 from mcp_sidecar.outbound.connection import Connection, Key, State
 from mcp_sidecar.outbound.credentials import NO_CREDENTIAL, Credential, Credentials, CredentialsRefused
+from mcp_sidecar.outbound.measures import Measures
 from mcp_sidecar.outbound.pool import Pool, vanished
 from mcp_sidecar.outbound.probe import Prober, Verdict
 from mcp_sidecar.outbound.questions import may_be_asked
@@ -49,6 +50,10 @@ class Dialer:
     def watch(self, notify: Callable[[str], None]) -> None:
         """Call `notify` with the name of an upstream whenever an endpoint of it is found broken."""
         self._watchers.append(notify)
+
+    def tell(self, measures: Measures) -> None:
+        """Have it hear of sessions, waiting, RPCs and endpoints."""
+        self.pool.measures = self.balancer.measures = self._ways.measures = measures
 
     def health(self, upstream: str) -> Health:
         return self._health.get(upstream) or Health()

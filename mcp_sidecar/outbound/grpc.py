@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 
 import grpc
@@ -17,12 +18,14 @@ from mcp_sidecar.directory import Endpoint
 from mcp_sidecar.errors import Execution, InvalidCall, SidecarError, UpstreamLost, UpstreamProtocolError
 from mcp_sidecar.outbound.credentials import Credential, CredentialsRefused
 from mcp_sidecar.outbound.link import Ignore, Sink
+from mcp_sidecar.outbound.measures import UNMEASURED, Measures
 from mcp_sidecar.protocol import jsonrpc
 from mcp_sidecar.protocol.eras import LATEST_MODERN, Era
 from mcp_sidecar.protocol.handshake import ServerProfile, discover_request
 from mcp_sidecar.v1 import engine_pb2 as pb
 from mcp_sidecar.v1.engine_pb2_grpc import MCPEngineStub
 
+METHOD = "mcp_sidecar.v1.MCPEngine/CallStream"
 _MAX_MESSAGE = 16 * 1024 * 1024
 _LAST_SECONDS = 1.0  # for the status that follows the response
 # Sidecars send those away who ping more often than `grpc.keepalive.min_time`, by default 5 minutes.
@@ -66,7 +69,14 @@ class GrpcLink:
     transport = "grpc"
     stateful = False
 
-    def __init__(self, endpoint: Endpoint, credential: Credential, connect_seconds: float) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        credential: Credential,
+        connect_seconds: float,
+        measures: Measures = UNMEASURED,
+    ) -> None:
+        self._measures = measures
         self.profile = ServerProfile(LATEST_MODERN)
         self._upstream = endpoint.upstream
         self._server = endpoint.path.removeprefix("/")
@@ -87,10 +97,15 @@ class GrpcLink:
         message = pb.CallRequest(server=self._server, message_json=request.encode(sent_id))
         seconds = None if call.deadline is None else call.deadline.remaining()
         call.execution = Execution.UNKNOWN
+        # What is neither answered nor failed was cancelled: by the caller, for its nonsense, or with the channel.
+        began, code = time.monotonic(), grpc.StatusCode.CANCELLED
         rpc = self._call_stream(message, timeout=seconds, metadata=self._metadata(call))
         try:
-            return await self._events(rpc, sent_id, call, sink)
+            answer = await self._events(rpc, sent_id, call, sink)
+            code = grpc.StatusCode.OK
+            return answer
         except grpc.aio.AioRpcError as failed:
+            code = failed.code()
             failure = self._failure(failed)
             call.execution = failure.execution
             raise failure from failed
@@ -101,6 +116,7 @@ class GrpcLink:
             raise self._lost() from error  # the channel was closed under the call
         finally:
             rpc.cancel()  # nothing, once it has ended
+            self._measures.called(METHOD, code.name, time.monotonic() - began)
 
     async def _events(
         self, rpc: grpc.aio.UnaryStreamCall[pb.CallRequest, pb.CallEvent], sent_id: bytes, call: Call, sink: Sink

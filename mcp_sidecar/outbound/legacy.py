@@ -7,6 +7,7 @@ noticed.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -17,6 +18,7 @@ from mcp_sidecar.outbound.flights import Flights
 from mcp_sidecar.outbound.hearing import Hearing
 from mcp_sidecar.outbound.legacy_refusals import SessionLost, refused_handshake
 from mcp_sidecar.outbound.link import Ignore, Sink
+from mcp_sidecar.outbound.measures import UNMEASURED, Measures
 from mcp_sidecar.outbound.questions import Questions, may_be_asked, reply_of_nobody
 from mcp_sidecar.protocol.eras import LATEST_LEGACY, Era
 from mcp_sidecar.protocol.handshake import CLIENT_INFO, ServerProfile, initialize_request, initialized
@@ -45,6 +47,7 @@ class LegacyConversation:
         version: str = LATEST_LEGACY,
         capabilities: bytes = b"{}",
         info: bytes = CLIENT_INFO,
+        measures: Measures = UNMEASURED,
     ) -> None:
         self._upstream = upstream
         self._carrier = carrier
@@ -54,7 +57,9 @@ class LegacyConversation:
         self._capabilities = capabilities
         self._info = info
         self._profile = ServerProfile(version)
+        self._measures = measures
         self._session: Session | None = None
+        self._since = 0.0  # when it began (monotonic)
         self._begun: Session | None = None  # by a handshake that has not ended well (yet): the server may keep it
         self._hearing = Hearing(self, tasks)
         self._asked: list[Questions] = []
@@ -94,15 +99,22 @@ class LegacyConversation:
 
     def _forget(self, session: Session) -> None:
         if self._session is session:
-            self._session = None
+            self._stand(None)
             self._hearing.lose()  # the next session knows nothing of what was subscribed to on this one
+
+    def _stand(self, session: Session | None) -> None:
+        """This is the session from now on; the one there was is over."""
+        now = time.monotonic()
+        if self._session is not None:
+            self._measures.lasted(now - self._since)
+        self._session, self._since = session, now
 
     async def _initialize(self) -> None:
         call = Call(rpc="handshake", request_id="handshake")
         seconds = self._carrier.handshake_seconds
         try:
             async with asyncio.timeout(seconds):
-                self._session = await self._handshake(call)
+                self._stand(await self._handshake(call))
         except InvalidCall as error:
             raise UpstreamProtocolError(
                 f"the MCP server {self._upstream!r} broke the protocol: its answer to initialize cannot be used",
@@ -259,7 +271,8 @@ class LegacyConversation:
 
     async def close(self) -> None:
         """End the session, then the wire."""
-        session, self._session = self._session, None
+        session = self._session
+        self._stand(None)
         self._hearing.lose()
         await self._carrier.close(session or self._begun)
 

@@ -17,6 +17,7 @@ from mcp_sidecar.directory import AnyEndpoint
 from mcp_sidecar.errors import PoolExhausted, SidecarError, UnknownConnection, UpstreamUnavailable
 from mcp_sidecar.outbound.connection import Connection, Key, Row, State, describe
 from mcp_sidecar.outbound.link import Link
+from mcp_sidecar.outbound.measures import UNMEASURED, Measures
 from mcp_sidecar.settings import PoolSettings
 
 Watcher = Callable[[Row], None]
@@ -56,6 +57,7 @@ class Pool:
         self._waiting: list[_Waiter] = []
         self._watchers: list[Watcher] = []
         self._names = itertools.count(1)
+        self.measures: Measures = UNMEASURED
 
     def ready(self, key: Key | tuple[AnyEndpoint, str, bytes, str, int]) -> Connection | None:
         """Lease the connection of `key` if it stands; the fast path of `acquire`."""
@@ -82,6 +84,7 @@ class Pool:
         self._assign()
         if waiter.granted.done():
             return waiter.granted.result()
+        began = time.monotonic()
         try:
             async with asyncio.timeout(max(0.0, deadline.remaining() - _REFUSAL_SECONDS)):
                 return await waiter.granted
@@ -93,6 +96,8 @@ class Pool:
         except asyncio.CancelledError:
             self._withdraw(waiter)
             raise
+        finally:
+            self.measures.waited(time.monotonic() - began)
 
     def _exhausted(self, key: Key) -> SidecarError:
         if (connection := self._connections.get(key)) is not None and connection.state is State.CONNECTING:
@@ -172,6 +177,11 @@ class Pool:
         self._tell(connection)
         self._tasks.create_task(self._open(connection), name=f"open {connection.id}")
         return connection
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a connection."""
+        return len(self._waiting)
 
     def load(self, endpoint: AnyEndpoint) -> int:
         """How many calls are in flight there."""

@@ -23,6 +23,7 @@ from mcp_sidecar.outbound.http_sse import SseWire
 from mcp_sidecar.outbound.launcher import Launcher
 from mcp_sidecar.outbound.legacy import LegacyConversation
 from mcp_sidecar.outbound.link import Link
+from mcp_sidecar.outbound.measures import UNMEASURED, Measures
 from mcp_sidecar.outbound.probe import Verdict, configured, judge, legacy
 from mcp_sidecar.outbound.spares import Spares, Whose
 from mcp_sidecar.outbound.stream_legacy import StreamCarrier
@@ -55,13 +56,14 @@ class Ways:
         self._guardian = Guardian(tasks)
         self._launchers: dict[Command, Launcher] = {}
         self._spares = Spares()
+        self.measures: Measures = UNMEASURED
 
     def to(self, upstream: Upstream, endpoint: AnyEndpoint, credential: Credential) -> Way:
         if isinstance(endpoint, Command):
-            return StdioWay(upstream, self._launcher(endpoint), self._tasks)
+            return StdioWay(upstream, self._launcher(endpoint), self._tasks, self.measures)
         if endpoint.transport == "grpc":
-            return GrpcWay(upstream, endpoint, credential)
-        return HttpWay(upstream, endpoint, credential, self._tasks, self._spares)
+            return GrpcWay(upstream, endpoint, credential, self.measures)
+        return HttpWay(upstream, endpoint, credential, self._tasks, self._spares, self.measures)
 
     def _launcher(self, command: Command) -> Launcher:
         if command not in self._launchers:
@@ -84,6 +86,7 @@ class HttpWay:
     credential: Credential
     tasks: asyncio.TaskGroup
     spares: Spares
+    measures: Measures
 
     async def ask(self) -> Verdict:
         if self.endpoint.transport == "sse":
@@ -103,7 +106,7 @@ class HttpWay:
         if verdict.era is Era.MODERN:
             return ModernLink(self.endpoint, self.credential, self._client(), verdict.profile)
         carrier = self._carrier(verdict, shared=client is None)
-        return _conversation(self.upstream, carrier, self.tasks, verdict, key, client)
+        return _conversation(self, carrier, verdict, key, client)
 
     def _carrier(self, verdict: Verdict, *, shared: bool) -> Carrier:
         if verdict.transport != "sse":
@@ -133,6 +136,7 @@ class GrpcWay:
     upstream: Upstream
     endpoint: Endpoint
     credential: Credential
+    measures: Measures
 
     async def ask(self) -> Verdict:
         return judge(Era.MODERN, ServerProfile(LATEST_MODERN))
@@ -142,7 +146,7 @@ class GrpcWay:
 
     def link(self, verdict: Verdict, key: Key, client: Client | None) -> Link:  # noqa: ARG002  # all are served alike
         try:
-            return GrpcLink(self.endpoint, self.credential, self.upstream.settings.timeout.connect)
+            return GrpcLink(self.endpoint, self.credential, self.upstream.settings.timeout.connect, self.measures)
         except OSError as error:
             facts = {"server": self.upstream.name}
             raise UpstreamUnavailable(f"the MCP server {self.upstream.name!r}: {error}", metadata=facts) from error
@@ -155,6 +159,7 @@ class StdioWay:
     upstream: Upstream
     launcher: Launcher
     tasks: asyncio.TaskGroup
+    measures: Measures
 
     async def ask(self) -> Verdict:
         known = configured(self.upstream.settings.protocol)
@@ -169,17 +174,18 @@ class StdioWay:
             return ModernStreamLink(name, "stdio", start, self.tasks, verdict.profile)
         seconds, shared = stream_probe.START_SECONDS, client is None
         carrier = StreamCarrier(name, "stdio", start, self.tasks, handshake_seconds=seconds, shared=shared)
-        return _conversation(self.upstream, carrier, self.tasks, verdict, key, client)
+        return _conversation(self, carrier, verdict, key, client)
 
 
 def _conversation(
-    upstream: Upstream, carrier: Carrier, tasks: asyncio.TaskGroup, verdict: Verdict, key: Key, client: Client | None
+    way: HttpWay | StdioWay, carrier: Carrier, verdict: Verdict, key: Key, client: Client | None
 ) -> LegacyConversation:
     return LegacyConversation(
-        upstream.name,
+        way.upstream.name,
         carrier,
-        tasks,
+        way.tasks,
         version=verdict.profile.version,
         capabilities=key.capabilities,
         info=CLIENT_INFO if client is None else client.info,
+        measures=way.measures,
     )

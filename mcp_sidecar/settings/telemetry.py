@@ -66,6 +66,14 @@ class TelemetrySettings:
     sample: Annotated[float, Doc("Share of calls that are traced, where the caller has not decided that.", high=1)] = (
         0.05
     )
+    baggage: Annotated[
+        tuple[str, ...],
+        Doc(
+            "Names of W3C baggage members that go on from callers to MCP servers, as header, metadata and in `_meta`,"
+            " with or without a collector; none go on that are not named.",
+            form="baggage",
+        ),
+    ] = ()
     interval: Annotated[float, Seconds("Between two exports of metrics.", low=0.01)] = 15.0
     temporality: Annotated[
         str,

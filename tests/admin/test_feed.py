@@ -20,7 +20,7 @@ from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
 from mcp_sidecar.outbound.ways import Ways
-from mcp_sidecar.settings import AdminSettings, DrainSettings, PoolSettings
+from mcp_sidecar.settings import AdminSettings, DrainSettings, PoolSettings, TelemetrySettings
 from mcp_sidecar.wire.headers import Headers
 from mcp_sidecar.wire.http_server import Head, Reply, Request
 from tests.admin.test_recent import line
@@ -28,6 +28,7 @@ from tests.admin.visiting import get, page, watching
 from tests.inbound.http.posts import message, post
 from tests.support import raw_http
 from tests.support.fake_server import FakeServer
+from tests.support.otlp import Collector
 from tests.support.sidecar import Sidecar
 
 SECONDS = 20.0
@@ -57,6 +58,24 @@ async def test_a_stream_begins_with_the_state_and_tells_of_each_call_as_it_ends(
             assert 0 < call["waited_ms"] <= call["duration_ms"]
             await post(sidecar.url("up"), message(params={"name": "nothing", "arguments": {}}))
             assert (await _next(events, "calls"))["calls"][0]["name"] == "nothing"
+
+
+@pytest.mark.covers("B-381")
+async def test_a_traced_call_shows_how_long_each_of_its_requests_took():
+    async with Collector() as collector, FakeServer() as up:
+        traced = TelemetrySettings(otlp_endpoint=collector.grpc, sample=1.0)
+        async with Sidecar({"up": up.url}, telemetry=traced) as sidecar, watching(sidecar) as events:
+            async with asyncio.timeout(SECONDS):
+                up.next_reply("closes_before_reply", on="prompts/list")
+                await post(sidecar.url("up"), message("prompts/list"))
+                (call,) = (await _next(events, "calls"))["calls"]
+            first, again = call["legs"]
+            assert (first["error"], again["error"]) == ("UPSTREAM_LOST", "")
+            for leg in call["legs"]:
+                assert (leg["name"], leg["toward"]) == ("prompts/list", up.url.split("/")[2])
+                assert leg["duration_ms"] > 0
+            assert first["offset_ms"] + first["duration_ms"] <= again["offset_ms"]
+            assert again["offset_ms"] + again["duration_ms"] <= call["duration_ms"] + 0.02  # both are rounded
 
 
 @pytest.mark.covers("B-328")

@@ -13,6 +13,7 @@ from mcp_sidecar.call import Call, Payloads
 from mcp_sidecar.errors import InvalidParams, UpstreamLost
 from mcp_sidecar.inbound.chain import CallLine
 from mcp_sidecar.outbound.connection import Row, State
+from mcp_sidecar.protocol.outcome import CALLERS_FAULT
 from mcp_sidecar.spans import Received
 
 
@@ -71,14 +72,16 @@ def test_the_legs_of_a_traced_call_are_told_from_its_beginning():
     assert "payloads" not in shown
 
 
+@pytest.mark.covers("B-380")
 def test_what_a_client_did_wrong_is_no_failure_of_the_server():
     recent = Recent()
     for failure in (None, InvalidParams("no"), UpstreamLost("gone")):
         recent.tell([(Call(rpc="", request_id="r"), 0.0, failure, line())])
-    for fault in ("-32602", "-32601", "tool_error", "-32000"):
+    for fault in (*sorted(CALLERS_FAULT), "tool_error", "-32000"):
         recent.tell([(Call(rpc="", request_id="r", fault=fault), 0.0, None, line())])
     shown = recent.of_server("up").shown(0.0)
-    assert (shown["calls"], shown["failed"]) == (7, 3)
+    assert (shown["calls"], shown["failed"]) == (10, 3)
+    assert {"-32700", "-32600", "-32601", "-32602", "-32002"} == CALLERS_FAULT
 
 
 def row(connection_id: str, endpoint: str) -> Row:

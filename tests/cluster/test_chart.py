@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.cluster.kubectl import Cluster, Namespace
-from tests.cluster.releases import helm, until_in_force, values
+from tests.cluster.releases import helm, values
 
 pytestmark = pytest.mark.alone  # one release at a time can be on the cluster
 
@@ -44,8 +44,7 @@ def live(cluster: Cluster, namespace: Namespace, mode: str) -> None:
     """Install, test and upgrade the release."""
     given = values(injection={"mode": mode}, namespaces=[namespace.name], sidecar={"discovery": "namespace"})
     helm(cluster, "install", namespace.name, given, *WAIT)
-    if mode == "policy":
-        until_in_force(namespace)
+    # At once: the test itself waits until a policy is in force.
     assert "Succeeded" in helm(cluster, "test", namespace.name, None, "--timeout", "120s")
     upgraded = {**given, "config": {"log": {"level": "debug"}}}
     helm(cluster, "upgrade", namespace.name, upgraded, *WAIT)

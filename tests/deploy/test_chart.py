@@ -318,7 +318,7 @@ def test_an_umbrella_chart_may_share_what_it_likes() -> None:
 
 
 def test_the_image_is_named_by_its_digest_or_by_the_version_of_the_chart() -> None:
-    (pod,) = named(render("policy"), "Pod")
+    *_, pod = named(render("policy"), "Pod")
     digest = "sha256:" + "0" * 64
     assert pod["spec"]["containers"][0]["image"] == f"registry.example.com/mirror/mcp-sidecar@{digest}"
     (pod,) = named(render("none"), "Pod")

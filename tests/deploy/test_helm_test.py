@@ -1,4 +1,6 @@
-"""What `helm test` runs in webhook mode, against a real `mcp-sidecar webhook` that runs as the chart starts it."""
+"""What `helm test` runs: in webhook mode against a real `mcp-sidecar webhook` that runs as the chart starts it, in
+policy mode beside a real sidecar and beside none.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.support import helm
 from tests.support.certificates import Authority
 from tests.support.helm import named, render
-from tests.support.sidecar_process import PROGRAM, START_SECONDS, environment
+from tests.support.sidecar_process import PROGRAM, START_SECONDS, environment, sidecar_process
 
 QUESTION = helm.CHART / "files/ask_webhook.py"
+LOOK = helm.CHART / "files/ask_sidecar.py"
 
 
 @contextlib.contextmanager
@@ -84,3 +89,46 @@ def test_a_webhook_with_a_certificate_that_nobody_trusts_does_not(tmp_path: Path
         asked = _ask(address, tmp_path / "ca.crt")
     assert asked.returncode == 1
     assert "CERTIFICATE_VERIFY_FAILED" in asked.stderr
+
+
+def _look(seconds: str, port: int | str) -> subprocess.CompletedProcess[str]:
+    path = {"PATH": f"{Path(PROGRAM[0]).parent}:/usr/bin:/bin"}
+    command = [sys.executable, str(LOOK), seconds, str(port)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environment(path))
+
+
+@pytest.mark.covers("B-383")
+def test_in_policy_mode_a_first_pod_gives_the_policy_time_and_the_next_one_is_the_test() -> None:
+    first, test = sorted(
+        named(render("policy"), "Pod"), key=lambda pod: int(pod["metadata"]["annotations"]["helm.sh/hook-weight"])
+    )
+    for pod, seconds in ((first, "10"), (test, "0")):
+        assert pod["metadata"]["labels"]["mcp-sidecar.dev/inject"] == "true"
+        (container,) = pod["spec"]["containers"]
+        assert container["command"] == ["python", "-c"]
+        script, *arguments = container["args"]
+        assert (script.strip(), arguments) == (LOOK.read_text().strip(), [seconds, "15051"])
+        assert int(seconds) < pod["spec"]["activeDeadlineSeconds"]
+    assert first["metadata"]["name"] != test["metadata"]["name"]
+
+
+@pytest.mark.covers("B-383")
+def test_beside_a_sidecar_both_pods_pass_at_once() -> None:
+    with sidecar_process({}) as sidecar:
+        port = sidecar.bound["grpc"].rpartition(":")[2]
+        first, test = _look("20", port), _look("0", port)
+    assert (first.returncode, first.stdout) == (0, "the policy is in force: it put a sidecar into this pod\n")
+    assert (test.returncode, test.stderr) == (0, "")
+    assert "mcp-sidecar" in test.stdout
+
+
+@pytest.mark.covers("B-383")
+def test_without_a_sidecar_the_first_pod_waits_and_passes_and_the_test_says_what_is_missing() -> None:
+    port = _free_port()
+    first, test = _look("0.1", port), _look("0", port)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert (
+        first.stdout == "this pod was created before the policy was in force: 0.1 s have passed, the next one is not\n"
+    )
+    assert (test.returncode, test.stdout) == (1, "")
+    assert test.stderr.startswith("the policy put no sidecar into this pod.")

@@ -21,6 +21,7 @@ from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.outbound.probe import Prober
 from mcp_sidecar.outbound.ways import Ways
+from mcp_sidecar.protocol.baggage import Allowed
 from mcp_sidecar.protocol.handshake import modern_meta
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.sampling import Sampler
@@ -100,6 +101,7 @@ async def bench(
     merge: MergeSettings = _MERGED,
     sampler: Sampler | None = None,
     pool: PoolSettings = _POOL,
+    baggage: tuple[str, ...] = (),
 ) -> AsyncIterator[Bench]:
     """A started engine in front of these upstreams, by name."""
     chosen = [one if isinstance(one, UpstreamSettings) else settings(name, one) for name, one in upstreams.items()]
@@ -119,6 +121,7 @@ async def bench(
             merge,
         )
         engine.sampler = sampler
+        engine.baggage = Allowed(baggage)
         try:
             yield Bench(engine, dialer, lifecycle, directory)
         finally:

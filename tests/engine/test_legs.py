@@ -12,6 +12,9 @@ from mcp_sidecar.call import trace
 from mcp_sidecar.sampling import Sampler
 from tests.engine.engines import ERAS, bench, request, tool
 from tests.engine.test_hold import BO, answered, asking
+from tests.engine.test_unfold import BO as GIVEN
+from tests.engine.test_unfold import Asked, client
+from tests.engine.test_unfold import tool as old_tool
 from tests.support.fake_server import FakeServer
 
 IDS = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
@@ -72,6 +75,17 @@ async def test_each_attempt_is_a_leg():
         span = over.call.span
         assert span is not None
         assert [(leg.name, leg.error) for leg in span.legs] == [("tools/list", "UPSTREAM_LOST"), ("tools/list", "")]
+
+
+@pytest.mark.covers("B-379")
+async def test_the_rounds_that_a_bridge_needs_for_an_answer_are_legs_of_one_trace():
+    async with FakeServer("modern", "sse") as up, bench({"up": up.url}, sampler=ALWAYS) as over:
+        await over.result(old_tool("ask_elicitation"), heard=Asked(GIVEN), client=client(), trace=PARENT)
+        span = over.call.span
+        assert span is not None
+        assert [leg.name for leg in span.legs] == ["tools/call", "tools/call"]
+        assert {leg.parent_id for leg in span.legs} == {span.span_id}
+        assert told(up) == [(leg.traceparent, leg.traceparent) for leg in span.legs]
 
 
 @pytest.mark.parametrize(("name", "error"), [("fail", "tool_error"), ("no_such_tool", "-32602")])

@@ -93,7 +93,10 @@ async def test_calls_in_flight_are_on_the_dashboard(tmp_path: Path):
 
 @pytest.mark.covers("B-344")
 async def test_every_panel_of_the_dashboard_has_an_answer(tmp_path: Path):
+    changes = "Changes of what servers offer, and watches begun anew"
     seldom = {"Retries, and calls refused for want of room A", "Retries, and calls refused for want of room B"}
+    seldom |= {"Endpoints found broken, or sound again A", "Calls to other sidecars, by status A"}
+    seldom |= {"Age of what discovery knows A", f"{changes} A", f"{changes} B"}
     async with FakeServer() as server:
         with collector(tmp_path) as running, telling(running, server.url) as sidecar:
             async with prometheus(tmp_path, sidecar.bound["metrics"]) as found:

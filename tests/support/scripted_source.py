@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from mcp_sidecar.discovery.pulse import Pulse
 from mcp_sidecar.discovery.source import Address, Found, Publish
 from tests.support.fake_server import FakeServer
 
@@ -15,6 +16,7 @@ class ScriptedSource:
     def __init__(self, *found: Found) -> None:
         self._found: tuple[Found, ...] | None = found or None
         self._publish: Publish | None = None
+        self.pulse = Pulse()
 
     async def run(self, publish: Publish) -> None:
         self._publish = publish

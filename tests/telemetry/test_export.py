@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,10 @@ from mcp_sidecar.inbound.instruments import TABLE
 from mcp_sidecar.v1 import engine_pb2, engine_pb2_grpc
 from tests.inbound.waiting import eventually
 from tests.support import raw_http
-from tests.support.fake_server import Era, FakeServer
+from tests.support.fake_server import FakeServer
 from tests.support.otlp import Collector, Mode, attributes
 from tests.support.raw_mcp import Legacy, Modern
-from tests.support.sidecar_process import SidecarProcess
-from tests.telemetry.driving import PARENT, TRACE, ended, telling
+from tests.telemetry.driving import PARENT, TRACE, ended, of_legacy, telling
 
 SERVER, CLIENT = Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
 ROOT = Path(__file__).parents[2]
@@ -190,90 +187,21 @@ async def test_headers_reach_the_collector():
             assert collector.headers["api-key"] == "s=x"
 
 
-def parents(server: FakeServer) -> set[str]:
-    """The traceparents that a server was sent with its tool calls, in header and message alike."""
-    found = set()
-    for received in server.requests:
-        if received.rpc == "tools/call":
-            own = received.message["params"]["_meta"]["traceparent"]
-            assert received.headers["traceparent"] == own
-            found.add(own)
-    return found
-
-
-def one_trace(collector: Collector, server: FakeServer) -> None:
-    """The caller's trace goes on through our two spans to the server."""
-    (ours,) = (span for span in collector.spans if span.kind == SERVER and span.trace_id.hex() == TRACE)
-    (sent,) = (span for span in collector.spans if span.kind == CLIENT and span.trace_id.hex() == TRACE)
-    assert ours.parent_span_id.hex() == PARENT[36:52]
-    assert sent.parent_span_id == ours.span_id
-    assert parents(server) == {f"00-{TRACE}-{sent.span_id.hex()}-01"}
-
-
-@pytest.mark.covers("B-301")
-@pytest.mark.parametrize("era", ["modern", "legacy"])
-@pytest.mark.parametrize("asking", ["modern", "legacy", "grpc"])
-async def test_one_trace_goes_from_the_client_to_the_server_whatever_the_two_speak(asking: str, era: Era):
-    async with Collector() as collector, FakeServer(era) as server:
-        # A caller that wants its own calls traced has its way, whatever the share of the others.
-        with telling(collector, {"up": server.url}, OTEL_TRACES_SAMPLER="parentbased_always_off") as sidecar:
-            await CALLERS[asking](sidecar)
+@pytest.mark.covers("B-370")
+async def test_sessions_that_are_open_at_the_stop_are_counted_with_it():
+    async with Collector() as collector, FakeServer("legacy") as server:
+        with telling(collector, {"up": server.url}) as sidecar:
+            for number in range(3):
+                client = Legacy(sidecar.url("up"))
+                await client.initialize()
+                assert (await client.call("echo", {"text": str(number)})).status == 200
+            await client.close()
             await ended(sidecar)
-            assert {line["trace_id"] for line in sidecar.calls(method="tools/call")} == {TRACE}
-    one_trace(collector, server)
-
-
-async def _modern(sidecar: SidecarProcess) -> None:
-    assert (await Modern(sidecar.url("up")).call("echo", {"text": "hi"}, traceparent=PARENT)).status == 200
-
-
-async def _legacy(sidecar: SidecarProcess, server: str = "up") -> None:
-    client = Legacy(sidecar.url(server))
-    await client.initialize()
-    assert (await client.call("echo", {"text": "hi"}, traceparent=PARENT)).status == 200
-    await client.close()
-
-
-async def _grpc(sidecar: SidecarProcess) -> None:
-    async with grpc.aio.insecure_channel(sidecar.bound["grpc"]) as channel:
-        request = engine_pb2.CallToolRequest(server="up", tool="echo", arguments_json=b'{"text": "hi"}')
-        await engine_pb2_grpc.MCPEngineStub(channel).CallTool(request, metadata=(("traceparent", PARENT),))
-
-
-CALLERS: dict[str, Callable[[SidecarProcess], Awaitable[None]]] = {"modern": _modern, "legacy": _legacy, "grpc": _grpc}
-
-
-@pytest.mark.covers("B-301")
-async def test_one_trace_goes_through_two_sidecars():
-    async with Collector() as collector, FakeServer() as server:
-        with telling(collector, {"up": server.url}, OTEL_SERVICE_NAME="far") as far:
-            with telling(collector, {"up": f"grpc://{far.bound['grpc']}/up"}, OTEL_SERVICE_NAME="near") as near:
-                await _modern(near)
-                await ended(near)
-            await ended(far)
-    spans = {span.span_id: span for span in collector.spans if span.trace_id.hex() == TRACE}
-    (told,) = parents(server)
-    kinds, at = [], spans[bytes.fromhex(told[36:52])]
-    while True:
-        kinds.append(at.kind)
-        if at.parent_span_id not in spans:
-            break
-        at = spans[at.parent_span_id]
-    assert kinds == [CLIENT, SERVER, CLIENT, SERVER]
-    assert at.parent_span_id.hex() == PARENT[36:52]
-
-
-@pytest.mark.covers("B-301")
-@pytest.mark.parametrize("era", ["modern", "legacy"])
-async def test_what_goes_to_a_program_is_a_span_with_a_pipe(era: str):
-    async with Collector() as collector:
-        program = f"stdio:{sys.executable} -IS {ROOT}/tests/support/servers/stdio_server.py {era}"
-        with telling(collector, {"up": program}) as sidecar:
-            await Modern(sidecar.url("up")).call("echo", {"text": "hi"}, traceparent=PARENT)
-            await ended(sidecar)
-    (sent,) = (span for span in collector.spans if span.kind == CLIENT and span.trace_id.hex() == TRACE)
-    assert attributes(sent)["network.transport"] == "pipe"
-    assert "server.port" not in attributes(sent)
+    for side in ("server", "client"):
+        (point,) = collector.metrics[f"mcp.{side}.session.duration"].histogram.data_points
+        # At the server one more: the sidecar's own, of which it knows the tools.
+        assert point.count == (3 if side == "server" else 4)
+        assert point.sum > 0
 
 
 @pytest.mark.covers("B-309")
@@ -310,11 +238,12 @@ async def test_every_name_that_arrives_stands_in_the_table():
                 for tool in ("echo", "fail", "no such tool"):
                     await Modern(sidecar.url(server)).call(tool, {"text": "hi"}, traceparent=PARENT)
             await Modern(sidecar.url()).request("tools/list")
-            await _legacy(sidecar, "legacy")
+            await of_legacy(sidecar, "legacy")
             await ended(sidecar)
     for span in collector.spans:
         assert SPAN_ATTRIBUTES.issuperset(attributes(span)), span.name
-    seldom = {"mcp_sidecar.retries", "mcp_sidecar.shed", "rpc.server.call.duration"}
+    seldom = {"mcp_sidecar.retries", "mcp_sidecar.shed", "rpc.server.call.duration", "rpc.client.call.duration"}
+    seldom |= {"mcp_sidecar.discovery.age", "mcp_sidecar.watch.restarts", "mcp_sidecar.catalogue.changes"}
     assert collector.metrics.keys() >= known.keys() - seldom
     for name, metric in collector.metrics.items():
         for point in getattr(metric, str(metric.WhichOneof("data"))).data_points:

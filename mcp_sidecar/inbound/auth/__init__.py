@@ -10,7 +10,10 @@ from mcp_sidecar.settings import AuthSettings
 
 
 class Authenticator(Protocol):
-    """One way to tell who calls."""
+    """One way to tell who calls. `generation` grows with each change of the keys or tokens it goes by."""
+
+    @property
+    def generation(self) -> int: ...
 
     async def authenticate(self, authorization: str | None) -> Principal:
         """Who sent this `authorization` header or metadata value (None: there was none).

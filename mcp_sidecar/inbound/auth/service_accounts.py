@@ -51,6 +51,8 @@ class ServiceAccounts:
     task is one of `tasks`.
     """
 
+    generation = 0  # what it goes by is the API server's
+
     def __init__(
         self, audience: str, review: Review, tasks: TaskGroup, clock: Callable[[], float] = time.monotonic
     ) -> None:

@@ -26,6 +26,10 @@ class StaticTokens:
     def __init__(self, path: str, report: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._file = WatchedFile(path, parse_tokens, report, clock)
 
+    @property
+    def generation(self) -> int:
+        return self._file.generation
+
     async def authenticate(self, authorization: str | None) -> Principal:
         """The token's subject. Raises `Unauthenticated`, or `Unavailable` while no list could be read."""
         digest = _digest(bearer_token(authorization))

@@ -52,6 +52,10 @@ class WebTokens:
         self._clock = clock
         self._verdicts: OrderedDict[bytes, _Verdict] = OrderedDict()
 
+    @property
+    def generation(self) -> int:
+        return self._keys.generation
+
     async def authenticate(self, authorization: str | None) -> Principal:
         """The token's `sub` and claims. Raises `Unauthenticated`, or `Unavailable` while there are no keys."""
         token = bearer_token(authorization)

@@ -39,7 +39,7 @@ class DrainPage:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             _answer(reply, 400, {"error": 'the body must be like {"wait_seconds": 12.5}'})
             return
-        walk = self._drain.begin(announced=False)
+        walk = self._drain.begin(announced=False, by="hook", peer=request.peer)
         await asyncio.wait({walk}, timeout=min(max(wish.wait_seconds, 0.0), _MAX_WAIT))
         _answer(reply, 200, {"phase": self._lifecycle.phase.value, "in_flight": self._lifecycle.in_flight})
 

@@ -222,8 +222,10 @@ class LegacyFace:
             self._engine.forget(session.client)
 
     async def _forget(self, session: HttpSession) -> None:
-        await session.quiet()
-        self._engine.forget(session.client)
+        try:
+            await session.quiet()
+        finally:
+            self._engine.forget(session.client)
 
     def _sweep_later(self) -> None:
         if self._sweeping is None:
@@ -248,6 +250,7 @@ class LegacyFace:
         for session in self._sessions:
             self._sessions.remove(session)
             session.close()
+            self._engine.measures.conversed(time.monotonic() - session.client.began)
         if self._jobs:
             await asyncio.wait({job.task for job in self._jobs}, timeout=_CLOSING_SECONDS)
         await end(self._jobs, _CLOSING_SECONDS)

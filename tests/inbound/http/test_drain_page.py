@@ -80,6 +80,24 @@ async def test_who_waits_too_short_learns_how_many_calls_are_left():
             up.release("g")
 
 
+@pytest.mark.covers("B-382")
+async def test_a_drain_is_one_line_of_the_log_that_says_who_asked_and_how_long_it_may_take():
+    budget = DrainSettings(lame_duck=0.25, grace=1.5)
+    async with FakeServer() as up, Sidecar({"up": up.url}, drain=budget) as sidecar:
+        for _ in range(2):
+            assert (await raw_http.post(page_of(sidecar), {"wait_seconds": 5})).status == 200
+        sidecar.stop()
+        await sidecar.stopped()
+        (line,) = [line for line in sidecar.lines if line["event"] == "draining"]
+        assert (line["by"], line["lame_duck"], line["grace"], line["in_flight"]) == ("hook", 0.25, 1.5, 0)
+        assert line["peer"].startswith("127.0.0.1:")
+    async with Sidecar({}) as sidecar:
+        sidecar.stop()
+        await sidecar.stopped()
+        (line,) = [line for line in sidecar.lines if line["event"] == "draining"]
+        assert line["by"] == "signal" and "peer" not in line
+
+
 @pytest.mark.covers("B-62")
 async def test_asking_twice_and_a_signal_as_well_is_one_drain():
     async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar, asyncio.TaskGroup() as tasks:

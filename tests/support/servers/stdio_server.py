@@ -127,6 +127,10 @@ class Server:
         """Tell what the client has sent so far."""
         self.text(message, json.dumps(getattr(self, what)))
 
+    def tool_meta(self, message: Message) -> None:
+        """Tell what came with the request."""
+        self.text(message, json.dumps(message["params"].get("_meta", {})))
+
     def tool_process(self, message: Message) -> None:
         self.text(message, json.dumps({"pid": os.getpid(), "cwd": str(Path.cwd()), "env": dict(os.environ)}))
 
