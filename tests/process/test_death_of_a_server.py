@@ -65,7 +65,8 @@ async def test_a_server_killed_in_mid_call_is_told_at_once_and_found_again_later
             assert error["data"]["execution"] == "unknown"
             assert took < PROMISED + PATIENCE
 
-            # While it is down: nothing ran, and that is said quickly too.
+            # While it is down: nothing ran, and that is said quickly too. It ends its port last.
+            await asyncio.to_thread(process.wait, 10)
             assert await _failure(engine.Call(hold)) == "UNAVAILABLE none"
             code, _, err = await run("tools", "up", "--address", sidecar.bound["grpc"])
             assert code == 69
