@@ -1,5 +1,5 @@
-// Command otelcol is an OpenTelemetry Collector of the parts that the tests and the example configuration need: OTLP in,
-// batches, tail sampling, and OTLP, files or a log out.
+// Command otelcol is an OpenTelemetry Collector of the parts that the tests and the example configuration need: OTLP and
+// what it scrapes in, batches, tail sampling, and OTLP, files or a log out.
 package main
 
 import (
@@ -7,6 +7,7 @@ import (
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/fileexporter"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/tailsamplingprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/prometheusreceiver"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/provider/envprovider"
@@ -26,7 +27,9 @@ import (
 func factories() (otelcol.Factories, error) {
 	all := otelcol.Factories{Telemetry: otelconftelemetry.NewFactory()}
 	var err error
-	if all.Receivers, err = otelcol.MakeFactoryMap[receiver.Factory](otlpreceiver.NewFactory()); err != nil {
+	if all.Receivers, err = otelcol.MakeFactoryMap[receiver.Factory](
+		otlpreceiver.NewFactory(), prometheusreceiver.NewFactory(),
+	); err != nil {
 		return all, err
 	}
 	if all.Processors, err = otelcol.MakeFactoryMap[processor.Factory](
