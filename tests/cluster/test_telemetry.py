@@ -1,4 +1,4 @@
-"""A collector in the cluster gets from an injected pod what is in the ledgers of its agent and of the MCP server."""
+"""What a collector in the cluster gets from an injected pod and scrapes there is in the ledgers of agent and server."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from hack.kube.image import COLLECTOR, SIDECAR
 from hack.kube.layout import NODE
+from mcp_sidecar.injection.template import METRICS_PORT
 from tests.cluster.kubectl import Json, Namespace
 from tests.cluster.ledgers import Ledgers
 from tests.cluster.manifests import (
@@ -25,17 +26,20 @@ from tests.cluster.manifests import (
     server,
 )
 from tests.otel.arrived import CLIENT, SERVER, Arrived
-from tests.otel.collector import configuration
+from tests.otel.collector import SCRAPED, configuration, scraping
 
 UPSTREAM = "record"
 RECEIVER = "collector"
 CALLS = 20
 PORTS = (4317, 4318)
+ENOUGH = "enough"
+"""A file among the ledgers: the agent may end."""
 
 
 def collector(folder: Path) -> list[Json]:
-    """A collector and its Service; what it gets, it writes into `folder` on the node."""
-    config = configuration(Path("/ledgers"), host="0.0.0.0:", ports=PORTS)
+    """A collector and its Service; what it gets, and what it scrapes from the agent, is in `folder` on the node."""
+    place = Path("/ledgers")
+    config = scraping(configuration(place, host="0.0.0.0:", ports=PORTS), place, f"{AGENT}:{METRICS_PORT}")
     container = {
         "name": RECEIVER,
         "image": COLLECTOR,
@@ -46,13 +50,12 @@ def collector(folder: Path) -> list[Json]:
     }
     labels = {"app": RECEIVER}
     ports = [{"name": name, "port": port} for name, port in zip(("grpc", "http"), PORTS, strict=True)]
-    service = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": RECEIVER},
-        "spec": {"selector": labels, "ports": ports},
-    }
+    service = services(RECEIVER, {"selector": labels, "ports": ports})
     return [keeping_ledgers(folder, pod(RECEIVER, pod_spec(container), labels=labels)), service]
+
+
+def services(name: str, spec: Json) -> Json:
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
 
 
 def injected(workload: Json, way: str) -> Json:
@@ -66,11 +69,16 @@ def injected(workload: Json, way: str) -> Json:
     return found
 
 
-def calling(folder: Path, way: str) -> Json:
-    """A pod whose agent calls so often and ends; its sidecar is told to go then, and tells what is left to tell."""
-    annotations = {"mcp-sidecar.dev/upstreams": f"{UPSTREAM}={address(UPSTREAM)}"}
-    spec = pod_spec(program(AGENT, CALLS=CALLS, PAUSE=0.01, SERVER=UPSTREAM), restartPolicy="Never")
-    return keeping_ledgers(folder, injected(pod(AGENT, spec, annotations=annotations), way))
+def calling(folder: Path, way: str) -> list[Json]:
+    """A pod whose agent calls so often, and ends when it was enough; its sidecar tells then what is left to tell.
+
+    Its Service has no address of its own: the name leads to the pod.
+    """
+    labels, annotations = {"app": AGENT}, {"mcp-sidecar.dev/upstreams": f"{UPSTREAM}={address(UPSTREAM)}"}
+    agent = program(AGENT, CALLS=CALLS, PAUSE=0.01, SERVER=UPSTREAM, STAY=f"/ledgers/{ENOUGH}")
+    workload = pod(AGENT, pod_spec(agent, restartPolicy="Never"), labels=labels, annotations=annotations)
+    headless = services(AGENT, {"selector": labels, "clusterIP": "None"})
+    return [keeping_ledgers(folder, injected(workload, way)), headless]
 
 
 @pytest.mark.covers("B-346")
@@ -83,13 +91,20 @@ def test_a_collector_in_the_cluster_gets_what_an_injected_pod_did(open_namespace
     namespace.apply(*serving, *collector(ledgers.folder))
     namespace.rolled_out(UPSTREAM)
     namespace.until_ready(RECEIVER)
-    namespace.apply(calling(ledgers.folder, way))
+    namespace.apply(*calling(ledgers.folder, way))
+    namespace.until("a scrape after the last call", lambda: scraped_calls(ledgers.folder) >= CALLS)
+    (ledgers.folder / ENOUGH).touch()
     ended = namespace.until("the agent's pod has ended", lambda: succeeded(namespace.get("pods", AGENT)))
     namespace.until("all spans", lambda: len(Arrived(ledgers.folder).spans) >= 2 * CALLS)
     namespace.kubectl("delete", "pod", RECEIVER, "--wait")  # what it has, it has written when it is gone
     ledgers.assert_nothing_was_lost()
     assert len(ledgers.ids("got")) == CALLS
     assert_told(Arrived(ledgers.folder), ended)
+    assert_scraped(Arrived(ledgers.folder, SCRAPED))
+
+
+def scraped_calls(folder: Path) -> int:
+    return sum(Arrived(folder, SCRAPED).counts("mcp_sidecar_calls_total").values())
 
 
 def succeeded(found: Json) -> Json | None:
@@ -114,3 +129,13 @@ def assert_told(arrived: Arrived, ended: Json) -> None:
     }
     for resource in arrived.resources:
         assert told.items() <= resource.items()
+
+
+def assert_scraped(arrived: Arrived) -> None:
+    """The pod's page had each call in each of its series, and nothing else."""
+    served = arrived.counts("mcp_server_operation_duration_seconds", "server", "tool", "code", "error")
+    assert served == {(UPSTREAM, UPSTREAM, "OK", ""): CALLS}
+    sent = arrived.counts("mcp_client_operation_duration_seconds", "server", "tool", "error")
+    assert sent[UPSTREAM, UPSTREAM, ""] == CALLS
+    assert arrived.counts("mcp_sidecar_calls_total", "code", "execution") == {("OK", "done"): CALLS}
+    assert {resource["service.instance.id"] for resource in arrived.resources} == {f"{AGENT}:{METRICS_PORT}"}

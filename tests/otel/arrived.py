@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Json = dict[str, Any]
+from tests.otel.collector import SIGNALS, Json
+
 SERVER, CLIENT = 2, 3
 _ERROR = 2
+_NO_VALUE = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +40,17 @@ class Record:
 
 
 class Arrived:
-    """Everything in the files of a folder when this was made. A line that is not complete yet is left out."""
+    """Everything in these files of a folder when this was made. A line that is not complete yet is left out."""
 
-    def __init__(self, folder: Path) -> None:
-        lines = [line for signal in ("traces", "metrics", "logs") for line in _lines(folder / f"{signal}.json")]
+    def __init__(self, folder: Path, *files: str) -> None:
+        lines = [line for name in files or SIGNALS for line in _lines(folder / f"{name}.json")]
         parts = [(kind, one) for line in lines for kind, resources in line.items() for one in resources]
         self.resources = [attributes(one["resource"]) for _, one in parts]
         """What those who sent say of themselves, once for each batch."""
         self.spans = [_span(item) for item in _items(parts, "resourceSpans", "scopeSpans", "spans")]
         self.records = [_record(item) for item in _items(parts, "resourceLogs", "scopeLogs", "logRecords")]
         metrics = _items(parts, "resourceMetrics", "scopeMetrics", "metrics")
-        self.metrics: dict[str, Json] = {metric["name"]: metric for metric in metrics}
-        """The last of each name: they are cumulative."""
+        self._points = {metric["name"]: points for metric in metrics if (points := _points(metric))}
 
     def of(self, trace: str) -> list[Span]:
         """The spans of one trace, the outermost first."""
@@ -58,12 +59,14 @@ class Arrived:
     def counts(self, name: str, *by: str) -> dict[tuple[str, ...], int]:
         """How much a histogram or a counter has counted, by the values of these attributes."""
         found: Counter[tuple[str, ...]] = Counter()
-        metric = self.metrics.get(name, {})
-        data: Json = metric.get("histogram") or metric.get("sum") or {}
-        for point in data.get("dataPoints", []):
+        for point in self.points(name):
             said = attributes(point)
             found[tuple(str(said.get(one, "")) for one in by)] += _number(point)
         return dict(found)
+
+    def points(self, name: str) -> list[Json]:
+        """The last of this name: they are cumulative."""
+        return self._points.get(name, [])
 
 
 def _lines(file: Path) -> list[Json]:
@@ -79,6 +82,12 @@ def attributes(of: Json) -> Json:
 def _value(value: Json) -> Any:
     ((kind, found),) = value.items()
     return int(found) if kind == "intValue" else found
+
+
+def _points(metric: Json) -> list[Json]:
+    """Those of a metric that have a value: a scrape that fails says of every series that it has none."""
+    data: Json = next((metric[kind] for kind in ("histogram", "sum", "gauge") if kind in metric), {})
+    return [point for point in data.get("dataPoints", []) if not point.get("flags", 0) & _NO_VALUE]
 
 
 def _number(point: Json) -> int:

@@ -1,4 +1,4 @@
-"""The OpenTelemetry Collector of hack/otelcol in a process of its own, which writes what it gets into a file.
+"""The OpenTelemetry Collector of hack/otelcol in a process of its own, which writes what it gets into files.
 
 Knows its configuration and its log, and nothing of who sends.
 """
@@ -22,6 +22,7 @@ BUILD = ROOT / "hack" / "otelcol" / "build.sh"
 HOST = "127.0.0.1"
 SECONDS = 20.0
 SIGNALS = ("traces", "metrics", "logs")
+SCRAPED = "scraped"
 _READY = "Everything is ready"
 _BOUND = re.compile(r'Starting (GRPC|HTTP) server.*"endpoint": ?"[^"]*:(\d+)"')
 
@@ -41,7 +42,7 @@ def program() -> Path:
 def configuration(
     arrived: Path, *, host: str = f"{HOST}:", ports: tuple[int, int] = (0, 0), tls: Json | None = None
 ) -> Json:
-    """Both receivers, batches, and a file in `arrived` for each signal. Port 0 picks one.
+    """Both receivers of OTLP, batches, and a file in `arrived` for each signal. Port 0 picks one.
 
     The signals do not share an exporter: one of its pipelines would close it while another's batches still come.
     """
@@ -49,11 +50,10 @@ def configuration(
         name: {"endpoint": f"{host}{port}", **({"tls": tls} if tls else {})}
         for name, port in zip(("grpc", "http"), ports, strict=True)
     }
-    written = {"append": True, "flush_interval": "100ms"}
     return {
         "receivers": {"otlp": {"protocols": listeners}},
         "processors": {"batch": {"timeout": "100ms"}},
-        "exporters": {f"file/{signal}": {"path": str(arrived / f"{signal}.json"), **written} for signal in SIGNALS},
+        "exporters": {f"file/{signal}": _written(arrived, signal) for signal in SIGNALS},
         "service": {
             "telemetry": {"metrics": {"level": "none"}},  # it would listen on a port of its own
             "pipelines": {
@@ -62,6 +62,26 @@ def configuration(
             },
         },
     }
+
+
+def scraping(config: Json, arrived: Path, target: str) -> Json:
+    """The same, with `target` (host:port) scraped twice a second, into a file in `arrived` of its own."""
+    job = {"job_name": "mcp-sidecar", "scrape_interval": "500ms", "static_configs": [{"targets": [target]}]}
+    # Without the second setting it looks for targets five seconds after its start.
+    receiver = {"config": {"scrape_configs": [job]}, "discovery_reload_on_startup": True}
+    exporter = f"file/{SCRAPED}"
+    pipeline = {"receivers": ["prometheus"], "exporters": [exporter]}
+    service = config["service"]
+    return {
+        **config,
+        "receivers": {**config["receivers"], "prometheus": receiver},
+        "exporters": {**config["exporters"], exporter: _written(arrived, SCRAPED)},
+        "service": {**service, "pipelines": {**service["pipelines"], f"metrics/{SCRAPED}": pipeline}},
+    }
+
+
+def _written(arrived: Path, name: str) -> Json:
+    return {"path": str(arrived / f"{name}.json"), "append": True, "flush_interval": "100ms"}
 
 
 @dataclass

@@ -4,6 +4,7 @@ SERVER    the upstream to call (default: the only one)      TOOL     the tool to
 WAY       grpc or http                                      CALLERS  how many call at once (default 1)
 CALLS     end after so many calls each (default: SIGTERM)   PAUSE    seconds between two calls of one caller
 SECONDS   how long the tool shall take                      LINGER   seconds between SIGTERM and the end
+STAY      go on living after the last call as long as this file is not there (default: do not)
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 from mcp import Client
 
@@ -31,6 +33,7 @@ CALLS = int(os.environ.get("CALLS", "0"))
 PAUSE = float(os.environ.get("PAUSE", "0.1"))
 SECONDS = float(os.environ.get("SECONDS", "0"))
 LINGER = float(os.environ.get("LINGER", "0"))
+STAY = os.environ.get("STAY", "")
 
 
 @contextlib.asynccontextmanager
@@ -86,6 +89,12 @@ async def once(ledger: Ledger, call: Call, identifier: str) -> None:
     await asyncio.sleep(PAUSE)
 
 
+async def stay(stop: asyncio.Event) -> None:
+    """Return when the file is there, or when told to end."""
+    while STAY and not stop.is_set() and not await asyncio.to_thread(Path(STAY).exists):  # noqa: ASYNC110 - a file
+        await asyncio.sleep(0.1)
+
+
 async def main() -> None:
     ledger = Ledger()
     ledger.note("agent started")
@@ -99,6 +108,7 @@ async def main() -> None:
     async with asyncio.TaskGroup() as callers:
         for number in range(CALLERS):
             callers.create_task(calling(ledger, stop), name=f"caller {number}")
+    await stay(stop)
     ledger.note("agent ended")
 
 
