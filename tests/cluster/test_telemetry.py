@@ -32,6 +32,7 @@ UPSTREAM = "record"
 RECEIVER = "collector"
 CALLS = 20
 PORTS = (4317, 4318)
+SERVED = "mcp_server_operation_duration_seconds"
 ENOUGH = "enough"
 """A file among the ledgers: the agent may end."""
 
@@ -104,7 +105,7 @@ def test_a_collector_in_the_cluster_gets_what_an_injected_pod_did(open_namespace
 
 
 def scraped_calls(folder: Path) -> int:
-    return sum(Arrived(folder, SCRAPED).counts("mcp_sidecar_calls_total").values())
+    return sum(Arrived(folder, SCRAPED).counts(SERVED).values())
 
 
 def succeeded(found: Json) -> Json | None:
@@ -133,9 +134,12 @@ def assert_told(arrived: Arrived, ended: Json) -> None:
 
 def assert_scraped(arrived: Arrived) -> None:
     """The pod's page had each call in each of its series, and nothing else."""
-    served = arrived.counts("mcp_server_operation_duration_seconds", "server", "tool", "code", "error")
+    served = arrived.counts(SERVED, "server", "tool", "code", "error")
     assert served == {(UPSTREAM, UPSTREAM, "OK", ""): CALLS}
     sent = arrived.counts("mcp_client_operation_duration_seconds", "server", "tool", "error")
     assert sent[UPSTREAM, UPSTREAM, ""] == CALLS
-    assert arrived.counts("mcp_sidecar_calls_total", "code", "execution") == {("OK", "done"): CALLS}
+    # The kubelet's probes are RPCs as well, and calls without an MCP method.
+    rpcs = arrived.counts("rpc_server_call_duration_seconds", "rpc_method", "code")
+    assert rpcs["mcp_sidecar.v1.MCPEngine/CallTool", "OK"] == CALLS
+    assert sum(arrived.counts("mcp_sidecar_calls_total").values()) == sum(rpcs.values())
     assert {resource["service.instance.id"] for resource in arrived.resources} == {f"{AGENT}:{METRICS_PORT}"}
