@@ -48,6 +48,9 @@ class Feed:
         """Tell one reader until it leaves or the sidecar does."""
         if await self._door.admit(request, reply, "admin/events") is None:
             return
+        if request.head.method == "HEAD":
+            reply.send(200, EVENTS, b"")  # there is nothing that such a reader could wait for
+            return
         if self._readers >= MOST_READERS or not self._lifecycle.admitting:
             reply.send(503, JSON + b"retry-after: 2\r\n", b'{"error":"too many readers, or the sidecar is leaving"}')
             return

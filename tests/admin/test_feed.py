@@ -162,6 +162,15 @@ async def test_there_are_so_many_readers_and_no_more():
                         break
 
 
+@pytest.mark.covers("B-329")
+async def test_who_asks_for_the_head_of_the_stream_is_answered_and_takes_no_place():
+    async with Sidecar({}) as sidecar:
+        for _ in range(MOST_READERS + 1):
+            async with asyncio.timeout(SECONDS), raw_http.opened("HEAD", page(sidecar, "/api/events")) as head:
+                assert (head.status, head.headers["content-type"]) == (200, "text/event-stream")
+                assert "transfer-encoding" not in head.headers
+
+
 @pytest.mark.covers("B-330")
 async def test_a_drain_is_seen_and_ends_the_stream_and_the_stream_holds_up_no_drain():
     drain = DrainSettings(lame_duck=0.6, grace=2.0)

@@ -1,6 +1,6 @@
 // The page: one stream of events in, every part told. Read this file first.
 
-import { addCalls, forgetCalls } from "/static/calls.js";
+import { addCalls, beginCalls, forgetCalls } from "/static/calls.js";
 import { showConnections } from "/static/connections.js";
 import { askedForToken } from "/static/dialogs.js";
 import { byId, element, mark, say } from "/static/dom.js";
@@ -11,6 +11,7 @@ import { showUpstreams } from "/static/upstreams.js";
 
 const AGAIN_MS = 1500;
 const TOOLS_MS = 5000;
+const SILENT_MS = 40_000; // the sidecar says something every 15 s
 const PHASES = { starting: "warn", serving: "good", lame_duck: "warn", draining: "warn", stopped: "bad" };
 let state = null;
 let offered = null; // the servers whose tools are shown, with their health
@@ -43,19 +44,21 @@ function showTiles() {
   say(tiles.Connections, count(state.connections_total));
 }
 
+const leaving = () => state !== null && state.phase !== "serving" && state.phase !== "starting";
+const calls = (number) => `${count(number)} ${number === 1 ? "call" : "calls"}`;
+
 function showDrain() {
   const notice = byId("notice");
-  const leaving = state.phase !== "serving" && state.phase !== "starting";
-  notice.hidden = !leaving;
-  if (!leaving) return;
+  notice.hidden = !leaving();
+  if (notice.hidden) return;
   const left = state.drain_ends_at === null ? "" : `, at most ${duration(state.drain_ends_at - now())} more`;
-  const refused = state.refused ? ` ${count(state.refused)} new calls were refused.` : "";
-  say(notice, `The sidecar is leaving (${state.phase.replace("_", " ")}): ${count(state.in_flight)} calls in flight${left}.${refused}`);
+  const refused = state.refused ? ` Refused since: ${calls(state.refused)}.` : "";
+  say(notice, `The sidecar is leaving (${state.phase.replace("_", " ")}): ${calls(state.in_flight)} in flight${left}.${refused}`);
 }
 
 function showState(next) {
-  if (state && Math.abs(next.started_at - state.started_at) > 2) forgetCalls();
   state = next;
+  if (state.calls === 0) forgetCalls();
   say(byId("version"), state.version);
   showTiles();
   showDrain();
@@ -73,28 +76,69 @@ function offerTools(servers) {
   loadTools().catch(() => { offered = null; });
 }
 
+/** Until the stream ends, nothing more is heard of it, or nobody looks: a browser has six connections for all tabs. */
 async function follow() {
-  const answer = await ask("/api/events");
-  forgetCalls(); // a stream begins with all that is remembered
-  live("good", "live");
-  for await (const { name, data } of events(answer)) {
-    if (name === "state") showState(data);
-    else if (name === "calls") addCalls(data);
-    else if (name === "end") live("warn", "draining");
+  const watch = new AbortController();
+  let silence = 0;
+  const heard = () => {
+    clearTimeout(silence);
+    silence = setTimeout(() => watch.abort(), SILENT_MS);
+  };
+  const looked = () => { if (document.hidden) watch.abort(); };
+  document.addEventListener("visibilitychange", looked);
+  heard();
+  try {
+    const answer = await ask("/api/events", { signal: watch.signal });
+    beginCalls();
+    live("good", "live");
+    for await (const { name, data } of events(answer, heard)) {
+      if (name === "state") showState(data);
+      else if (name === "calls") addCalls(data);
+    }
+  } finally {
+    clearTimeout(silence);
+    document.removeEventListener("visibilitychange", looked);
   }
+}
+
+/** Where no stream is to be had, in a drain or among many readers: the state, now and then. */
+async function look() {
+  const answer = await ask("/api/state", { signal: AbortSignal.timeout(SILENT_MS) });
+  showState(await answer.json());
+  live("warn", leaving() ? "draining" : "too many readers: seen now and then, without calls");
+}
+
+/** Somebody looks at this tab. */
+async function seen() {
+  if (!document.hidden) return;
+  live("", "waiting to be looked at");
+  await new Promise((resolve) => {
+    const looked = () => { if (!document.hidden) resolve(document.removeEventListener("visibilitychange", looked)); };
+    document.addEventListener("visibilitychange", looked);
+  });
+}
+
+async function followOrLook() {
+  try {
+    await follow();
+  } catch (error) {
+    if (!(error instanceof Refused && error.status === 503)) throw error;
+  }
+  await look();
 }
 
 async function run() {
   for (;;) {
+    await seen();
     try {
-      await follow();
-      live("warn", "ended, trying again");
+      await followOrLook();
     } catch (error) {
       if (error instanceof Refused && error.status === 401) {
         live("warn", "needs a token");
         useToken(await askedForToken(error.message));
         continue;
       }
+      if (document.hidden) continue;
       live("bad", error instanceof Refused ? error.message : "not reachable, trying again");
     }
     offered = null;

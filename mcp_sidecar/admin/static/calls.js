@@ -11,6 +11,8 @@ let paused = false;
 let waiting = [];
 let missed = 0;
 let started = false;
+let begins = false; // what is told next is all that is remembered
+let whole = false; // what waits stands for all that is shown
 
 /** It went wrong, here or at the server. */
 const failed = (call) => call.code !== "OK" || call.fault !== "";
@@ -33,8 +35,8 @@ function row(call) {
       "tr", { class: started ? "fresh" : null },
       element("td", { class: "mono" }, clock(call.at)),
       element("td", { class: "cut" }, open),
-      element("td", { class: "wide mono" }, call.method || call.rpc),
-      element("td", { class: "wide" }, call.server || "–"),
+      element("td", { class: "wide mono cut" }, call.method || call.rpc),
+      element("td", { class: "wide cut" }, call.server || "–"),
       element("td", {}, element("span", { class: `pill ${kind(call)}` }, outcome(call))),
       element("td", { class: "wide dim" }, call.from_cache ? "from cache" : call.execution),
       element("td", { class: "number" }, milliseconds(call.duration_ms)),
@@ -72,12 +74,12 @@ function legs(call) {
 }
 
 function payloads(call) {
-  if (!call.payloads) return null;
+  if (!call.payloads) return element("p", { class: "dim" }, "Arguments and result were not kept: that takes admin.payloads: true.");
   const part = (title, text) => [element("h3", {}, title), element("pre", { tabindex: 0 }, pretty(text))];
   return element("div", { class: "outcome" }, part("Request", call.payloads.request), part("Answer", call.payloads.answer || "none"));
 }
 
-export function pretty(text) {
+function pretty(text) {
   try {
     return JSON.stringify(JSON.parse(text), null, 2);
   } catch {
@@ -85,7 +87,7 @@ export function pretty(text) {
   }
 }
 
-const rows = new Rows(byId("call-rows"), (call) => call.number, row);
+const rows = new Rows(byId("call-rows"), (call) => `${call.number} ${call.request_id}`, row);
 
 function matches(call, words, failedOnly) {
   if (failedOnly && !failed(call)) return false;
@@ -108,7 +110,8 @@ function render() {
 
 /** Calls that ended, oldest first. */
 export function addCalls(news) {
-  if (started) missed += news.missed;
+  if (begins) startAnew();
+  else missed += news.missed;
   const target = paused ? waiting : calls;
   target.unshift(...news.calls.reverse());
   target.length = Math.min(target.length, MOST);
@@ -116,13 +119,24 @@ export function addCalls(news) {
   started = true;
 }
 
-/** Another process answers now: its calls are numbered from one. */
+/** A stream begins, perhaps of another process, whose calls are numbered from one. What is shown stays until then. */
+export function beginCalls() {
+  begins = true;
+}
+
+/** The sidecar remembers none. */
 export function forgetCalls() {
-  calls = [];
-  waiting = [];
-  missed = 0;
-  started = false;
+  if (!calls.length && !waiting.length) return;
+  startAnew();
   render();
+}
+
+function startAnew() {
+  begins = started = false;
+  missed = 0;
+  waiting = [];
+  whole = paused; // what the operator looks at is not taken away
+  if (!paused) calls = [];
 }
 
 byId("call-filter").addEventListener("input", render);
@@ -131,8 +145,9 @@ byId("call-pause").addEventListener("click", (event) => {
   paused = !paused;
   event.target.setAttribute("aria-pressed", String(paused));
   if (!paused) {
-    calls = [...waiting, ...calls].slice(0, MOST);
+    calls = (whole ? waiting : [...waiting, ...calls]).slice(0, MOST);
     waiting = [];
+    whole = false;
   }
   render();
 });

@@ -29,8 +29,6 @@ export function shown(title, ...body) {
   return new Promise((resolve) => { ended = resolve; });
 }
 
-export const isShown = () => dialog.open;
-
 export async function confirmed(question, consequence, word) {
   const yes = element("button", { type: "button", class: "main", onclick: () => dialog.close("yes") }, word);
   const no = element("button", { type: "button", autofocus: true, onclick: () => dialog.close("") }, "Cancel");

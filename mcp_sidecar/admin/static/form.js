@@ -1,34 +1,28 @@
 // A form from a JSON Schema, and JSON text from the form. Numbers and JSON stay the text that was typed.
 
 import { element } from "/static/dom.js";
+import { isObject, plain, typeOf } from "/static/schemas.js";
 
 const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 const INTEGER = /^-?(0|[1-9]\d*)$/;
 
-function typeOf(schema) {
-  const types = [schema.type].flat().filter((type) => type && type !== "null");
-  if (Array.isArray(schema.enum)) return "enum";
-  return types.length === 1 && ["string", "number", "integer", "boolean"].includes(types[0]) ? types[0] : "json";
-}
-
-const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
-
 function hintOf(schema, type) {
   const said = [];
-  if (type === "json") said.push(`JSON${schema.type ? `, ${[schema.type].flat().join(" or ")}` : ""}`);
+  const types = [schema.type].flat().filter((one) => typeof one === "string");
+  if (type === "json") said.push(["JSON", types.join(" or ")].filter(Boolean).join(", "));
   if (type === "integer") said.push("whole number");
   if (type === "number") said.push("number");
-  if (schema.minimum !== undefined || schema.maximum !== undefined) said.push(`${schema.minimum ?? "…"} to ${schema.maximum ?? "…"}`);
-  if (schema.format) said.push(schema.format);
-  if (schema.default !== undefined) said.push(`default ${JSON.stringify(schema.default)}`);
-  return [schema.description, said.join(", ")].filter(Boolean).join(" — ");
+  if ([schema.minimum, schema.maximum].some((one) => typeof one === "number")) said.push(`${schema.minimum ?? "…"} to ${schema.maximum ?? "…"}`);
+  if (typeof schema.format === "string") said.push(schema.format);
+  if (schema.default !== undefined && schema.default !== null) said.push(`default ${JSON.stringify(schema.default)}`);
+  return [typeof schema.description === "string" ? schema.description : "", said.join(", ")].filter(Boolean).join(" — ");
 }
 
 /** One field: its elements, and `read()` → JSON text, undefined for nothing; throws what is wrong with it. */
 class Field {
   constructor(name, schema, required, id) {
     this.name = name;
-    this.schema = isObject(schema) ? schema : {};
+    this.schema = schema;
     this.required = required;
     this.type = typeOf(this.schema);
     this.id = id;
@@ -49,7 +43,7 @@ class Field {
       this.values = values;
       return element("select", { id, required: this.required }, blank, choices);
     }
-    if (type === "json") return filled(element("textarea", { id, spellcheck: "false", rows: 3 }), given === undefined ? "" : JSON.stringify(given, null, 2));
+    if (type === "json") return filled(element("textarea", { id, spellcheck: "false", rows: 3 }), given === undefined || given === null ? "" : JSON.stringify(given, null, 2));
     const long = type === "string" && (schema.maxLength > 200 || schema.format === "textarea");
     if (long) return filled(element("textarea", { id, rows: 3 }), given ?? "");
     const mode = type === "string" ? null : type === "integer" ? "numeric" : "decimal";
@@ -88,7 +82,7 @@ class Field {
 }
 
 function filled(control, value) {
-  control.value = value;
+  control.value = typeof value === "string" ? value : JSON.stringify(value);
   return control;
 }
 
@@ -97,7 +91,7 @@ export class ArgumentForm {
   constructor(schema) {
     const properties = isObject(schema?.properties) ? schema.properties : {};
     const required = Array.isArray(schema?.required) ? schema.required : [];
-    this.fields = Object.entries(properties).map(([name, one], index) => new Field(name, one, required.includes(name), `argument-${index}`));
+    this.fields = Object.entries(properties).map(([name, one], index) => new Field(name, plain(one, schema), required.includes(name), `argument-${index}`));
     this.raw = element("textarea", { id: "arguments-json", spellcheck: "false", rows: 6 });
     this.rawHint = element("span", { class: "hint" }, "the whole arguments object, sent as it is written");
     this.rawNode = element("div", { class: "field off" }, element("label", { for: "arguments-json" }, "JSON"), this.raw, this.rawHint);

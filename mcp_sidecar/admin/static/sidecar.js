@@ -33,13 +33,14 @@ async function reason(answer) {
   }
 }
 
-/** The events of an answer as {name, data}, as they come. Not `EventSource`: that one cannot send a token. */
-export async function* events(answer) {
+/** The events of an answer as {name, data}, as they come; `heard` is told of every sign of life. Not `EventSource`: it cannot send a token. */
+export async function* events(answer, heard = () => {}) {
   let rest = "";
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
+    heard();
     const blocks = (rest + value).split("\n\n");
     rest = blocks.pop();
     for (const block of blocks) {

@@ -12,16 +12,25 @@ let chosen = "";
 let mayAct = false;
 let running = null;
 
+const isTool = (tool) => typeof tool?.name === "string";
+
+/** A tool whose words are texts, whatever its server sent in their place: one server spoils no list. */
+function readable(tool) {
+  const text = (value) => (typeof value === "string" ? value : "");
+  return { ...tool, title: text(tool.title), description: text(tool.description) };
+}
+
 const keyOf = (server, tool) => `${server}\n${tool.name}`;
 
 export async function loadTools() {
   const button = byId("tools-refresh");
-  button.disabled = true;
+  button.setAttribute("aria-disabled", "true"); // not `disabled`, which would take the focus away
   try {
-    servers = (await (await ask("/api/tools")).json()).servers;
+    const found = (await (await ask("/api/tools")).json()).servers;
+    servers = found.map((one) => ({ ...one, tools: one.tools.filter(isTool).map(readable) }));
     list();
   } finally {
-    button.disabled = false;
+    button.removeAttribute("aria-disabled");
   }
 }
 
@@ -35,7 +44,7 @@ export function showActions(state) {
 function list() {
   const words = byId("tool-filter").value.toLowerCase().split(/\s+/).filter(Boolean);
   const groups = servers.map(({ server, tools, error }) => {
-    const found = tools.filter((tool) => words.every((word) => `${server} ${tool.name} ${tool.title ?? ""} ${tool.description ?? ""}`.toLowerCase().includes(word)));
+    const found = tools.filter((tool) => words.every((word) => `${server} ${tool.name} ${tool.title} ${tool.description}`.toLowerCase().includes(word)));
     if (words.length && !found.length) return null;
     return [
       element("h3", {}, server),
@@ -113,14 +122,16 @@ function caller(server, tool) {
   } }, "as JSON");
   const submit = async (event) => {
     event.preventDefault();
+    if (run.ariaDisabled) return;
     const given = form.read();
     if (given === null) return;
-    run.disabled = true;
+    run.ariaDisabled = "true"; // not `disabled`, which would take the focus away
     stop.hidden = false;
     try {
       await call(server, tool, given, outcome);
     } finally {
-      run.disabled = false;
+      run.ariaDisabled = null;
+      if (document.activeElement === stop) run.focus();
       stop.hidden = true;
     }
   };
@@ -191,6 +202,7 @@ function finish(name, data, state, outcome) {
 const cut = (text) => (text.length > LONGEST ? `${text.slice(0, LONGEST)}\n… ${text.length - LONGEST} more characters` : text);
 
 byId("tool-filter").addEventListener("input", list);
-byId("tools-refresh").addEventListener("click", () => loadTools().catch((error) => {
-  byId("tool-list").replaceChildren(element("p", {}, error.message));
-}));
+byId("tools-refresh").addEventListener("click", (event) => {
+  if (event.target.ariaDisabled) return;
+  loadTools().catch((error) => byId("tool-list").replaceChildren(element("p", {}, error.message)));
+});
