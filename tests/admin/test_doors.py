@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from mcp_sidecar.settings import AdminSettings, AuthSettings
+from mcp_sidecar.settings import AdminSettings, AuthSettings, HttpSettings
 from tests.admin.visiting import JSON, get, page, post
 from tests.support import raw_http
 from tests.support.fake_server import FakeServer
@@ -101,6 +101,32 @@ async def test_with_authentication_it_is_served_there_as_well(tmp_path):
         port = sidecar.address("http").rpartition(":")[2]
         assert (await raw_http.request("GET", f"http://127.0.0.1:{port}/")).status == 200
         assert (await raw_http.request("GET", f"http://127.0.0.1:{port}/api/state")).status == 401
+
+
+@pytest.mark.covers("B-399")
+async def test_a_page_that_was_opened_by_an_allowed_name_may_act_and_pages_of_other_names_may_not():
+    http = HttpSettings(allowed_hosts=("sidecar.test",))
+    async with FakeServer() as up, Sidecar({"up": up.url}, http=http, admin=ACTS) as sidecar:
+        port = sidecar.address("http").rpartition(":")[2]
+        named = {"Host": f"sidecar.test:{port}"}
+        for other in ("http://sidecar.test", f"http://evil.test:{port}", f"ftp://sidecar.test:{port}", "null", ""):
+            assert (await post(sidecar, "/api/call", ECHO, named | {"Origin": other})).status == 403
+        evil = {"Host": f"evil.test:{port}", "Origin": f"http://evil.test:{port}"}
+        assert (await post(sidecar, "/api/call", ECHO, evil)).status == 403
+        assert up.executions == []
+        own = named | {"Origin": f"http://sidecar.test:{port}"}
+        assert (await post(sidecar, "/api/call", ECHO, own)).status == 200
+        body, mcp = b"{}", page(sidecar, "/servers/up/mcp")
+        assert (await raw_http.request("POST", mcp, body, JSON | own)).status == 403  # MCP is for no web page
+
+
+@pytest.mark.covers("B-399")
+async def test_where_any_host_is_allowed_a_page_is_not_ours_because_it_says_so():
+    http = HttpSettings(allowed_hosts=("*",))
+    async with FakeServer() as up, Sidecar({"up": up.url}, http=http, admin=ACTS) as sidecar:
+        rebound = {"Host": "rebound.example", "Origin": "http://rebound.example"}
+        assert (await post(sidecar, "/api/call", ECHO, rebound)).status == 403
+        assert up.executions == []
 
 
 @pytest.mark.covers("B-326")

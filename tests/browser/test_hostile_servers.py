@@ -76,7 +76,9 @@ async def test_optional_arguments_and_references_have_fields_as_plain_ones_have(
         up.catalogue.tools.append({"name": "echo2", "inputSchema": OPTIONAL})
         async with Sidecar({"up": up.url}, admin=ACTS) as sidecar, opened(sidecar) as window:
             await chosen(window, "echo2")
-            kinds = "[...document.querySelectorAll('#tool-detail .field:not(.off) label + *')].map(one => one.localName)"
+            kinds = (
+                "[...document.querySelectorAll('#tool-detail .field:not(.off) label + *')].map(one => one.localName)"
+            )
             fields = ["input", "select", "input", "select", *["textarea"] * 5]
             assert await window.run(f"return {kinds}") == fields
             assert "or nothing" in await window.text("#argument-0-hint")

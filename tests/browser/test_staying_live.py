@@ -133,6 +133,16 @@ async def test_whoever_calls_a_tool_with_the_keyboard_keeps_the_place():
         assert await window.run(f"return {focused}") == "Refresh"
 
 
+async def test_without_scripts_the_page_says_where_the_same_is_to_be_had_and_shows_nothing_empty():
+    async with Sidecar({}) as sidecar, browser() as window:
+        await window.stop_scripts()
+        await window.open(page(sidecar))
+        shown = await window.text("body")
+        assert "mcp-sidecar status --watch" in shown
+        assert "No calls yet" not in shown
+        assert "connecting" not in shown
+
+
 @pytest.mark.covers("B-397")
 async def test_the_details_of_a_call_say_why_there_are_no_payloads():
     for payloads in (False, True):

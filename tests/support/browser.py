@@ -103,6 +103,10 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self._cdp("Emulation.setEmulatedMedia", {"features": [scheme]})
 
+    async def stop_scripts(self) -> None:
+        """Run no script of any page that is opened from here on."""
+        await self._cdp("Emulation.setScriptExecutionDisabled", {"value": True})
+
     async def before_each_page(self, script: str) -> None:
         """Run a script in every page that is opened from here on, before its own."""
         await self._cdp("Page.addScriptToEvaluateOnNewDocument", {"source": script})

@@ -11,7 +11,7 @@ let mayAct = false;
 function row(connection) {
   const cell = (kind = "") => element("td", kind ? { class: kind } : {});
   const cells = {
-    server: cell(), endpoint: cell("wide mono cut"), state: cell(), protocol_version: cell("wide"),
+    server: cell(), endpoint: cell("wide mono cut"), state: cell("cut"), protocol_version: cell("wide"),
     since: cell("number wide"), in_flight: cell("number"), calls: cell("number"), close: cell("number"),
   };
   const pill = element("span");
@@ -27,6 +27,7 @@ function row(connection) {
     mark(pill, `pill ${MARKS[one.state] ?? ""}`);
     say(pill, one.state);
     say(error, one.last_error);
+    error.title = one.last_error; // cut off, mostly
     error.hidden = !one.last_error;
     say(cells.since, duration(now() - one.since));
     say(cells.in_flight, count(one.in_flight));

@@ -30,12 +30,14 @@ const held = ({ connections, in_flight }) => `${connections} connection${connect
 class Place {
   constructor() {
     this.dot = element("span", { class: "dot" });
+    this.state = element("span", { class: "unseen" });
     this.address = element("span");
-    this.node = element("span", { class: "place mono" }, this.dot, this.address);
+    this.node = element("span", { class: "place mono" }, this.dot, this.state, this.address);
   }
 
   show(endpoint) {
     mark(this.dot, `dot ${STATES[endpoint.state] ?? ""}`);
+    say(this.state, `${endpoint.state || "not connected"}: `);
     say(this.address, endpoint.address);
     this.node.title = `${endpoint.state || "not connected"}, ${held(endpoint)}`;
   }
@@ -56,6 +58,7 @@ function serverRow() {
     say(title, [server.title, server.version].filter(Boolean).join(" "));
     title.hidden = !server.title;
     say(error, server.last_error);
+    error.title = server.last_error; // cut off, mostly
     error.hidden = !server.last_error;
     const one = server.endpoints.length === 1;
     place.node.hidden = !one;

@@ -45,6 +45,17 @@ class Guard:
         if b"origin" in headers and not all(self._knows(one.decode("latin-1")) for one in headers.all(b"origin")):
             raise Refused(403, "this Origin may not call here (http.allowed_origins)")
 
+    def check_page(self, headers: Headers) -> None:
+        """The same for the sidecar's own pages, which may ask where they came from. Raises `Refused`.
+
+        With any Host allowed that would say nothing: a name that leads elsewhere today may lead here tomorrow.
+        """
+        own = headers.all(b"origin")
+        if len(own) == 1 and not self._any_host and _site(own[0]) == (headers.get(b"host") or b"").lower():
+            self._check_host(headers.get(b"host") or b"")
+        else:
+            self.check_source(headers)
+
     def _check_host(self, raw: bytes) -> None:
         host = raw.decode("latin-1").lower()
         if not self._any_host and _name(host) not in self._hosts and host not in self._hosts:
@@ -99,6 +110,12 @@ def _accept(headers: Headers) -> bytes:
     if headers.repeated:
         accept = b",".join(headers.all(b"accept")) or accept  # a list may come in several fields (RFC 9110, 5.3)
     return accept
+
+
+def _site(origin: bytes) -> bytes:
+    """Host and port of an origin; empty for one that names none."""
+    scheme, _, site = origin.lower().partition(b"://")
+    return site if scheme in (b"http", b"https") else b""
 
 
 def _name(host: str) -> str:

@@ -93,7 +93,7 @@ class HttpFace:
 
     async def _show(self, page: Page, request: Request, reply: Reply) -> None:
         try:
-            self._guard.check_source(request.head.headers)
+            self._guard.check_page(request.head.headers)
         except Refused as refusal:
             modern.refuse(reply, refusal, b"")
             return
