@@ -26,9 +26,8 @@ def imported(text: str) -> set[tuple[str, str]]:
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_is_a_module_that_parses(name):
     node, _ = everything_program()
-    checked = subprocess.run(
-        [node, "--check", "--input-type=module", "-"], input=SCRIPTS[name], capture_output=True, text=True, timeout=60
-    )
+    command = [str(node), "--check", "--input-type=module", "-"]
+    checked = subprocess.run(command, input=SCRIPTS[name], capture_output=True, check=False, text=True, timeout=60)
     assert checked.returncode == 0, checked.stderr
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.browser.test_admin_page import ACTS, chosen, opened
+from tests.browser.test_admin_page import ACTS, SHOTS, chosen, opened
 from tests.inbound.http.posts import message, post
 from tests.support.browser import ENTER
 from tests.support.fake_server import FakeServer
@@ -66,6 +66,7 @@ async def test_long_and_reversing_names_do_not_stretch_the_page(width):
             await post(sidecar.url("up"), message(params={"name": LONG, "arguments": {}}))
             await chosen(window, LONG)
             assert await window.run("return document.documentElement.scrollWidth <= window.innerWidth")
+            await window.screenshot(SHOTS / f"long-{width}.png")
             boxes = "[...document.querySelectorAll('.scroll')].every(one => one.scrollWidth <= one.clientWidth + 1)"
             assert width < 600 or await window.run(f"return {boxes}")  # a small table may be moved sideways in its box
 

@@ -11,7 +11,7 @@ import pytest
 from mcp_sidecar.admin.feed import MOST_READERS
 from mcp_sidecar.settings import AdminSettings, DrainSettings
 from tests.admin.visiting import page, watching
-from tests.browser.test_admin_page import ACTS, chosen, opened
+from tests.browser.test_admin_page import ACTS, SHOTS, chosen, opened
 from tests.inbound.http.posts import message, post
 from tests.support.browser import ENTER, browser
 from tests.support.fake_server import FakeServer
@@ -43,6 +43,7 @@ async def test_a_drain_is_shown_for_as_long_as_it_takes():
             await post(sidecar.url("up"), message())
             await window.until(f"{notice}.includes('Refused since: 1 call.')")
             assert not await window.run("return document.querySelector('#main').classList.contains('stale')")
+            await window.screenshot(SHOTS / "draining.png")
             up.release("g")
             await held
         await sidecar.stopped()
@@ -107,6 +108,17 @@ async def test_what_was_paused_stays_when_the_sidecar_starts_again():
             await window.click("#call-pause")
             await window.until("document.querySelectorAll('#call-rows tr').length === 1")
             assert "add" in await window.text("#call-rows")
+
+
+@pytest.mark.covers("B-396")
+async def test_what_the_filter_found_is_read_out_and_the_calls_that_come_are_not():
+    announced = "document.querySelector('#call-count').ariaLive"
+    async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar, opened(sidecar) as window:
+        await post(sidecar.url("up"), message())
+        await window.until("document.querySelectorAll('#call-rows tr').length === 1")
+        assert await window.run(f"return {announced}") == "off"
+        await window.fill("#call-filter", "ech")
+        assert await window.run(f"return {announced}") == "polite"
 
 
 @pytest.mark.covers("B-396")

@@ -95,7 +95,7 @@ function matches(call, words, failedOnly) {
   return words.every((word) => text.includes(word));
 }
 
-function render() {
+function render(asked) {
   const words = byId("call-filter").value.toLowerCase().split(/\s+/).filter(Boolean);
   const failedOnly = byId("call-failed").checked;
   const found = calls.filter((call) => matches(call, words, failedOnly));
@@ -105,6 +105,7 @@ function render() {
   say(empty, calls.length ? "No call matches the filter." : "No calls yet.");
   const held = paused && waiting.length ? `, ${count(waiting.length)} new` : "";
   const gone = missed ? `, ${count(missed)} came too fast to be shown` : "";
+  byId("call-count").ariaLive = asked ? "polite" : "off"; // what the filter found is read out, not every call
   say(byId("call-count"), `${count(found.length)} of ${count(calls.length)}${held}${gone}`);
 }
 
@@ -149,5 +150,5 @@ byId("call-pause").addEventListener("click", (event) => {
     waiting = [];
     whole = false;
   }
-  render();
+  render(event);
 });
