@@ -15,7 +15,7 @@ import msgspec
 
 from mcp_sidecar.admin.latency import SAMPLE, Latency
 from mcp_sidecar.call import Call, Payloads
-from mcp_sidecar.errors import Blame, SidecarError
+from mcp_sidecar.errors import Blame, Draining, SidecarError
 from mcp_sidecar.outbound.connection import Row
 from mcp_sidecar.protocol.outcome import CALLERS_FAULT
 from mcp_sidecar.spans import Received
@@ -112,6 +112,8 @@ class Recent:
                     call.payloads,
                 )
             )
+            if isinstance(failure, Draining):
+                continue  # nobody asked the server
             if line.server and (times := self._times_of(line.server, call.connection_id)) is not None:
                 # What the client did wrong says nothing about the server.
                 if failure is None:

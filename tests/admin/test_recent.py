@@ -10,7 +10,7 @@ import pytest
 
 from mcp_sidecar.admin.recent import MOST, Recent
 from mcp_sidecar.call import Call, Payloads
-from mcp_sidecar.errors import InvalidParams, UpstreamLost
+from mcp_sidecar.errors import Draining, InvalidParams, UpstreamLost
 from mcp_sidecar.inbound.chain import CallLine
 from mcp_sidecar.outbound.connection import Row, State
 from mcp_sidecar.protocol.outcome import CALLERS_FAULT
@@ -82,6 +82,15 @@ def test_what_a_client_did_wrong_is_no_failure_of_the_server():
     shown = recent.of_server("up").shown(0.0)
     assert (shown["calls"], shown["failed"]) == (10, 3)
     assert {"-32700", "-32600", "-32601", "-32602", "-32002"} == CALLERS_FAULT
+
+
+@pytest.mark.covers("B-392")
+def test_what_is_turned_away_because_the_sidecar_leaves_says_nothing_of_the_server():
+    recent = Recent()
+    for failure in (None, Draining("leaving")):
+        recent.tell([(Call(rpc="", request_id="r"), 0.0, failure, line())])
+    shown = recent.of_server("up").shown(0.0)
+    assert (recent.count, shown["calls"], shown["failed"]) == (2, 1, 0)
 
 
 def row(connection_id: str, endpoint: str) -> Row:

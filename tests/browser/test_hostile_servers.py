@@ -64,6 +64,7 @@ async def test_long_and_reversing_names_do_not_stretch_the_page(width):
         up.catalogue.tools.append({"name": "\u202egnorw", "inputSchema": schema})
         async with Sidecar({"up": up.url}, admin=ACTS) as sidecar, opened(sidecar, width=width) as window:
             await post(sidecar.url("up"), message(params={"name": LONG, "arguments": {}}))
+            await window.until("document.querySelectorAll('#call-rows tr').length === 1")
             await chosen(window, LONG)
             assert await window.run("return document.documentElement.scrollWidth <= window.innerWidth")
             await window.screenshot(SHOTS / f"long-{width}.png")
