@@ -30,6 +30,15 @@ SERVER_PORT: Final = "server.port"
 TOOL: Final = "gen_ai.tool.name"
 TRANSPORT: Final = "network.transport"
 
+NAMED: Final = {
+    "tools/call": TOOL,
+    "prompts/get": PROMPT,
+    "resources/read": RESOURCE_URI,
+    "resources/subscribe": RESOURCE_URI,
+    "resources/unsubscribe": RESOURCE_URI,
+}
+"""By method, what it is that a message names; ids of tasks are no such thing."""
+
 SPAN_ATTRIBUTES: Final = frozenset(
     value for name, value in list(globals().items()) if name.isupper() and isinstance(value, str)
 )

@@ -134,9 +134,9 @@ class Call(msgspec.Struct, eq=False):
     A `part` is what an admitted call needs of one server: never refused for want of room, and without a log line.
     One that asks `anew` wants nothing that was kept.
     `ambient` is the transport's trace context where the message has one of its own. `sampled` is None until that was
-    decided, and `span` is there for sampled calls only. `waited` is how long servers had it (seconds), and `fault` what
-    the one that answered found wrong: a JSON-RPC code or `tool_error`. `payloads` is there where an operator wants to
-    see them.
+    decided, False from the beginning for what no ledger hears of; `span` is there for sampled calls only.
+    `waited` is how long servers had it (seconds), and `fault` what the one that answered found wrong: a JSON-RPC code
+    or `tool_error`. `payloads` is there where an operator wants to see them.
     """
 
     rpc: str

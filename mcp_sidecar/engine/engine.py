@@ -100,11 +100,11 @@ class Engine:
         Notifications go to `sink`. Cancelling the task cancels the call upstream. What can be refused at once is raised
         at once.
         """
+        request = annotate(call, request, self.sampler, self.baggage)
         if not server and self._directory.merged:
-            return self._all(call, annotate(call, request, self.sampler, self.baggage), sink)
+            return self._all(call, request, sink)
         upstream = self._directory.find(server)
         call.server = upstream.name
-        request = annotate(call, request, self.sampler, self.baggage)
         if upstream.restricted:
             policy.check(upstream.settings.tools, request, upstream.name)
         if request.method in eras.CACHEABLE:
@@ -193,7 +193,7 @@ class Engine:
                     so_far.note(connection)
                 finally:
                     if connection is not None:
-                        self._measured(call, request.method, upstream.name, failure, time.monotonic() - began)
+                        self._measured(call, request.method, upstream.name, self._seen(failure, call, stay), began)
                         self._dialer.release(upstream, connection, failure, listens=listens)
                     if so_far.may_have_run and call.execution is Execution.NONE:
                         call.execution = Execution.UNKNOWN
@@ -240,10 +240,16 @@ class Engine:
         self.measures.retried(failure.reason)
         return None
 
-    def _measured(self, call: Call, method: str, server: str, failure: SidecarError | None, seconds: float) -> None:
+    def _seen(self, failure: SidecarError | None, call: Call, stay: Stay) -> SidecarError | None:
+        """How an exchange ended, for those who count: what took too long was not given up by its caller."""
+        late = failure is _CUT_SHORT and call.execution is not Execution.NONE and stay.expired
+        return self.too_late(call) if late else failure
+
+    def _measured(self, call: Call, method: str, server: str, failure: SidecarError | None, began: float) -> None:
         """An exchange is over; one that the server was not asked in is none."""
         if failure is _CUT_SHORT and call.execution is Execution.NONE:
             return
+        seconds = time.monotonic() - began
         call.waited += seconds
         tool = call.name if method == eras.CALL_TOOL else ""
         self.measures.exchanged(method, server, tool, failure.reason if failure else call.fault, seconds)
@@ -336,6 +342,8 @@ class Stay(Protocol):
     at: float
     lease_by: Deadline | None
     """When a connection has to be had, if that is sooner."""
+    expired: bool
+    """It is over, and that is what ended the call."""
 
     def __enter__(self) -> None: ...
 
@@ -372,6 +380,7 @@ class _Unbounded(nullcontext[None]):
     """Of a call that lasts for as long as its caller and the server like."""
 
     lease_by: Deadline | None = None
+    expired = False
 
     def __init__(self, at: float) -> None:
         super().__init__()

@@ -11,14 +11,13 @@ import msgspec
 
 from mcp_sidecar import attributes as names
 from mcp_sidecar.call import Call, Trace
-from mcp_sidecar.errors import SidecarError
+from mcp_sidecar.errors import Cancelled, SidecarError
 from mcp_sidecar.outbound.link import Link, Sink
-from mcp_sidecar.protocol import outcome
+from mcp_sidecar.protocol import headers, outcome
 from mcp_sidecar.protocol.jsonrpc import Request, Response
-from mcp_sidecar.spans import Received
+from mcp_sidecar.spans import Received, Value
 
 TRACE_KEYS = ("traceparent", "tracestate", "baggage")
-CANCELLED = "cancelled"
 
 
 def exchange(link: Link, request: Request, call: Call, sink: Sink) -> Awaitable[Response]:
@@ -35,19 +34,18 @@ async def _traced(link: Link, request: Request, call: Call, sink: Sink, received
         names.TRANSPORT: "pipe" if link.transport == "stdio" else "tcp",
         names.CONNECTION_ID: call.connection_id,
         names.SERVER_ADDRESS: received.toward,
+        **_about(call.server, request.method, headers.name_of(request)),
     }
     outer, call.trace = call.trace, Trace(leg.traceparent, leg.tracestate, leg.baggage)
     try:
         response = await link.exchange(request.with_meta(trace_meta(call.trace)), call, sink)
         leg.error = outcome.fault_in(response)
-        if response.error is not None:
-            leg.attributes[names.RPC_STATUS] = leg.error
         return response
     except SidecarError as failure:
         leg.error = failure.reason
         raise
     except asyncio.CancelledError:
-        leg.error = CANCELLED
+        leg.error = Cancelled.reason
         raise
     finally:
         call.trace = outer
@@ -64,7 +62,11 @@ def resumed(call: Call, own: Call) -> Iterator[None]:
         yield
         return
     leg = call.span.leg(call.method)
-    leg.attributes = {names.CONNECTION_ID: own.connection_id, names.MCP_VERSION: own.protocol_version}
+    leg.attributes = {
+        names.CONNECTION_ID: own.connection_id,
+        names.MCP_VERSION: own.protocol_version,
+        **_about(own.server, own.method, own.name),
+    }
     if own.span is not None:
         leg.link = own.span.traceparent
     try:
@@ -74,10 +76,18 @@ def resumed(call: Call, own: Call) -> Iterator[None]:
         leg.error = failure.reason
         raise
     except (asyncio.CancelledError, TimeoutError):
-        leg.error = CANCELLED
+        leg.error = Cancelled.reason
         raise
     finally:
         leg.ended = time.monotonic()
+
+
+def _about(server: str, method: str, name: str | None) -> dict[str, Value]:
+    """Of what server, and what of it; of several as one, each has names of its own."""
+    found: dict[str, Value] = {names.SERVER: server}
+    if method in names.NAMED:
+        found[names.NAMED[method]] = name or ""
+    return found
 
 
 def trace_meta(context: Trace) -> dict[str, bytes]:

@@ -91,7 +91,7 @@ class Offers:
         """Read every server's tools once, a few servers at a time, so that the first caller need not wait."""
         servers = tuple(self._directory.snapshot)
         for first in range(0, len(servers), _AT_ONCE):
-            call = Call(rpc="warm-up", request_id=new_request_id())
+            call = Call(rpc="warm-up", request_id=new_request_id(), sampled=False)
             await self.inventory.gather(call, servers[first : first + _AT_ONCE], TOOLS)
 
     def forget(self, server: str) -> None:

@@ -41,7 +41,7 @@ class Required:
     async def _wait_for(self, name: str) -> None:
         failures = 0
         while name in self._missing:
-            call = Call("start", new_request_id(), deadline=Deadline.after(_ANSWER_SECONDS), part=True)
+            call = Call("start", new_request_id(), deadline=Deadline.after(_ANSWER_SECONDS), part=True, sampled=False)
             try:
                 await list_tools(self._engine, call, name)
             except SidecarError as error:

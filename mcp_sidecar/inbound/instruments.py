@@ -63,9 +63,12 @@ class Instrument:
     text: str
     attributes: Mapping[str, str] = field(default_factory=dict)
     bounds: tuple[float, ...] = ()
+    always: Mapping[str, str] = field(default_factory=dict)
+    """Attributes in OTLP that have one value only."""
 
 
 _RPC = {"rpc_method": "rpc.method", "code": "rpc.response.status_code"}
+_GRPC = {"rpc.system.name": "grpc"}
 _FILES = {"kind": "mcp_sidecar.config.kind"}
 _MCP = {
     "method": "mcp.method.name",
@@ -109,10 +112,16 @@ TABLE: Mapping[str, Instrument] = {
         OPERATION_BOUNDS,
     ),
     RPC_SECONDS: Instrument(
-        "histogram", "rpc.server.call.duration", "s", "Duration of gRPC calls to the sidecar.", _RPC, RPC_BOUNDS
+        "histogram", "rpc.server.call.duration", "s", "Duration of gRPC calls to the sidecar.", _RPC, RPC_BOUNDS, _GRPC
     ),
     CLIENT_RPC_SECONDS: Instrument(
-        "histogram", "rpc.client.call.duration", "s", "Duration of gRPC calls to other sidecars.", _RPC, RPC_BOUNDS
+        "histogram",
+        "rpc.client.call.duration",
+        "s",
+        "Duration of gRPC calls to other sidecars.",
+        _RPC,
+        RPC_BOUNDS,
+        _GRPC,
     ),
     OVERHEAD_SECONDS: Instrument(
         "histogram",

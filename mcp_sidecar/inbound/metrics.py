@@ -18,7 +18,7 @@ from mcp_sidecar.inbound.instruments import (
     SESSION_SECONDS,
     TABLE,
 )
-from mcp_sidecar.inbound.status import OK
+from mcp_sidecar.inbound.status import CALLERS_CODES, OK
 from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.outcome import CALLERS_FAULT, TOOL_ERROR
 
@@ -275,12 +275,11 @@ class Metrics:
         timings = []
         labels: Labels
         if method:
-            error = code if code != OK else ""
-            if fault:
-                error = "" if fault in CALLERS_FAULT else _fault(fault)
+            failed = fault or (code if code != OK else "")
+            error = "" if failed in CALLERS_FAULT | CALLERS_CODES else _fault(failed)
             labels = (
                 ("method", _known(method, self._methods)),
-                *self._tool(server, tool, fault or error),
+                *self._tool(server, tool, failed),
                 ("server", server),
             )
             labels = (*labels, ("code", code), *((("error", error),) if error else ()))

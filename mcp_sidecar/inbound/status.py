@@ -50,6 +50,11 @@ TABLE: dict[type[SidecarError], Status] = {
     errors.SidecarError: Status("INTERNAL", 500, eras.INTERNAL_ERROR),
 }
 
+CALLERS_CODES = frozenset(row.grpc for kind, row in TABLE.items() if kind.blame is errors.Blame.CLIENT) - frozenset(
+    row.grpc for kind, row in TABLE.items() if kind.blame is not errors.Blame.CLIENT
+)
+"""Status codes that only tell of what a caller did wrong, or did not want any more."""
+
 # JSON-RPC errors of a server as statuses of the typed RPCs; any other code is INTERNAL.
 _REFUSALS = {
     eras.INVALID_REQUEST: "INVALID_ARGUMENT",

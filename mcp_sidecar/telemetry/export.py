@@ -107,8 +107,8 @@ class Export:
             self._take(call, at, failure, line)
 
     def _take(self, call: Call, at: float, failure: SidecarError | None, line: CallLine) -> None:
-        if failure is not None and call.sampled is None and self.sampler is not None:
-            self.sampler.decide(call)  # it was refused before anybody else looked at it
+        if call.sampled is None and self.sampler is not None and (failure is not None or _is_message(call)):
+            self.sampler.decide(call)  # it was refused, or answered, before anybody else looked at it
             line.trace_id = call.span.trace_id if call.span is not None else line.trace_id
         if self._spans is not None and call.span is not None:
             self._spans.offer(Finished.at(at, call, call.span, failure))
@@ -144,6 +144,11 @@ class Export:
                     trouble=delivery.trouble,
                     dropped=delivery.dropped,
                 )
+
+
+def _is_message(call: Call) -> bool:
+    """It is one of MCP, and not only what carries such."""
+    return bool(call.method) and not call.method.startswith("session/")
 
 
 def _dropped(delivery: Delivery[Any]) -> float:

@@ -135,7 +135,7 @@ def _difference(now: own.Histogram, before: object, since: int) -> own.Histogram
 
 
 def _attributes(known: Instrument, labels: own.Labels) -> Mapping[str, str]:
-    return {known.attributes[name]: fit(value) for name, value in labels if value}
+    return {**known.always, **{known.attributes[name]: fit(value) for name, value in labels if value}}
 
 
 def _exemplar(found: own.Exemplar) -> Exemplar:

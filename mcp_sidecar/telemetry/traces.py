@@ -17,14 +17,15 @@ from opentelemetry.trace.status import Status, StatusCode
 from mcp_sidecar import __version__
 from mcp_sidecar import attributes as names
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import DeadlineExceeded, SidecarError, UpstreamRefused
-from mcp_sidecar.protocol import eras
+from mcp_sidecar.errors import Blame, Cancelled, DeadlineExceeded, SidecarError, UpstreamRefused
+from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.outcome import CALLERS_FAULT
 from mcp_sidecar.spans import Received, Span, Value
 
 SCOPE = InstrumentationScope("mcp_sidecar", __version__)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-_NAMED = {eras.CALL_TOOL: names.TOOL, "prompts/get": names.PROMPT}
+_TITLED = (eras.CALL_TOOL, "prompts/get")
+_TIMEOUT = "timeout"
 _MOST_TEXT = 1024
 Attributes = dict[str, Value]
 
@@ -54,29 +55,35 @@ class Traces:
         self._resource = resource
 
     def of(self, finished: Finished) -> Iterator[ReadableSpan]:
-        """The spans of a call that has ended."""
+        """The spans of a call that has ended. Changes nothing: a batch may be sent again."""
         call, span, legs, ended, failure = finished
         offset = time.time() - time.monotonic()
-        span.ended, span.name = ended, _title(call)
-        span.error = _fault(failure) if failure is not None else call.fault
-        attributes = _received(call, span) | {names.EXECUTION: (failure or call).execution.value}
-        fault = span.error if span.error not in CALLERS_FAULT else ""
-        yield self._make(span, SpanKind.SERVER, attributes, offset, error=fault)
+        error = _fault(failure) if failure is not None else call.fault
+        attributes = _received(call, span, error) | {names.EXECUTION: (failure or call).execution.value}
+        status = "" if _is_callers(failure, error) else error
+        yield self._make(span, SpanKind.SERVER, _title(call), attributes, _times(span, ended, offset), status)
         for leg in legs:
-            leg.ended = leg.ended or ended  # it is still open where a call is held for its client's answer
-            attributes = _sent(call, leg)
-            leg.name = f"{leg.name} {call.name}" if leg.name in _NAMED and call.name else leg.name
-            yield self._make(leg, SpanKind.CLIENT, attributes, offset, error=leg.error)
+            attributes = _sent(leg, late=isinstance(failure, DeadlineExceeded))
+            status = str(attributes.get(names.ERROR_TYPE, ""))
+            # It is still open where a call is held for its client's answer.
+            times = _times(leg, leg.ended or ended, offset)
+            yield self._make(leg, SpanKind.CLIENT, _leg_title(leg), attributes, times, status)
 
     def _make(
-        self, span: Span, kind: SpanKind, attributes: Mapping[str, Value], offset: float, *, error: str
+        self,
+        span: Span,
+        kind: SpanKind,
+        title: str,
+        attributes: Mapping[str, Value],
+        times: tuple[int, int],
+        error: str,
     ) -> ReadableSpan:
         state = TraceState.from_header([span.tracestate]) if span.tracestate else TraceState()
         parent = _context(span.trace_id, span.parent_id, state, remote=kind is SpanKind.SERVER)
         context = _context(span.trace_id, span.span_id, state, remote=False)
         assert context is not None  # noqa: S101  # every span has an id
         return ReadableSpan(
-            name=fit(span.name),
+            name=fit(title),
             context=context,
             parent=parent,
             resource=self._resource,
@@ -84,8 +91,8 @@ class Traces:
             links=_links(span),
             kind=kind,
             status=Status(StatusCode.ERROR, error) if error else Status(),
-            start_time=_nanoseconds(span.started + offset),
-            end_time=_nanoseconds(span.ended + offset),
+            start_time=times[0],
+            end_time=times[1],
             instrumentation_scope=SCOPE,
         )
 
@@ -119,34 +126,44 @@ def _title(call: Call) -> str:
     """`tools/call weather`: a method, and the tool or prompt; URIs are too many for names."""
     if not call.method:
         return call.rpc.removeprefix("/") or "HTTP"
-    return f"{call.method} {call.name}" if call.name and call.method in _NAMED else call.method
+    return f"{call.method} {call.name}" if call.name and call.method in _TITLED else call.method
 
 
-def _about(call: Call) -> Attributes:
-    """What both kinds of spans say of the call."""
-    found: Attributes = {names.SERVER: call.server} if call.server else {}
-    if call.method:
-        found[names.MCP_METHOD] = call.method
-    if call.name:
-        found[_NAMED.get(call.method, names.RESOURCE_URI)] = call.name
-    if call.method == eras.CALL_TOOL:
+def _leg_title(leg: Span) -> str:
+    named = leg.attributes.get(names.NAMED[leg.name]) if leg.name in _TITLED else ""
+    return f"{leg.name} {named}" if named else leg.name
+
+
+def _about(method: str) -> Attributes:
+    """What both kinds of spans say of a message."""
+    found: Attributes = {names.MCP_METHOD: method} if method else {}
+    if method == eras.CALL_TOOL:
         found[names.OPERATION] = "execute_tool"
     return found
 
 
-def _received(call: Call, span: Received) -> Attributes:
-    found = _about(call) | {
+def _received(call: Call, span: Received, error: str) -> Attributes:
+    found = _about(call.method) | {
         names.REQUEST_ID: call.request_id,
-        names.TRANSPORT: "tcp",
+        names.TRANSPORT: "unix" if call.peer.startswith("unix") else "tcp",
         names.PROTOCOL_NAME: "http",
-        names.PROTOCOL_VERSION: "2" if call.rpc else "1.1",
+        names.PROTOCOL_VERSION: "2" if call.rpc.startswith("/") else "1.1",
+        names.SERVER: call.server,
+        names.MESSAGE_ID: _id(span.message_id),
     }
-    for name, value in ((names.MESSAGE_ID, span.message_id), (names.MCP_VERSION, call.protocol_version)):
-        if value:
-            found[name] = value
+    if call.method:  # what the client speaks; with the server it may be another
+        found[names.MCP_VERSION] = call.client.version if call.client is not None else eras.LATEST_MODERN
+    if call.method in names.NAMED:
+        found[names.NAMED[call.method]] = call.name
     if span.lost:
         found[names.LEGS_LOST] = span.lost
-    return _with_error(found | _client(call.peer), span.error)
+    return _with_error(found | _client(call.peer), error)
+
+
+def _id(text: str) -> str:
+    """The id of a message, of which strings lose their quotation marks."""
+    found = jsonrpc.as_string(text.encode()) if text.startswith('"') else None
+    return text if found is None else found
 
 
 def _client(peer: str) -> Attributes:
@@ -158,29 +175,39 @@ def _client(peer: str) -> Attributes:
     return {names.CLIENT_ADDRESS: host.strip("[]"), names.CLIENT_PORT: int(port)}
 
 
-def _sent(call: Call, leg: Span) -> Attributes:
-    found = _about(call) | leg.attributes
-    found[names.MCP_METHOD] = leg.name
+def _sent(leg: Span, *, late: bool) -> Attributes:
+    found = _about(leg.name) | leg.attributes
+    found[names.MESSAGE_ID] = _id(str(found.get(names.MESSAGE_ID, "")))
     host, _, port = str(found.pop(names.SERVER_ADDRESS, "")).rpartition(":")
     if port.isdecimal():
         found |= {names.SERVER_ADDRESS: host.strip("[]"), names.SERVER_PORT: int(port)}
     elif host or port:
         found[names.SERVER_ADDRESS] = port
-    return _with_error(found, leg.error)
+    of_time = leg.error == DeadlineExceeded.reason or (late and leg.error == Cancelled.reason)
+    return _with_error(found, _TIMEOUT if of_time else leg.error)
 
 
 def _with_error(found: Attributes, error: str) -> Attributes:
+    """What is known, with the error; a code of JSON-RPC stands under its own name too."""
     if error:
         found[names.ERROR_TYPE] = error
-    return found
+    if error.removeprefix("-").isdecimal():
+        found[names.RPC_STATUS] = error
+    return {name: value for name, value in found.items() if value != ""}
+
+
+def _is_callers(failure: SidecarError | None, error: str) -> bool:
+    """What only its caller did wrong, or did not want any more, is no error of the one who answers."""
+    return error in CALLERS_FAULT or (failure is not None and failure.blame is Blame.CLIENT)
 
 
 def _fault(failure: SidecarError) -> str:
     """A failure in one word of low cardinality; what a server answered is called as where it is passed on."""
     if isinstance(failure, UpstreamRefused):
         return str(failure.code)
-    return "timeout" if isinstance(failure, DeadlineExceeded) else failure.reason
+    return _TIMEOUT if isinstance(failure, DeadlineExceeded) else failure.reason
 
 
-def _nanoseconds(seconds: float) -> int:
-    return int(seconds * 1e9)
+def _times(span: Span, ended: float, offset: float) -> tuple[int, int]:
+    """Beginning and end in nanoseconds of Unix time."""
+    return int((span.started + offset) * 1e9), int((ended + offset) * 1e9)

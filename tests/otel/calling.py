@@ -37,7 +37,7 @@ class Kind:
 GOOD = Kind("echo", "echo")
 FAILED = Kind("fail", "fail", "tool_error", fault=True)
 UNKNOWN = Kind("no such tool", "_OTHER", "-32602", grpc="INVALID_ARGUMENT")
-REFUSED = Kind("crash", "_OTHER", "UNKNOWN_TOOL", "NOT_FOUND", "NOT_FOUND", sent=False, fault=True)
+REFUSED = Kind("crash", "_OTHER", "UNKNOWN_TOOL", "NOT_FOUND", "NOT_FOUND", sent=False)
 PLAN = {GOOD: 7, FAILED: 3, UNKNOWN: 2, REFUSED: 4}
 """How often each, on each face: few enough for what callers may have traced at once."""
 

@@ -11,8 +11,17 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 from mcp_sidecar.attributes import SPAN_ATTRIBUTES
-from mcp_sidecar.call import Call, Trace, trace
-from mcp_sidecar.errors import DeadlineExceeded, Execution, SidecarError, UpstreamLost, UpstreamRefused
+from mcp_sidecar.call import Call, Client, Trace, trace
+from mcp_sidecar.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    Execution,
+    MalformedMessage,
+    SidecarError,
+    UnknownTool,
+    UpstreamLost,
+    UpstreamRefused,
+)
 from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.telemetry.traces import Finished, Traces
 
@@ -34,7 +43,7 @@ def call(trace: Trace = PARENT, *legs: str, **fields: Any) -> Call:
         leg = found.span.leg("tools/call")
         leg.error, leg.ended = error, time.monotonic()
         found.fault = error
-        leg.attributes = {"server.address": "10.0.0.7:8080", "jsonrpc.request.id": "1"}
+        leg.attributes = {"server.address": "10.0.0.7:8080", "jsonrpc.request.id": "1", "gen_ai.tool.name": "forecast"}
     return found
 
 
@@ -116,6 +125,62 @@ def test_a_failure_is_an_error_that_says_whether_the_call_may_have_run(failure: 
     assert server.status.status_code is StatusCode.ERROR
     assert server.attributes is not None
     assert (server.attributes["error.type"], server.attributes["mcp_sidecar.execution"]) == (error, "unknown")
+
+
+@pytest.mark.covers("B-401")
+@pytest.mark.parametrize(
+    "failure", [Cancelled("no more", execution=Execution.UNKNOWN), MalformedMessage("not JSON"), UnknownTool("none")]
+)
+def test_what_the_caller_broke_or_gave_up_is_told_and_no_error_of_ours(failure: SidecarError):
+    server, _ = spans(call(PARENT, ""), failure)
+    assert server.status.status_code is StatusCode.UNSET
+    assert server.attributes is not None and server.attributes["error.type"] == failure.reason
+
+
+@pytest.mark.covers("B-402")
+def test_what_was_cut_short_by_the_deadline_was_not_cancelled_by_its_caller():
+    late = DeadlineExceeded("late", execution=Execution.UNKNOWN)
+    for failure, error in ((late, "timeout"), (Cancelled("no more"), "CANCELLED")):
+        _, client = spans(call(PARENT, "CANCELLED"), failure)
+        assert client.attributes is not None and client.attributes["error.type"] == error
+        assert client.status.description == error
+
+
+@pytest.mark.covers("B-400")
+def test_spans_that_are_made_again_for_another_try_are_the_same():
+    found = call(PARENT, "tool_error")
+    assert found.span is not None
+    finished = Finished.at(time.monotonic(), found, found.span, None)
+    once, again = (list(Traces(Resource({})).of(finished)) for _ in range(2))
+    assert [(span.name, span.attributes) for span in once] == [(span.name, span.attributes) for span in again]
+    assert again[1].attributes is not None and again[1].attributes["mcp.method.name"] == "tools/call"
+
+
+@pytest.mark.covers("B-403")
+def test_each_side_has_the_revision_that_is_spoken_there():
+    old = Client("c", "2025-06-18")
+    for client, version in ((None, "2026-07-28"), (old, "2025-06-18")):
+        server, _ = spans(call(PARENT, "", client=client, protocol_version="2025-11-25"))
+        assert server.attributes is not None and server.attributes["mcp.protocol.version"] == version
+
+
+@pytest.mark.parametrize(("text", "shown"), [("7", "7"), ('"abc"', "abc"), ('"a\\"b"', 'a"b')])
+def test_ids_of_messages_are_without_quotation_marks(text: str, shown: str):
+    found = call(PARENT, "")
+    assert found.span is not None
+    found.span.message_id = found.span.legs[0].attributes["jsonrpc.request.id"] = text
+    assert [(span.attributes or {})["jsonrpc.request.id"] for span in spans(found)] == [shown] * 2
+
+
+def test_what_comes_over_a_unix_socket_says_so():
+    for peer, transport in (("unix:", "unix"), ("unix", "unix"), ("127.0.0.1:4711", "tcp")):
+        (server,) = spans(call(PARENT, peer=peer))
+        assert server.attributes is not None and server.attributes["network.transport"] == transport
+
+
+def test_ids_of_tasks_are_no_uris():
+    server, _ = spans(call(PARENT, "", method="tasks/get", name="t1"))
+    assert "t1" not in (server.attributes or {}).values()
 
 
 @pytest.mark.parametrize(

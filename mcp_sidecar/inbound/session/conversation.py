@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from mcp_sidecar.call import Call
+from mcp_sidecar.engine.annotation import annotate
 from mcp_sidecar.engine.downgrade import unknown_method
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import Cancelled, InvalidCall, InvalidParams
@@ -20,6 +21,8 @@ from mcp_sidecar.protocol.session import LOG_LEVELS
 # Requests of 2026-07-28, which mean nothing in a session.
 _MODERN_ONLY = frozenset((eras.DISCOVER, eras.LISTEN))
 _SUBSCRIBE, _UNSUBSCRIBE = "resources/subscribe", "resources/unsubscribe"
+# What the engine is not asked, and therefore takes no note of.
+_OURS = frozenset(("ping", _SUBSCRIBE, _UNSUBSCRIBE))
 
 
 class Conversation:
@@ -58,6 +61,8 @@ class Conversation:
 
     async def _answer(self, call: Call, request: Request, session: Session, sink: Sink) -> Response:
         method = request.method
+        if method in _OURS:
+            annotate(call, request, self._engine.sampler, self._engine.baggage)
         if method == "ping":
             return Response(request.id, result=b"{}")
         if method == "initialize":

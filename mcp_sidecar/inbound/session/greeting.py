@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from mcp_sidecar.call import Call, Client, new_request_id
+from mcp_sidecar.engine.annotation import annotate
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import Execution, InvalidCall, InvalidParams, UpstreamProtocolError
 from mcp_sidecar.outbound.link import Ignore
@@ -40,8 +41,10 @@ async def greet(engine: Engine, call: Call, request: Request, server: str) -> We
     A server of the 2025 era is asked in the session that will be the client's own. Whoever has no use for the welcome
     has to have the engine forget the client.
     """
+    annotate(call, request, engine.sampler, engine.baggage)
     client = _client(request)
-    asked = Call("", call.request_id, call.peer, call.deadline, call.trace, call.principal, client=client)
+    asked = call.ask()
+    asked.client, asked.part = client, False
     try:
         found = await engine.run(asked, Request(eras.DISCOVER, request.id, meta=modern_meta()), server, Ignore())
         profile = None if found.error is not None else _profile(found, call)

@@ -182,7 +182,7 @@ class _Listening(Ignore):
     async def _once(self) -> SidecarError | None:
         """One exchange to its end; what the server has against it."""
         session = self._session
-        call = Call("", new_request_id(), client=session.client)
+        call = Call("", new_request_id(), client=session.client, sampled=False)
         try:
             response = await self._engine.run(call, _request(session, self._uris), session.server, self)
         except SidecarError as error:
