@@ -193,7 +193,7 @@ class Engine:
                     so_far.note(connection)
                 finally:
                     if connection is not None:
-                        self._measured(call, request.method, upstream.name, self._seen(failure, call, stay), began)
+                        self._measured(call, request.method, upstream.name, failure, began, stay)
                         self._dialer.release(upstream, connection, failure, listens=listens)
                     if so_far.may_have_run and call.execution is Execution.NONE:
                         call.execution = Execution.UNKNOWN
@@ -240,15 +240,15 @@ class Engine:
         self.measures.retried(failure.reason)
         return None
 
-    def _seen(self, failure: SidecarError | None, call: Call, stay: Stay) -> SidecarError | None:
-        """How an exchange ended, for those who count: what took too long was not given up by its caller."""
-        late = failure is _CUT_SHORT and call.execution is not Execution.NONE and stay.expired
-        return self.too_late(call) if late else failure
-
-    def _measured(self, call: Call, method: str, server: str, failure: SidecarError | None, began: float) -> None:
+    def _measured(
+        self, call: Call, method: str, server: str, failure: SidecarError | None, began: float, stay: Stay
+    ) -> None:
         """An exchange is over; one that the server was not asked in is none."""
-        if failure is _CUT_SHORT and call.execution is Execution.NONE:
-            return
+        if failure is _CUT_SHORT:
+            if call.execution is Execution.NONE:
+                return
+            if stay.expired:
+                failure = self.too_late(call)  # what took too long was not given up by its caller
         seconds = time.monotonic() - began
         call.waited += seconds
         tool = call.name if method == eras.CALL_TOOL else ""

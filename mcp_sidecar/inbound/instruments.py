@@ -135,7 +135,7 @@ TABLE: Mapping[str, Instrument] = {
         "counter",
         "mcp_sidecar.calls",
         "{call}",
-        "Calls ended, by status code and by whether they may have run.",
+        "Calls ended, those of kubelets that ask for health too, by status code and by whether they may have run.",
         {"code": "mcp_sidecar.code", "execution": "mcp_sidecar.execution"},
     ),
     RETRIES: Instrument(
