@@ -30,7 +30,7 @@ from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.engine.required import Required
 from mcp_sidecar.inbound.auth import Authenticator
-from mcp_sidecar.inbound.chain import Entry, Tell
+from mcp_sidecar.inbound.chain import CallLine, Entry, Tell
 from mcp_sidecar.inbound.faces import OFF, Faces
 from mcp_sidecar.inbound.gauges import watch
 from mcp_sidecar.inbound.grpc.servers import RPCS
@@ -280,9 +280,9 @@ def _with_admin(settings: Settings, parts: Parts) -> Parts:
 
 
 def _both(first: Tell, second: Tell) -> Tell:
-    def tell(ended: Sequence[Entry]) -> None:
-        first(ended)
-        second(ended)
+    def tell(ended: Sequence[Entry], lines: Sequence[CallLine]) -> None:
+        first(ended, lines)
+        second(ended, lines)
 
     return tell
 

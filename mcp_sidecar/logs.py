@@ -20,7 +20,9 @@ _FLUSH_SECONDS = 0.02
 _SOON_SECONDS = 0.01
 _MAX_BACKLOG = 4 * 1024 * 1024  # bytes that may wait for a slow reader; more is dropped and counted
 _MAX_LINE = 8 * 1024
+_TOGETHER = 16  # lines that are encoded in one go: mostly shorter than the longest that one may be
 _encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 
 Field = str | int | float | bool | dict[str, str] | list[str]
 Later = Callable[[float, Callable[[], None]], object]
@@ -51,13 +53,13 @@ class Writer:
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
-    def __call__(self, line: bytes) -> None:
-        """Take one line; never waits."""
+    def __call__(self, lines: bytes) -> None:
+        """Take a line or some; never waits."""
         if self._taken - self._written > _MAX_BACKLOG:
-            self.dropped += 1
+            self.dropped += lines.count(b"\n")
             return
-        self._taken += len(line)
-        self._lines.append(line)
+        self._taken += len(lines)
+        self._lines.append(lines)
         if not self._flushing:
             self._flushing = True
             self._later(_FLUSH_SECONDS, self.flush)
@@ -109,7 +111,7 @@ class Log:
         self.dropped = dropped  # how many lines nobody took
         self._threshold = LEVELS[level]
         self._format = _text if text else _json
-        self._second = 0
+        self._moment = 0
         self._stamp = ""
 
     def soon(self, work: Callable[[], None]) -> None:
@@ -138,14 +140,28 @@ class Log:
 
     def write(self, lines: Sequence[Line], ago: Sequence[float]) -> None:
         """Write what is worth it of what happened so many seconds ago; the times of the lines are filled in."""
-        encode, write, now = self._format, self._write, time.time()
+        now = time.time()
         for line, seconds in zip(lines, ago, strict=True):
-            if LEVELS[line.level] >= self._threshold:
-                line.time = self._clock(now - seconds)
-                text = encode(line)
-                write(text + b"\n" if len(text) <= _MAX_LINE else self._shorten(line))
+            line.time = self._clock(now - seconds)
+        worth = [line for line in lines if LEVELS[line.level] >= self._threshold]
+        for first in range(0, len(worth), _TOGETHER):
+            some = worth[first : first + _TOGETHER]
+            if not (self._format is _json and self._wrote_together(some)):
+                for line in some:
+                    self._finish(line)
 
-    def _finish(self, line: dict[str, Field]) -> None:
+    def _wrote_together(self, lines: list[Line]) -> bool:
+        """False, and nothing is written, if one of them may need care."""
+        try:
+            text = _encode_lines(lines)
+        except UnicodeEncodeError:
+            return False
+        fit = len(text) <= _MAX_LINE
+        if fit:
+            self._write(text)
+        return fit
+
+    def _finish(self, line: Line | dict[str, Field]) -> None:
         written = self._format(line)
         self._write(written + b"\n" if len(written) <= _MAX_LINE else self._shorten(line))
 
@@ -170,11 +186,12 @@ class Log:
         self.event("error", event, fields)
 
     def _clock(self, now: float) -> str:
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._stamp}.{int((now - second) * 1000):03d}Z"
+        moment = int(now * 1000)
+        if moment != self._moment:
+            self._moment = moment
+            second, thousandth = divmod(moment, 1000)
+            self._stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(second))}.{thousandth:03d}Z"
+        return self._stamp
 
 
 def _named(line: Line | dict[str, Field]) -> dict[str, Field]:

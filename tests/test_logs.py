@@ -48,7 +48,7 @@ def test_only_events_from_the_level_up_are_written(threshold: str):
     for level in LEVELS:
         getattr(log, level)(level)
     log.write([Line("", level, level) for level in LEVELS], [0.0] * len(LEVELS))
-    said = [json.loads(line)["event"] for line in lines]
+    said = [json.loads(line)["event"] for line in b"".join(lines).splitlines()]
     assert said == 2 * list(LEVELS)[list(LEVELS).index(threshold) :]
 
 
@@ -80,6 +80,18 @@ def test_a_long_line_is_shortened_and_stays_json():
     line = one_line(stack="x" * 100_000, error="y" * 9000, server="up")
     assert len(line) <= 8 * 1024 + 1
     assert json.loads(line)["stack"] == "x" * 256
+
+
+@pytest.mark.parametrize("odd", ["x" * 9000, "a\ud800b"], ids=["long", "half a pair"])
+def test_a_line_that_needs_care_costs_none_of_those_that_come_with_it(odd: str):
+    written: list[bytes] = []
+    names = [f"e{number}" for number in range(40)]
+    Log(written.append).write([Line("", "info", odd if name == "e20" else name) for name in names], [0.0] * 40)
+    lines = b"".join(written).splitlines()
+    assert max(map(len, lines)) <= 8 * 1024
+    said = [json.loads(line)["event"] for line in lines]
+    assert [*said[:20], *said[21:]] == [*names[:20], *names[21:]]
+    assert len(written) < 25
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,20 +35,20 @@ class Latency:
         self.calls = 0
         self.failed = 0
 
-    def add(self, at: float, milliseconds: float, *, failed: bool) -> None:
-        """A call ended at `at` (seconds on the clock that `shown` is asked with)."""
+    def add(self, at: float, milliseconds: Sequence[float], failed: int = 0) -> None:
+        """Calls took so long, `failed` of them in vain; the last ended at `at` (seconds on the clock of `shown`)."""
         number = int(at) // SLOT_SECONDS
         slots = self._slots
         if not slots or slots[-1].number < number:
             slots.append(_Slot(number))
         slot = slots[-1]
-        slot.calls += 1
+        slot.calls += len(milliseconds)
         slot.failed += failed
-        slot.total += milliseconds
-        slot.worst = max(slot.worst, milliseconds)
-        self.calls += 1
+        slot.total += sum(milliseconds)
+        slot.worst = max(slot.worst, *milliseconds)
+        self.calls += len(milliseconds)
         self.failed += failed
-        self._durations.append(milliseconds)
+        self._durations.extend(milliseconds)
 
     def include(self, other: Latency) -> None:
         """Count what another one counted as well."""

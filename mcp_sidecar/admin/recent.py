@@ -7,7 +7,7 @@ allocated.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -24,6 +24,11 @@ MOST = 200
 """Calls that are remembered."""
 _MOST_PLACES = 1024
 _MOST_CONNECTIONS = 2048
+
+
+Entry = tuple[Call, float, SidecarError | None, BaseException | None]
+Place = tuple[str, str]
+"""A server, and the address of its endpoint."""
 
 
 class CallLine(Protocol):
@@ -87,16 +92,18 @@ class Recent:
 
     def __init__(self) -> None:
         self._ring: deque[Ended] = deque(maxlen=MOST)
-        self._times: dict[tuple[str, str], Latency] = {}
+        self._times: dict[Place, Latency] = {}
         self._endpoints: dict[
             str, str
         ] = {}  # of connections by their id; a call is told of after its connection closed
         self.count = 0
         """Calls so far; the number of the last one."""
 
-    def tell(self, ended: Sequence[tuple[Call, float, SidecarError | None, CallLine]]) -> None:
+    def tell(self, ended: Sequence[Entry], lines: Sequence[CallLine]) -> None:
         """These calls ended, each at a moment of its own, with these lines in the log."""
-        for call, at, failure, line in ended:
+        took: dict[Place, list[float]] = {}
+        failed: Counter[Place] = Counter()
+        for (call, at, failure, _), line in zip(ended, lines, strict=True):
             self.count += 1
             self._ring.append(
                 Ended(
@@ -112,18 +119,16 @@ class Recent:
                     call.payloads,
                 )
             )
-            if isinstance(failure, Draining):
-                continue  # nobody asked the server
-            if line.server and (times := self._times_of(line.server, call.connection_id)) is not None:
-                # What the client did wrong says nothing about the server.
-                if failure is None:
-                    failed = call.fault != "" and call.fault not in CALLERS_FAULT
-                else:
-                    failed = failure.blame is not Blame.CLIENT
-                times.add(at, line.duration_ms, failed=failed)
+            if line.server and not isinstance(failure, Draining):  # of which no server was asked anything
+                place = line.server, self._endpoints.get(call.connection_id, "")
+                took.setdefault(place, []).append(line.duration_ms)
+                if _is_servers(failure, call.fault):
+                    failed[place] += 1
+        for place, durations in took.items():
+            if (times := self._times_of(place)) is not None:
+                times.add(ended[-1][1], durations, failed[place])
 
-    def _times_of(self, server: str, connection_id: str) -> Latency | None:
-        place = server, self._endpoints.get(connection_id, "")
+    def _times_of(self, place: Place) -> Latency | None:
         times = self._times.get(place)
         # Names come from the configuration and from discovery; those are not endless.
         if times is None and len(self._times) < _MOST_PLACES:
@@ -162,6 +167,13 @@ class Recent:
 def elapsed() -> float:
     """What to add to a moment of the monotonic clock to have it on the wall's, for people."""
     return time.time() - time.monotonic()
+
+
+def _is_servers(failure: SidecarError | None, fault: str) -> bool:
+    """A failure of the server; what the client did wrong says nothing about it."""
+    if failure is None:
+        return fault != "" and fault not in CALLERS_FAULT
+    return failure.blame is not Blame.CLIENT
 
 
 def _legs(span: Received, started: float) -> tuple[Leg, ...]:

@@ -114,9 +114,9 @@ class Chain:
                 call.authorization = None
 
 
-Entry = tuple[Call, float, SidecarError | None, "CallLine"]
-"""A call that has ended, when (monotonic seconds), its failure, and its line."""
-Tell = Callable[[Sequence[Entry]], None]
+Entry = tuple[Call, float, SidecarError | None, BaseException | None]
+"""A call that has ended, when (monotonic seconds), its failure by our name, and as it was raised."""
+Tell = Callable[[Sequence[Entry], Sequence["CallLine"]], None]
 _MOST_WAITING = 1000
 _DONE = Execution.DONE.value
 
@@ -125,7 +125,7 @@ class Ledger:
     """One line and one sample for each call that has ended, whatever its end.
 
     The stack of a bug goes into the line and nowhere else. Successes of the `quiet` RPCs are worth a debug line only.
-    `tell` hears of every call that has ended, of some together.
+    `tell` hears of every call that has ended, of some together, and what their lines are.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Ledger:
         self._tell = tell
         self._metrics = metrics
         self._quiet = quiet
-        self._waiting: list[tuple[Call, float, SidecarError | None, BaseException | None]] = []
+        self._waiting: list[Entry] = []
         metrics.before_snapshot(self.settle)
 
     def ended(self, call: Call, failure: SidecarError | None = None, error: BaseException | None = None) -> None:
@@ -152,7 +152,7 @@ class Ledger:
         enter, now = self._enter, time.monotonic()
         lines = [enter(call, at - call.started, failure, error) for call, at, failure, error in waiting]
         if self._tell is not None:
-            self._tell([(*ended[:3], line) for ended, line in zip(waiting, lines, strict=True)])
+            self._tell(waiting, lines)
         self._log.write(lines, [now - ended[1] for ended in waiting])
 
     def _enter(self, call: Call, seconds: float, failure: SidecarError | None, error: BaseException | None) -> CallLine:

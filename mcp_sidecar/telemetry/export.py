@@ -101,9 +101,9 @@ class Export:
         assert isinstance(own, QueuedSettings)  # noqa: S101  # spans and records have a queue, metrics do not
         return Pace(own.timeout, own.queue, own.batch, own.delay)
 
-    def tell(self, ended: Sequence[Entry]) -> None:
+    def tell(self, ended: Sequence[Entry], lines: Sequence[CallLine]) -> None:
         """These calls have ended, each at a moment of its own (monotonic seconds); each costs an entry in a queue."""
-        for call, at, failure, line in ended:
+        for (call, at, failure, _), line in zip(ended, lines, strict=True):
             self._take(call, at, failure, line)
 
     def _take(self, call: Call, at: float, failure: SidecarError | None, line: CallLine) -> None:

@@ -141,7 +141,7 @@ async def test_nothing_more_is_made_for_a_reader_before_it_has_taken_what_was_se
         await stuck.waited_for.wait()
         sent = stuck.sent
         for _ in range(100):
-            recent.tell([(Call(rpc="", request_id="r"), 0.0, None, line())])
+            recent.tell([(Call(rpc="", request_id="r"), 0.0, None, None)], [line()])
             await asyncio.sleep(0)
         assert stuck.sent == sent
         reading.cancel()

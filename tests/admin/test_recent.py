@@ -30,7 +30,7 @@ def line(server: str = "up", milliseconds: float = 1.0) -> CallLine:
 def test_the_last_calls_are_kept_and_older_ones_are_counted():
     recent = Recent()
     for _ in range(MOST + 5):
-        recent.tell([(Call(rpc="", request_id="r"), 0.0, None, line())])
+        recent.tell([(Call(rpc="", request_id="r"), 0.0, None, None)], [line()])
     found = recent.since(0)
     assert (recent.count, len(found)) == (MOST + 5, MOST)
     assert [found[0].number, found[-1].number] == [6, MOST + 5]
@@ -43,7 +43,7 @@ def test_nothing_that_is_remembered_leads_to_the_call():
     recent = Recent()
     call = WatchedCall(rpc="", request_id="r", span=Received("t" * 32, "s" * 16), payloads=Payloads(b"{}"))
     ended = weakref.ref(call)
-    recent.tell([(call, 0.0, None, line())])
+    recent.tell([(call, 0.0, None, None)], [line()])
     del call
     gc.collect()
     assert ended() is None
@@ -56,7 +56,7 @@ def test_the_legs_of_a_traced_call_are_told_from_its_beginning():
     leg = span.leg("tools/call")
     leg.attributes = {"server.address": "127.0.0.1:8000"}
     leg.started, leg.ended, leg.error = 10.25, 10.75, "-32000"
-    recent.tell([(Call(rpc="", request_id="r", started=10.0, span=span), 11.0, None, line())])
+    recent.tell([(Call(rpc="", request_id="r", started=10.0, span=span), 11.0, None, None)], [line()])
     shown = msgspec.json.decode(msgspec.json.encode(recent.since(0)[0].shown(100.0)))
     assert shown["at"] == 111.0
     assert shown["legs"] == [
@@ -76,9 +76,9 @@ def test_the_legs_of_a_traced_call_are_told_from_its_beginning():
 def test_what_a_client_did_wrong_is_no_failure_of_the_server():
     recent = Recent()
     for failure in (None, InvalidParams("no"), UpstreamLost("gone")):
-        recent.tell([(Call(rpc="", request_id="r"), 0.0, failure, line())])
+        recent.tell([(Call(rpc="", request_id="r"), 0.0, failure, None)], [line()])
     for fault in (*sorted(CALLERS_FAULT), "tool_error", "-32000"):
-        recent.tell([(Call(rpc="", request_id="r", fault=fault), 0.0, None, line())])
+        recent.tell([(Call(rpc="", request_id="r", fault=fault), 0.0, None, None)], [line()])
     shown = recent.of_server("up").shown(0.0)
     assert (shown["calls"], shown["failed"]) == (10, 3)
     assert {"-32700", "-32600", "-32601", "-32602", "-32002"} == CALLERS_FAULT
@@ -88,7 +88,7 @@ def test_what_a_client_did_wrong_is_no_failure_of_the_server():
 def test_what_is_turned_away_because_the_sidecar_leaves_says_nothing_of_the_server():
     recent = Recent()
     for failure in (None, Draining("leaving")):
-        recent.tell([(Call(rpc="", request_id="r"), 0.0, failure, line())])
+        recent.tell([(Call(rpc="", request_id="r"), 0.0, failure, None)], [line()])
     shown = recent.of_server("up").shown(0.0)
     assert (recent.count, shown["calls"], shown["failed"]) == (2, 1, 0)
 
@@ -103,7 +103,9 @@ def test_times_are_those_of_each_endpoint_and_of_the_server_together():
     recent.heed(row("c2", "10.0.0.2:80"))
     for connection_id, milliseconds in (("c1", 10.0), ("c1", 20.0), ("c2", 300.0), ("", 1.0)):
         call = Call(rpc="", request_id="r", connection_id=connection_id)
-        recent.tell([(call, 0.0, UpstreamLost("gone") if connection_id == "c2" else None, line("up", milliseconds))])
+        recent.tell(
+            [(call, 0.0, UpstreamLost("gone") if connection_id == "c2" else None, None)], [line("up", milliseconds)]
+        )
     first, second = (recent.of_endpoint("up", f"10.0.0.{number}:80").shown(0.0) for number in (1, 2))
     assert (first["calls"], first["failed"], first["slots"]["mean_ms"][-1]) == (2, 0, 15.0)
     assert (second["calls"], second["failed"], second["p50_ms"]) == (1, 1, 300.0)
@@ -116,5 +118,5 @@ def test_names_of_servers_and_connections_do_not_fill_memory():
     recent = Recent()
     for number in range(5000):
         recent.heed(row(f"c{number}", "10.0.0.1:80"))
-        recent.tell([(Call(rpc="", request_id="r"), 0.0, None, line(server=f"s{number}"))])
+        recent.tell([(Call(rpc="", request_id="r"), 0.0, None, None)], [line(server=f"s{number}")])
     assert (len(recent._times), len(recent._endpoints)) == (1024, 2048)

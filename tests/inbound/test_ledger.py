@@ -30,7 +30,7 @@ class Book:
         self.ledger = Ledger(self.log, self.metrics, **ledger)
 
     def _write(self, line: bytes) -> None:
-        self.lines.append(json.loads(line))
+        self.lines += map(json.loads, line.splitlines())
 
 
 def a_call(rpc: str = "/a.B/C", **fields: Any) -> Call:

@@ -44,7 +44,7 @@ class Exporting:
             line = CallLine(
                 "", "info", "call", call.rpc, call.method, "up", "echo", "OK", "done", 1.0, "rid", trace_id, ""
             )
-            self.export.tell([(call, time.monotonic(), None, line)])
+            self.export.tell([(call, time.monotonic(), None, None)], [line])
 
     def count(self, number: int) -> None:
         self.metrics.count(NOTED, float(number), reason="LOST")
