@@ -111,8 +111,6 @@ class Log:
         self.dropped = dropped  # how many lines nobody took
         self._threshold = LEVELS[level]
         self._format = _text if text else _json
-        self._moment = 0
-        self._stamp = ""
 
     def soon(self, work: Callable[[], None]) -> None:
         """Have `work` done within milliseconds or by the next `settle`; at once if nobody could do that."""
@@ -136,13 +134,16 @@ class Log:
     def event(self, level: str, event: str, fields: dict[str, Field]) -> None:
         """Write one event. Fields come in their order."""
         if self.wants(level):
-            self._finish({"time": self._clock(time.time()), "level": level, "event": event, **fields})
+            self._finish({"time": _stamp(int(time.time() * 1000)), "level": level, "event": event, **fields})
 
     def write(self, lines: Sequence[Line], ago: Sequence[float]) -> None:
         """Write what is worth it of what happened so many seconds ago; the times of the lines are filled in."""
         now = time.time()
+        moment = 0
         for line, seconds in zip(lines, ago, strict=True):
-            line.time = self._clock(now - seconds)
+            if moment != (moment := int((now - seconds) * 1000)):
+                stamp = _stamp(moment)
+            line.time = stamp
         worth = [line for line in lines if LEVELS[line.level] >= self._threshold]
         for first in range(0, len(worth), _TOGETHER):
             some = worth[first : first + _TOGETHER]
@@ -185,13 +186,11 @@ class Log:
     def error(self, event: str, **fields: Field) -> None:
         self.event("error", event, fields)
 
-    def _clock(self, now: float) -> str:
-        moment = int(now * 1000)
-        if moment != self._moment:
-            self._moment = moment
-            second, thousandth = divmod(moment, 1000)
-            self._stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(second))}.{thousandth:03d}Z"
-        return self._stamp
+
+def _stamp(moment: int) -> str:
+    """Milliseconds since 1970 as people write them."""
+    second, thousandth = divmod(moment, 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(second))}.{thousandth:03d}Z"
 
 
 def _named(line: Line | dict[str, Field]) -> dict[str, Field]:

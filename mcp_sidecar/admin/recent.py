@@ -7,7 +7,7 @@ allocated.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ _MOST_CONNECTIONS = 2048
 
 Entry = tuple[Call, float, SidecarError | None, BaseException | None]
 Place = tuple[str, str]
-"""A server, and the address of its endpoint."""
+"""A server, and the address of its endpoint or the id of a connection."""
 
 
 class CallLine(Protocol):
@@ -101,32 +101,24 @@ class Recent:
 
     def tell(self, ended: Sequence[Entry], lines: Sequence[CallLine]) -> None:
         """These calls ended, each at a moment of its own, with these lines in the log."""
-        took: dict[Place, list[float]] = {}
+        took: defaultdict[Place, list[float]] = defaultdict(list)
         failed: Counter[Place] = Counter()
+        number, remember = self.count, self._ring.append
         for (call, at, failure, _), line in zip(ended, lines, strict=True):
-            self.count += 1
-            self._ring.append(
-                Ended(
-                    self.count,
-                    at,
-                    line,
-                    call.connection_id,
-                    call.protocol_version,
-                    call.from_cache,
-                    call.waited,
-                    call.fault,
-                    () if call.span is None else _legs(call.span, call.started),
-                    call.payloads,
-                )
-            )
-            if line.server and not isinstance(failure, Draining):  # of which no server was asked anything
-                place = line.server, self._endpoints.get(call.connection_id, "")
-                took.setdefault(place, []).append(line.duration_ms)
-                if _is_servers(failure, call.fault):
+            number += 1
+            connection = call.connection_id
+            legs = () if call.span is None else _legs(call.span, call.started)
+            version, cached, waited, fault = call.protocol_version, call.from_cache, call.waited, call.fault
+            remember(Ended(number, at, line, connection, version, cached, waited, fault, legs, call.payloads))
+            if line.server and not (failure is not None and isinstance(failure, Draining)):
+                place = line.server, connection
+                took[place].append(line.duration_ms)
+                if (fault or failure is not None) and _is_servers(failure, fault):
                     failed[place] += 1
-        for place, durations in took.items():
-            if (times := self._times_of(place)) is not None:
-                times.add(ended[-1][1], durations, failed[place])
+        self.count = number
+        for (server, connection), durations in took.items():
+            if (times := self._times_of((server, self._endpoints.get(connection, "")))) is not None:
+                times.add(ended[-1][1], durations, failed[server, connection])
 
     def _times_of(self, place: Place) -> Latency | None:
         times = self._times.get(place)

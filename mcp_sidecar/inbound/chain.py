@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mcp_sidecar.call import ANONYMOUS, POD, Call
+from mcp_sidecar.call import ANONYMOUS, NO_TRACE, POD, Call, Principal
 from mcp_sidecar.errors import Bug, Cancelled, Draining, Execution, Exhausted, SidecarError, UpstreamRefused
 from mcp_sidecar.inbound.auth import Authenticator
 from mcp_sidecar.inbound.instruments import SHED
@@ -140,10 +140,11 @@ class Ledger:
 
     def ended(self, call: Call, failure: SidecarError | None = None, error: BaseException | None = None) -> None:
         """Take note. The entry is made a little later, with others: in a row they cost a fraction (decision 0010)."""
-        self._waiting.append((call, time.monotonic(), failure, error))
-        if len(self._waiting) == 1:
+        waiting = self._waiting
+        waiting.append((call, time.monotonic(), failure, error))
+        if len(waiting) == 1:
             self._log.soon(self.settle)
-        elif len(self._waiting) >= _MOST_WAITING:
+        elif len(waiting) >= _MOST_WAITING:
             self.settle()
 
     def settle(self) -> None:
@@ -158,13 +159,16 @@ class Ledger:
     def _enter(self, call: Call, seconds: float, failure: SidecarError | None, error: BaseException | None) -> CallLine:
         """Count and time one call; its line."""
         if failure is None:
-            level, code, execution = "debug" if call.rpc in self._quiet else "info", OK, _DONE
+            level, code, execution, fault = "debug" if call.rpc in self._quiet else "info", OK, _DONE, call.fault
         else:
-            level, code, execution = _level(failure), status_of(failure).grpc, failure.execution.value
-        fault = call.fault if failure is None or isinstance(failure, UpstreamRefused) else ""
-        self._count(call, code, execution, fault, seconds)
-        if isinstance(failure, (Exhausted, Draining)):
-            self._metrics.count(SHED, reason=failure.reason)
+            level, code, execution, fault = self._failed(call, failure)
+        tool = call.name if call.method == CALL_TOOL else ""
+        self._metrics.record(
+            (call.rpc, call.method, call.server, code, execution, tool, fault),
+            seconds,
+            max(0.0, seconds - call.waited) if call.waited else None,
+            None if call.span is None else (call.span.trace_id, call.span.span_id),
+        )
         line = CallLine(
             "",
             level,
@@ -177,30 +181,38 @@ class Ledger:
             execution,
             round(seconds * 1000, 2),
             call.request_id,
-            call.span.trace_id if call.span is not None else call.trace.trace_id,
+            _trace_id(call) if call.span is not None or call.trace is not NO_TRACE else "",
             call.peer,
-            call.principal.subject[:128],
         )
-        principal = call.principal
-        if principal is not ANONYMOUS:
-            line.certificate = principal.certificate[:128]
-            line.pod = str(principal.claims.get(POD, ""))[:128]
-        if failure is None:
-            return line
-        # What a server says in an error may repeat arguments: the log gets the code only.
-        line.error = f"JSON-RPC error {failure.code}" if isinstance(failure, UpstreamRefused) else failure.message
-        if isinstance(failure, Bug) and error is not None:
-            line.stack = "".join(traceback.format_exception(error))[-6000:]
+        if call.principal is not ANONYMOUS:
+            _identify(line, call.principal)
+        if failure is not None:
+            _explain(line, failure, error)
         return line
 
-    def _count(self, call: Call, code: str, execution: str, fault: str, seconds: float) -> None:
-        tool = call.name if call.method == CALL_TOOL else ""
-        self._metrics.record(
-            (call.rpc, call.method, call.server, code, execution, tool, fault),
-            seconds,
-            max(0.0, seconds - call.waited) if call.waited else None,
-            None if call.span is None else (call.span.trace_id, call.span.span_id),
-        )
+    def _failed(self, call: Call, failure: SidecarError) -> tuple[str, str, str, str]:
+        """Level, code, execution and fault of what did not go well."""
+        if isinstance(failure, (Exhausted, Draining)):
+            self._metrics.count(SHED, reason=failure.reason)
+        fault = call.fault if isinstance(failure, UpstreamRefused) else ""
+        return _level(failure), status_of(failure).grpc, failure.execution.value, fault
+
+
+def _trace_id(call: Call) -> str:
+    return call.span.trace_id if call.span is not None else call.trace.trace_id
+
+
+def _identify(line: CallLine, principal: Principal) -> None:
+    line.subject = principal.subject[:128]
+    line.certificate = principal.certificate[:128]
+    line.pod = str(principal.claims.get(POD, ""))[:128]
+
+
+def _explain(line: CallLine, failure: SidecarError, error: BaseException | None) -> None:
+    # What a server says in an error may repeat arguments: the log gets the code only.
+    line.error = f"JSON-RPC error {failure.code}" if isinstance(failure, UpstreamRefused) else failure.message
+    if isinstance(failure, Bug) and error is not None:
+        line.stack = "".join(traceback.format_exception(error))[-6000:]
 
 
 def _level(failure: SidecarError) -> str:

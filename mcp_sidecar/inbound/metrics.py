@@ -129,6 +129,24 @@ class _Timing:
         waiting.clear()
 
 
+class _Operations:
+    """Calls that are counted alike, and how long those took that were not counted yet."""
+
+    __slots__ = ("tally", "timings", "waiting")
+
+    def __init__(self, tally: _Tally, timings: tuple[_Timing, ...]) -> None:
+        self.tally = tally
+        self.timings = timings
+        self.waiting: list[float] = []
+
+    def settle(self) -> None:
+        """Count them, in each histogram they are part of."""
+        self.tally.value += len(self.waiting)
+        for timing in self.timings:
+            timing.waiting += self.waiting
+        self.waiting.clear()
+
+
 Ids = tuple[str, str]
 """Of a trace and of a span in it."""
 _Series = dict[Labels, _Timing]
@@ -161,10 +179,11 @@ class Metrics:
     def __init__(self, *, rpcs: Container[str] | None = None, methods: Container[str] | None = None) -> None:
         self._rpcs = rpcs
         self._methods = methods
-        self._instruments: dict[tuple[str, ...], tuple[_Tally, tuple[_Timing, ...]]] = {}
+        self._operations: dict[tuple[str, ...], _Operations] = {}
+        self._passing: list[_Operations] = []
+        self._overheads: list[float] = []
         self._waiting = 0
         self._timings: dict[str, _Series] = {}
-        self._overhead: _Timing | None = None
         self._exchanges: dict[tuple[str, ...], _Timing] = {}
         self._tools: set[tuple[str, str]] = set()
         self._tallies: dict[str, dict[Labels, _Tally]] = {}
@@ -180,32 +199,34 @@ class Metrics:
         ids: Ids | None = None,
     ) -> None:
         """One finished call (an `Operation`) and its duration; `overhead` is our part of it, `ids` are of its span."""
-        instruments = self._instruments.get(operation)
-        if instruments is None:
-            instruments = self._find(operation)
-        tally, timings = instruments
-        tally.value += 1.0
-        for timing in timings:
-            timing.waiting.append(seconds)
+        operations = self._operations.get(operation)
+        if operations is None:
+            operations = self._find(operation)
+        operations.waiting.append(seconds)
         if overhead is not None and operation[1]:
-            if self._overhead is None:
-                self._overhead = self._timing(OVERHEAD_SECONDS, ())
-            self._overhead.waiting.append(overhead)
+            self._overheads.append(overhead)
         if ids is not None:
-            self._show(timings, seconds, overhead, ids)
-        self._waiting += 3
+            self._show(operations, seconds, overhead, ids)
+        self._waiting += 1
         if self._waiting >= _MAX_WAITING:
             self._settle()
 
-    def _show(self, timings: tuple[_Timing, ...], seconds: float, overhead: float | None, ids: Ids) -> None:
-        for timing in timings:
+    def _show(self, operations: _Operations, seconds: float, overhead: float | None, ids: Ids) -> None:
+        for timing in operations.timings:
             timing.show(seconds, ids)
-        if overhead is not None and self._overhead is not None:
-            self._overhead.show(overhead, ids)
+        if overhead is not None:
+            self._timing(OVERHEAD_SECONDS, ()).show(overhead, ids)
 
     def _settle(self) -> None:
         """Every measurement is in its bucket."""
         self._waiting = 0
+        for operations in (*self._operations.values(), *self._passing):
+            if operations.waiting:
+                operations.settle()
+        self._passing.clear()
+        if self._overheads:
+            self._timing(OVERHEAD_SECONDS, ()).waiting += self._overheads
+            self._overheads.clear()
         for series in self._timings.values():
             for timing in series.values():
                 if timing.waiting:
@@ -268,7 +289,7 @@ class Metrics:
             families.append(Family(name, tuple(Gauge(labels, read()) for labels, read in reads.items())))
         return Snapshot(tuple(family for family in sorted(families, key=lambda f: f.name) if family.series))
 
-    def _find(self, operation: tuple[str, str, str, str, str, str, str]) -> tuple[_Tally, tuple[_Timing, ...]]:
+    def _find(self, operation: tuple[str, str, str, str, str, str, str]) -> _Operations:
         """What a call counts in. One that never named a method is an RPC, but no MCP operation."""
         rpc, method, server, code, execution, tool, fault = operation
         tally = self._tally(CALLS, {"code": code, "execution": execution})
@@ -287,10 +308,12 @@ class Metrics:
         if rpc:
             labels = (("rpc_method", _known(rpc.removeprefix("/"), self._rpcs)), ("code", code))
             timings.append(self._timing(RPC_SECONDS, labels))
-        # Names that nobody knows get no shortcut: they would use up the room of those that matter.
-        found = tally, tuple(timings)
-        if len(self._instruments) < _MAX_SERIES and not any(map(_is_other, timings)):
-            self._instruments[operation] = found
+        found = _Operations(tally, tuple(timings))
+        # Names that nobody knows are not kept: they would use up the room of those that matter.
+        if len(self._operations) < _MAX_SERIES and not any(map(_is_other, timings)):
+            self._operations[operation] = found
+        else:
+            self._passing.append(found)
         return found
 
     def _tool(self, server: str, tool: str, error: str) -> Labels:

@@ -11,14 +11,14 @@ import pytest
 from mcp_sidecar.inbound.instruments import CPU_SECONDS, TABLE
 from tests.otel.arrived import SERVER, Arrived, attributes
 from tests.otel.asking import until
-from tests.otel.calling import FAILED, PLAN, REFUSED, Entry, call_all, tally
+from tests.otel.calling import FAILED, PLAN, Entry, call_all, tally
 from tests.otel.collector import SCRAPED, Json, collector, configuration, scraping
 from tests.otel.telling import ended, telling
 from tests.support.fake_server import FakeServer
 
 SERVED, SENT = "mcp_server_operation_duration_seconds", "mcp_client_operation_duration_seconds"
 CALLS, RPC = "mcp_sidecar_calls_total", "rpc_server_call_duration_seconds"
-ERRORS = {FAILED: "tool_error", REFUSED: "NOT_FOUND"}
+ERRORS = {FAILED: "tool_error"}
 """The label `error`; what only its caller did wrong has none."""
 
 
@@ -64,14 +64,17 @@ def assert_same(scraped: Arrived, sent: Arrived) -> None:
     """What only ever grows is the same both ways, series by series and bucket by bucket."""
     for name, instrument in TABLE.items():
         if instrument.kind != "gauge" and name != CPU_SECONDS:  # these are those of the moment
-            assert series(scraped, name, instrument.attributes) == series(sent, instrument.otlp), name
+            paged = series(scraped, name, instrument.attributes, instrument.always)
+            assert paged == series(sent, instrument.otlp, {}, {}), name
 
 
-def series(arrived: Arrived, name: str, renamed: Mapping[str, str] | None = None) -> dict[frozenset[object], Json]:
-    """The values of each set of attributes; `renamed` are their names in OTLP."""
+def series(
+    arrived: Arrived, name: str, renamed: Mapping[str, str], always: Mapping[str, str]
+) -> dict[frozenset[object], Json]:
+    """The values of each set of attributes; `renamed` are their names in OTLP, `always` is what only that has."""
     values = ("bucketCounts", "explicitBounds", "count", "sum", "asDouble")
     return {
-        frozenset(((renamed or {}).get(key, key), value) for key, value in attributes(point).items()): {
+        frozenset((*always.items(), *((renamed.get(key, key), value) for key, value in attributes(point).items()))): {
             key: point[key] for key in values if key in point
         }
         for point in arrived.points(name)
