@@ -134,6 +134,11 @@ class Payloads(msgspec.Struct):
     answer: bytes = b""
 
 
+Asked = tuple[str, str, float, float, str]
+"""A request that was sent for a call: its method, the connection's id, when (monotonic), for how many seconds, and in a
+word what was wrong."""
+
+
 class Call(msgspec.Struct, eq=False):
     """One request to the sidecar, from its arrival to its one log line.
 
@@ -145,8 +150,9 @@ class Call(msgspec.Struct, eq=False):
     One that asks `anew` wants nothing that was kept.
     `ambient` is the transport's trace context where the message has one of its own. `sampled` is None until that was
     decided, False from the beginning for what no ledger hears of; `span` is there for sampled calls only.
-    `waited` is how long servers had it (seconds), and `fault` what the one that answered found wrong: a JSON-RPC code
-    or `tool_error`. `payloads` is there where an operator wants to see them.
+    `waited` is how long servers had it (seconds), `asked` the first of what was sent for it and for its parts, and
+    `fault` what the one that answered found wrong: a JSON-RPC code or `tool_error`. `payloads` is there where an
+    operator wants to see them.
     """
 
     rpc: str
@@ -173,6 +179,7 @@ class Call(msgspec.Struct, eq=False):
     sampled: bool | None = None
     span: Received | None = None
     waited: float = 0.0
+    asked: list[Asked] = msgspec.field(default_factory=list)
     fault: str = ""
     payloads: Payloads | None = None
 
@@ -190,6 +197,7 @@ class Call(msgspec.Struct, eq=False):
             part=True,
             sampled=self.sampled,
             span=self.span,
+            asked=self.asked,
         )
 
     def adopt(self, part: Call) -> None:

@@ -93,5 +93,8 @@ class Feed:
         if not calls:
             return b""
         ahead = elapsed()
-        news = {"missed": calls[0].number - number - 1, "calls": [one.shown(ahead) for one in calls]}
+        news = {
+            "missed": calls[0].number - number - 1,
+            "calls": [one.shown(ahead, self._recent.address) for one in calls],
+        }
         return event(b"calls", msgspec.json.encode(news))

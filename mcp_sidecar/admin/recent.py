@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from mcp_sidecar.admin.latency import SAMPLE, Latency
-from mcp_sidecar.call import Call, Payloads
+from mcp_sidecar.call import Asked, Call, Payloads
 from mcp_sidecar.errors import Blame, Draining, SidecarError
 from mcp_sidecar.outbound.connection import Row
 from mcp_sidecar.protocol.outcome import CALLERS_FAULT
@@ -62,10 +62,15 @@ class Ended(msgspec.Struct, frozen=True):
     fault: str = ""
     """What the server that answered found wrong: a JSON-RPC code or `tool_error`."""
     legs: tuple[Leg, ...] = ()
+    """As they are in its trace, if it has one."""
     payloads: Payloads | None = None
+    started: float = 0.0
+    asked: Sequence[Asked] = ()
 
-    def shown(self, elapsed: float) -> dict[str, Any]:
-        """Every field for a reader; `elapsed` leads from the monotonic clock to the one on the wall."""
+    def shown(self, elapsed: float, address: Callable[[str], str]) -> dict[str, Any]:
+        """Every field for a reader; `elapsed` leads from the monotonic clock to the one on the wall, and `address` from
+        the id of a connection to where it leads.
+        """
         fields: dict[str, Any] = msgspec.structs.asdict(self.line)
         for private in ("time", "event", "stack"):  # the stack of a bug is for the log
             fields.pop(private, None)
@@ -77,7 +82,7 @@ class Ended(msgspec.Struct, frozen=True):
             "from_cache": self.from_cache,
             "waited_ms": round(self.waited * 1000, 2),
             "fault": self.fault,
-            "legs": self.legs,
+            "legs": self.legs or [self._leg(asked, address) for asked in self.asked],
         }
         if self.payloads is not None:
             fields["payloads"] = {
@@ -85,6 +90,11 @@ class Ended(msgspec.Struct, frozen=True):
                 "answer": self.payloads.answer.decode(errors="replace"),
             }
         return fields
+
+    def _leg(self, asked: Asked, address: Callable[[str], str]) -> Leg:
+        method, connection_id, began, seconds, error = asked
+        offset = (began - self.started) * 1000
+        return Leg(method, address(connection_id), round(offset, 2), round(seconds * 1000, 2), error)
 
 
 class Recent:
@@ -109,7 +119,8 @@ class Recent:
             connection = call.connection_id
             legs = () if call.span is None else _legs(call.span, call.started)
             version, cached, waited, fault = call.protocol_version, call.from_cache, call.waited, call.fault
-            remember(Ended(number, at, line, connection, version, cached, waited, fault, legs, call.payloads))
+            payloads, began, asked = call.payloads, call.started, call.asked
+            remember(Ended(number, at, line, connection, version, cached, waited, fault, legs, payloads, began, asked))
             if line.server and not (failure is not None and isinstance(failure, Draining)):
                 place = line.server, connection
                 took[place].append(line.duration_ms)
@@ -117,7 +128,7 @@ class Recent:
                     failed[place] += 1
         self.count = number
         for (server, connection), durations in took.items():
-            if (times := self._times_of((server, self._endpoints.get(connection, "")))) is not None:
+            if (times := self._times_of((server, self.address(connection)))) is not None:
                 times.add(ended[-1][1], durations, failed[server, connection])
 
     def _times_of(self, place: Place) -> Latency | None:
@@ -133,6 +144,10 @@ class Recent:
             self._endpoints[row.id] = row.endpoint
             if len(self._endpoints) > _MOST_CONNECTIONS:
                 del self._endpoints[next(iter(self._endpoints))]
+
+    def address(self, connection_id: str) -> str:
+        """Where a connection leads or led; empty when that was too long ago."""
+        return self._endpoints.get(connection_id, "")
 
     def since(self, number: int) -> list[Ended]:
         """The calls after that number that are still here, oldest first."""

@@ -49,6 +49,7 @@ _MERGED = MergeSettings()
 # All rounds of a call together; each has the limits of a call, and each pause that of `hold.expire`.
 _LONGEST_HOLD_SECONDS = 3600.0
 _NOBODY_SECONDS = 60.0  # how long a call may take when there is no server yet that could say so
+_MOST_ASKED = 32  # requests that are noted of a call
 _PAUSE = Backoff(first=0.05, longest=1.0)
 # How an exchange did that ended neither well nor badly: that tells nothing about its connection.
 _CUT_SHORT = Cancelled("the exchange was cut short")
@@ -251,8 +252,10 @@ class Engine:
                 failure = self.too_late(call)  # what took too long was not given up by its caller
         seconds = time.monotonic() - began
         call.waited += seconds
-        tool = call.name if method == eras.CALL_TOOL else ""
-        self.measures.exchanged(method, server, tool, failure.reason if failure else call.fault, seconds)
+        error = failure.reason if failure else call.fault
+        if len(call.asked) < _MOST_ASKED:
+            call.asked.append((method, call.connection_id, began, seconds, error))
+        self.measures.exchanged(method, server, call.name if method == eras.CALL_TOOL else "", error, seconds)
 
     def _goes_elsewhere(self, failure: SidecarError, upstream: Upstream, so_far: SoFar) -> bool:
         if so_far.used or self._most_attempts == 1 or not may_go_elsewhere(failure, len(so_far.tried)):

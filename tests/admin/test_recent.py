@@ -57,7 +57,7 @@ def test_the_legs_of_a_traced_call_are_told_from_its_beginning():
     leg.attributes = {"server.address": "127.0.0.1:8000"}
     leg.started, leg.ended, leg.error = 10.25, 10.75, "-32000"
     recent.tell([(Call(rpc="", request_id="r", started=10.0, span=span), 11.0, None, None)], [line()])
-    shown = msgspec.json.decode(msgspec.json.encode(recent.since(0)[0].shown(100.0)))
+    shown = msgspec.json.decode(msgspec.json.encode(recent.since(0)[0].shown(100.0, recent.address)))
     assert shown["at"] == 111.0
     assert shown["legs"] == [
         {
@@ -70,6 +70,22 @@ def test_the_legs_of_a_traced_call_are_told_from_its_beginning():
     ]
     assert "stack" not in shown
     assert "payloads" not in shown
+
+
+def test_what_was_sent_for_a_call_is_told_without_a_trace_too():
+    recent = Recent()
+    recent.heed(row("c1", "10.0.0.1:80"))
+    call = Call(rpc="", request_id="r", started=10.0)
+    call.asked += [("tools/call", "c1", 10.25, 0.5, "UPSTREAM_LOST"), ("tools/call", "gone", 10.8, 0.1, "")]
+    recent.tell([(call, 11.0, None, None)], [line()])
+    first, second = recent.since(0)[0].shown(100.0, recent.address)["legs"]
+    assert (first.toward, first.offset_ms, first.duration_ms, first.error) == (
+        "10.0.0.1:80",
+        250.0,
+        500.0,
+        "UPSTREAM_LOST",
+    )
+    assert (second.name, second.toward, second.error) == ("tools/call", "", "")
 
 
 @pytest.mark.covers("B-380")

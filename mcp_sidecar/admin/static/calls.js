@@ -69,7 +69,7 @@ function legs(call) {
     return element("div", { class: "leg" }, element("span", { class: "label", title: label }, label), element("div", { class: "track" }, span), element("span", { class: "time" }, milliseconds(length)));
   };
   const sent = call.legs.map((leg) => line([leg.name, leg.toward, leg.error].filter(Boolean).join(" · "), leg.offset_ms, leg.duration_ms, leg.error ? "bad" : ""));
-  const note = call.legs.length ? null : element("p", { class: "dim" }, "What was sent for this call was not recorded: it was not sampled for tracing.");
+  const note = call.legs.length ? null : element("p", { class: "dim" }, "No server was asked anything for this call.");
   return element("div", { class: "legs" }, element("h3", {}, "Timing"), line("the whole call", 0, call.duration_ms, "whole"), sent, note);
 }
 
