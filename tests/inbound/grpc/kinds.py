@@ -100,8 +100,14 @@ class Served:
     channel: Any
     lines: list[dict[str, Any]] = field(default_factory=list)
 
-    def start(self, kind: str, *, timeout: float | None = None, metadata: Metadata = (), rpc: str = "") -> Any:
-        """Begin a call; the request of a kind that streams is one message and the end of the stream."""
+    def start(
+        self, kind: str, *, timeout: float | None = None, metadata: Metadata = (), rpc: str = "", mute: bool = False
+    ) -> Any:
+        """Begin a call; the request of a kind that streams is one message and the end of the stream.
+
+        A `mute` one sends no message: one that is written when the answer is on its way already makes the client give
+        up with INTERNAL, whatever the answer is.
+        """
         rpc = rpc or f"/{SERVICE}/{kind}"
         channel, given = self.channel, {"timeout": timeout, "metadata": tuple(metadata)}
         if kind == "UnaryUnary":
@@ -109,7 +115,7 @@ class Served:
         if kind.startswith("Unary"):
             return channel.unary_stream(rpc)(b"request", **given)
         stream = channel.stream_unary if kind == "StreamUnary" else channel.stream_stream
-        return stream(rpc)(_one_request(), **given)
+        return stream(rpc)(_no_request() if mute else _one_request(), **given)
 
     async def call(self, kind: str, **given: Any) -> Outcome:
         """One call to its end."""
@@ -126,6 +132,11 @@ class Served:
 
 async def _one_request() -> AsyncIterator[bytes]:
     yield b"request"
+
+
+async def _no_request() -> AsyncIterator[bytes]:
+    return
+    yield
 
 
 async def ended(call: Any, kind: str) -> Outcome:

@@ -126,7 +126,7 @@ async def test_a_call_without_credentials_is_refused_counted_and_logged_once(kin
     tokens = tmp_path / "tokens"
     tokens.write_text("let-me-in\n")
     async with served(_fine, auth=AuthSettings(mode="token", token_file=str(tokens))) as here:
-        refused = await here.call(kind)
+        refused = await here.call(kind, mute=True)
         assert (refused.code, refused.messages) == ("UNAUTHENTICATED", [])
         await _agreed(here, "UNAUTHENTICATED")
         here.lines.clear()
@@ -140,7 +140,7 @@ async def test_a_call_without_credentials_is_refused_counted_and_logged_once(kin
 @pytest.mark.parametrize("kind", KINDS)
 async def test_an_unknown_method_is_logged_and_counted_like_any_other(kind: str):
     async with served(_fine) as here:
-        outcome = await here.call(kind, rpc="/no.Such/Method")
+        outcome = await here.call(kind, rpc="/no.Such/Method", mute=True)
         assert (outcome.code, outcome.details) == ("UNIMPLEMENTED", "there is no RPC /no.Such/Method")
         await _agreed(here, "UNIMPLEMENTED")
         assert here.lines[-1]["rpc"] == "/no.Such/Method"
