@@ -207,6 +207,10 @@ class Metrics:
             self._overheads.append(overhead)
         if ids is not None:
             self._show(operations, seconds, overhead, ids)
+        self._keep_bounded()
+
+    def _keep_bounded(self) -> None:
+        """One more waits."""
         self._waiting += 1
         if self._waiting >= _MAX_WAITING:
             self._settle()
@@ -234,8 +238,7 @@ class Metrics:
 
     def conversed(self, seconds: float) -> None:
         """A session of a 2025-era client is over."""
-        self._timing(SESSION_SECONDS, ()).waiting.append(seconds)
-        self._waiting += 1
+        self.time(SESSION_SECONDS, seconds)
 
     def exchanged(self, method: str, server: str, tool: str, error: str, seconds: float) -> None:
         """One exchange with a server; `error` is what went wrong, empty for nothing."""
@@ -243,7 +246,7 @@ class Metrics:
         if timing is None:
             timing = self._find_exchange(method, server, tool, error)
         timing.waiting.append(seconds)
-        self._waiting += 1
+        self._keep_bounded()
 
     def _find_exchange(self, method: str, server: str, tool: str, error: str) -> _Timing:
         labels = (("method", _known(method, self._methods)), *self._tool(server, tool, error), ("server", server))
@@ -267,7 +270,7 @@ class Metrics:
     def time(self, name: str, seconds: float, **labels: str) -> None:
         """Add a duration to the histogram `name`; labels in the order that the page shows."""
         self._timing(name, tuple(labels.items())).waiting.append(seconds)
-        self._waiting += 1
+        self._keep_bounded()
 
     def gauge(self, name: str, read: Callable[[], float], **labels: str) -> None:
         """Have `read` called for the value of `name` at each snapshot; a later call replaces an earlier one."""
