@@ -6,13 +6,12 @@ Usage: python -m bench.grpc_sink PORT [ok|slow|hung|busy]
 from __future__ import annotations
 
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 
-from bench.sink import LONG, SLOW
+from bench.sink import pause
 
 
 class Sink(grpc.GenericRpcHandler):
@@ -27,7 +26,7 @@ class Sink(grpc.GenericRpcHandler):
     def _take(self, _request: bytes, context: grpc.ServicerContext) -> bytes:
         if self._mode == "busy":
             context.abort(grpc.StatusCode.UNAVAILABLE, "busy")
-        time.sleep({"slow": SLOW, "hung": LONG}.get(self._mode, 0.0))
+        pause(self._mode)
         return b""
 
 

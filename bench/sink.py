@@ -9,8 +9,12 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-SLOW = 2.0  # seconds
-LONG = 3600.0
+_SECONDS = {"slow": 2.0, "hung": 3600.0}
+
+
+def pause(mode: str) -> None:
+    """As long as a collector of this mode takes for an answer."""
+    time.sleep(_SECONDS.get(mode, 0.0))
 
 
 class Sink(BaseHTTPRequestHandler):
@@ -20,7 +24,7 @@ class Sink(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        time.sleep({"slow": SLOW, "hung": LONG}.get(self.mode, 0.0))
+        pause(self.mode)
         self.send_response(503 if self.mode == "busy" else 200)
         self.send_header("content-length", "0")
         self.end_headers()

@@ -121,10 +121,10 @@ class Recent:
             version, cached, waited, fault = call.protocol_version, call.from_cache, call.waited, call.fault
             payloads, began, asked = call.payloads, call.started, call.asked
             remember(Ended(number, at, line, connection, version, cached, waited, fault, legs, payloads, began, asked))
-            if line.server and not (failure is not None and isinstance(failure, Draining)):
+            if line.server and not isinstance(failure, Draining):
                 place = line.server, connection
                 took[place].append(line.duration_ms)
-                if (fault or failure is not None) and _is_servers(failure, fault):
+                if _is_servers(failure, fault):
                     failed[place] += 1
         self.count = number
         for (server, connection), durations in took.items():

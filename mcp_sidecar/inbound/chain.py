@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mcp_sidecar.call import ANONYMOUS, NO_TRACE, POD, Call, Principal
+from mcp_sidecar.call import ANONYMOUS, POD, Call, Principal
 from mcp_sidecar.errors import Bug, Cancelled, Draining, Execution, Exhausted, SidecarError, UpstreamRefused
 from mcp_sidecar.inbound.auth import Authenticator
 from mcp_sidecar.inbound.instruments import SHED
@@ -181,7 +181,7 @@ class Ledger:
             execution,
             round(seconds * 1000, 2),
             call.request_id,
-            _trace_id(call) if call.span is not None or call.trace is not NO_TRACE else "",
+            call.span.trace_id if call.span is not None else call.trace.trace_id,
             call.peer,
         )
         if call.principal is not ANONYMOUS:
@@ -196,10 +196,6 @@ class Ledger:
             self._metrics.count(SHED, reason=failure.reason)
         fault = call.fault if isinstance(failure, UpstreamRefused) else ""
         return _level(failure), status_of(failure).grpc, failure.execution.value, fault
-
-
-def _trace_id(call: Call) -> str:
-    return call.span.trace_id if call.span is not None else call.trace.trace_id
 
 
 def _identify(line: CallLine, principal: Principal) -> None:
