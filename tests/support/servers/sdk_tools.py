@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 from mcp.server.streamable_http import EventCallback, EventId, EventMessage, EventStore, StreamId
 from pydantic import BaseModel
 
@@ -114,6 +115,8 @@ async def big(size: int) -> str:
 
 async def reconnect(ctx: Context) -> str:  # type: ignore[type-arg,unused-ignore]
     """Close the stream in mid-call, where the client can fetch the rest later."""
+    # This runs beside the task that begins the stream: without a stop here it may close before its first event.
+    await anyio.wait_all_tasks_blocked()
     await ctx.close_sse_stream()
     return "reconnected"
 
