@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mcp_sidecar.call import ANONYMOUS, POD, Call, Principal
+from mcp_sidecar.call import ANONYMOUS, NO_TRACE, POD, Call, Principal
 from mcp_sidecar.errors import Bug, Cancelled, Draining, Execution, Exhausted, SidecarError, UpstreamRefused
 from mcp_sidecar.inbound.auth import Authenticator
 from mcp_sidecar.inbound.instruments import SHED
@@ -162,26 +162,26 @@ class Ledger:
             level, code, execution, fault = "debug" if call.rpc in self._quiet else "info", OK, _DONE, call.fault
         else:
             level, code, execution, fault = self._failed(call, failure)
-        tool = call.name if call.method == CALL_TOOL else ""
+        rpc, method, server, name, span, waited = call.rpc, call.method, call.server, call.name, call.span, call.waited
         self._metrics.record(
-            (call.rpc, call.method, call.server, code, execution, tool, fault),
+            (rpc, method, server, code, execution, name if method == CALL_TOOL else "", fault),
             seconds,
-            max(0.0, seconds - call.waited) if call.waited else None,
-            None if call.span is None else (call.span.trace_id, call.span.span_id),
+            None if not waited else seconds - waited if seconds > waited else 0.0,
+            None if span is None else (span.trace_id, span.span_id),
         )
         line = CallLine(
             "",
             level,
             "call",
-            call.rpc,
-            call.method,
-            call.server,
-            call.name[:128],
+            rpc,
+            method,
+            server,
+            name[:128],
             code,
             execution,
-            round(seconds * 1000, 2),
+            int(seconds * 100_000 + 0.5) / 100,  # `round` takes several times as long
             call.request_id,
-            call.span.trace_id if call.span is not None else call.trace.trace_id,
+            span.trace_id if span is not None else "" if call.trace is NO_TRACE else call.trace.trace_id,
             call.peer,
         )
         if call.principal is not ANONYMOUS:

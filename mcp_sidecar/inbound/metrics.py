@@ -207,7 +207,9 @@ class Metrics:
             self._overheads.append(overhead)
         if ids is not None:
             self._show(operations, seconds, overhead, ids)
-        self._keep_bounded()
+        self._waiting += 1
+        if self._waiting >= _MAX_WAITING:
+            self._settle()
 
     def _keep_bounded(self) -> None:
         """One more waits."""

@@ -28,6 +28,15 @@ Members = dict[str, bytes]
 _ABSENT = msgspec.Raw(b"")
 
 
+class _Usual(msgspec.Struct, forbid_unknown_fields=True):
+    """A request as nearly all are."""
+
+    jsonrpc: str
+    id: msgspec.Raw
+    method: str
+    params: dict[str, msgspec.Raw]
+
+
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     jsonrpc: str
     method: str | None = None
@@ -42,6 +51,9 @@ _VERSION = b'"2.0"'
 _METHOD = re.compile(r"[!-~]{1,128}\Z")
 _INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]*)\Z")
 _BARE = len('{"jsonrpc":"2.0"}')
+_USUAL = len('{"jsonrpc":"2.0","id":,"method":"","params":}')
+_PARAMS = b'"params":'
+_usual = msgspec.json.Decoder(_Usual)
 _envelope = msgspec.json.Decoder(_Envelope)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _string = msgspec.json.Decoder(str)
@@ -75,10 +87,11 @@ class Request(msgspec.Struct):
 
     def encode(self, request_id: bytes) -> bytes:
         """The whole message under another id (none when empty)."""
+        method = _methods.get(self.method) or _encode(self.method)
         if self.raw and request_id:
-            return b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b}' % (request_id, _encode(self.method), self.raw)
+            return b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b}' % (request_id, method, self.raw)
         start = b'{"jsonrpc":"2.0","id":%b,"method":%b' if request_id else b'{"jsonrpc":"2.0"%b,"method":%b'
-        head = start % (request_id, _encode(self.method))
+        head = start % (request_id, method)
         members = [b"%b:%b" % (_encode(key), value) for key, value in self.params.items()]
         if self.meta:
             members.append(b'"_meta":%b' % encode_object(self.meta))
@@ -98,6 +111,8 @@ class Response(msgspec.Struct):
 
     def encode(self, request_id: bytes) -> bytes:
         """The whole message under another id; without one when it is empty (an answer to an unreadable request)."""
+        if request_id and self.result:
+            return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (request_id, self.result)
         start = b'{"jsonrpc":"2.0","id":%b' % request_id if request_id else b'{"jsonrpc":"2.0"'
         if self.error is not None:
             return b'%b,"error":%b}' % (start, self.error)
@@ -180,28 +195,55 @@ def _usual_request(data: bytes) -> Request | None:
 
     A message as short as can be has nothing in it that we did not see.
     """
-    if not data.isascii() or data.count(b"{") + data.count(b"[") > MAX_DEPTH:
-        check_text(data)
     try:
-        found = _envelope.decode(data)
-        method, request_id, raw = found.method, bytes(found.id), bytes(found.params)
-        params = {key: bytes(value) for key, value in _members.decode(raw).items()}
-        if len(raw) <= SHORT:
-            decode(raw)  # fails for numbers that are too large, which `_request` has the words for
-        elif holds_infinity(raw):
-            return None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+        if not data.isascii():
+            data.decode()
+        found = _usual.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    if method is None or found.jsonrpc != "2.0" or not _METHOD.match(method):
+    method, request_id, params, length = found.method, bytes(found.id), {}, 1
+    for key, raw in found.params.items():
+        value = params[key] = bytes(raw)
+        length += len(key) + len(value) + 4
+    if _USUAL + len(request_id) + len(method) + length != len(data) or found.jsonrpc != "2.0":
         return None
     if not request_id.isdigit() or len(request_id) > _LONGEST_NUMBER:
         return None
-    shortest = sum(map(len, params)) + sum(map(len, params.values())) + 4 * len(params) + 1
-    if shortest != len(raw) or _BARE + len(request_id) + len(method) + shortest + 28 != len(data):
-        return None
     own = params.pop("_meta", b"")
     meta = _metas.get(own) or _known_meta(own)
-    return None if meta is None else Request(method, request_id, params, meta, raw)
+    if meta is None or not (method in _methods or _is_method(method)):
+        return None
+    for value in params.values():
+        if value[0] != _QUOTE and not _is_tame(value):
+            return None
+    # What is in front of it in a message like this cannot hold the same words.
+    at = data.find(_PARAMS) + len(_PARAMS)
+    return Request(method, request_id, params, meta, data[at : at + length])
+
+
+_methods: dict[str, bytes] = {}
+"""Names of methods, and their JSON text."""
+_MOST_METHODS = 256
+
+
+def _is_method(name: str) -> bool:
+    known = name in _methods
+    if not known and (known := _METHOD.match(name) is not None) and len(_methods) < _MOST_METHODS:
+        _methods[name] = _encode(name)
+    return known
+
+
+def _is_tame(value: bytes) -> bool:
+    """A parameter is neither nested too deep nor has a number that is too large, as far as a quick look tells."""
+    if value.count(b"{") + value.count(b"[") > MAX_DEPTH - 2:
+        return False
+    if len(value) > SHORT:
+        return not holds_infinity(value)
+    try:
+        decode(value)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return False
+    return True
 
 
 def _check_numbers(params: Members, request_id: bytes) -> None:
@@ -216,7 +258,7 @@ def _check_numbers(params: Members, request_id: bytes) -> None:
 
 def _request(method: str | None, request_id: bytes, params: bytes) -> Request:
     """`request_id` and `params` are JSON text, empty when they are missing."""
-    if method is None or not _METHOD.match(method):
+    if method is None or not _is_method(method):
         what = "must be a string of at most 128 printable ASCII characters"
         raise InvalidCall(f'"method" {what}', violations=(("method", what),))
     if request_id:
@@ -287,9 +329,14 @@ _LONGEST_META = 1024
 
 
 def _known_meta(raw: bytes) -> Members | None:
-    """As `_compact`. Clients send the same `_meta` again and again: it is read once."""
+    """As `_compact`, but None too for what may be nested too deep.
+
+    Clients send the same `_meta` again and again: it is read once.
+    """
     found = _metas.get(raw)
-    if found is None and (found := _compact(raw)) is not None and len(raw) <= _LONGEST_META:
+    if found is not None or raw.count(b"{") + raw.count(b"[") > MAX_DEPTH - 2:
+        return found
+    if (found := _compact(raw)) is not None and len(raw) <= _LONGEST_META:
         if len(_metas) >= _MOST_METAS:
             _metas.clear()
             _metas[b""] = {}

@@ -17,8 +17,6 @@ from mcp_sidecar.wire.limits import ClientLimits
 from mcp_sidecar.wire.outbox import Outbox
 from mcp_sidecar.wire.reply_parser import ReplyHead, ReplyParser
 
-_JOIN_BYTES = 64 * 1024
-
 
 class Home(Protocol):
     """Where a socket belongs."""
@@ -177,18 +175,18 @@ class ClientSocket(asyncio.Protocol):
             return False
         return self._ticketed or not self._poll.poll(0)
 
-    def exchange(self, head: bytes, body: bytes, *, alone: bool) -> asyncio.Future[Response]:
+    def exchange(self, data: bytes, body: bytes = b"", *, alone: bool) -> asyncio.Future[Response]:
         """Send a request; the result is its reply. Whoever gives up on the result has to `drop` the socket.
 
-        `alone`: no other exchange with this origin is under way.
+        A long `body` comes apart from the rest. `alone`: no other exchange with this origin is under way.
         """
         self._fresh = True
         self._ticketed = False
         waiter = self._waiter = self._coming = self._loop.create_future()
-        if len(body) < _JOIN_BYTES:
-            self._outbox.write(self._transport, head + body, alone=alone)
+        if not body:
+            self._outbox.write(self._transport, data, alone=alone)
         else:
-            self._transport.write(head)
+            self._transport.write(data)
             self._transport.write(body)
         return waiter
 

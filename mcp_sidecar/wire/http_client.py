@@ -46,6 +46,10 @@ class Origin:
     """What its certificate is to say; empty is `host`."""
 
 
+# Below this size one write of head and body together is cheaper than two.
+_JOIN_BYTES = 64 * 1024
+
+
 class HttpClient:
     """The sockets to one origin. It opens a socket when none is idle: how many may be busy is its owner's to bound."""
 
@@ -95,9 +99,20 @@ class HttpClient:
             # The one used last, so that the others can grow old and be closed.
             sock = self._idle.pop()
             if sock.usable:
-                length = b"content-length: %d\r\n" % len(body) if body or method == b"POST" else b""
-                head = b"%b %b%b%b%b\r\n" % (method, target, self._host_line, headers, length)
-                return sock.exchange(head, body, alone=len(self._open) - len(self._idle) <= 1)
+                alone = len(self._open) - len(self._idle) <= 1
+                length = len(body)
+                if not length and method != b"POST":
+                    return sock.exchange(b"%b %b%b%b\r\n" % (method, target, self._host_line, headers), alone=alone)
+                first = body if length < _JOIN_BYTES else b""
+                data = b"%b %b%b%bcontent-length: %d\r\n\r\n%b" % (
+                    method,
+                    target,
+                    self._host_line,
+                    headers,
+                    length,
+                    first,
+                )
+                return sock.exchange(data, b"" if first else body, alone=alone)
             sock.drop()
         return None
 

@@ -80,21 +80,18 @@ class Reply(msgspec.Struct, eq=False):
         if self.started:
             raise RuntimeError("the answer has begun already")
         outlet = self.outlet
-        if status in _BODILESS:
-            body = framing = b""
-        else:
-            framing = b"content-length: %d\r\n" % len(body)
-        if outlet.closing:
-            framing += _CLOSE
-        top = b"%b%b%b\r\n" % (_STATUS_LINES.get(status) or status_line(status), lines, framing)
         self.started = self.ended = True
-        if self.silent:
-            outlet.transmit(top)
-        elif len(body) < _JOIN_BYTES:
-            outlet.transmit(top + body)
+        first = _STATUS_LINES.get(status) or status_line(status)
+        close = _CLOSE if outlet.closing else b""
+        length = len(body)
+        if status in _BODILESS:
+            outlet.transmit(b"%b%b%b\r\n" % (first, lines, close))
+        elif length < _JOIN_BYTES and not self.silent:
+            outlet.transmit(b"%b%bcontent-length: %d\r\n%b\r\n%b" % (first, lines, length, close, body))
         else:
-            outlet.transmit(top)
-            outlet.transmit(body)
+            outlet.transmit(b"%b%bcontent-length: %d\r\n%b\r\n" % (first, lines, length, close))
+            if not self.silent:
+                outlet.transmit(body)
 
     def start(self, status: int, lines: bytes) -> None:
         """Begin an answer whose length is not known; the head leaves at once."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
+import msgspec
+
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import InvalidCall, SidecarError
 from mcp_sidecar.inbound.http import agreement
@@ -11,7 +13,7 @@ from mcp_sidecar.inbound.http.guard import EVENTS, JSON, Refused
 from mcp_sidecar.inbound.http.opening import Agreed, Opening
 from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.inbound.status import HTTP_STATUS, error_of, status_of
-from mcp_sidecar.outbound.link import Ignore
+from mcp_sidecar.outbound.link import refusal
 from mcp_sidecar.protocol import headers, jsonrpc, sse
 from mcp_sidecar.protocol.jsonrpc import Response
 from mcp_sidecar.wire.http_server import Reply, Request, fields
@@ -19,6 +21,7 @@ from mcp_sidecar.wire.http_server import Reply, Request, fields
 TEXT = fields((b"content-type", b"text/plain; charset=utf-8"))
 JSON_LINES = fields((b"content-type", JSON))
 DONE = JSON_LINES + fields((b"mcp-sidecar-execution", b"done"))
+_DONE_AS = DONE + b"x-request-id: %b\r\n"
 STREAM_LINES = fields(
     (b"content-type", EVENTS),
     (b"cache-control", b"no-cache, no-transform"),
@@ -26,33 +29,40 @@ STREAM_LINES = fields(
 )
 
 
-class Post(Ignore):
+class Post(msgspec.Struct, eq=False):
     """One POST and the answer to it: JSON as long as nothing but the response has come, a stream from then on.
 
     Statuses matter to clients, so a stream is begun by the first notification, or after 15 s of silence to show that
     somebody is there.
     """
 
-    message_id = b""
+    request: Request
+    opening: Opening
+    reply: Reply
+    request_id: str
+    silence: Silence
+    message_id: bytes = b""
     """The id of the request in the body, once that is read."""
 
-    def __init__(self, request: Request, opening: Opening, reply: Reply, request_id: str, silence: Silence) -> None:
-        self.request = request
-        self.opening = opening
-        self.reply = reply
-        self.silence = silence
-        self.request_id = b"x-request-id: %b\r\n" % request_id.encode()  # nothing in it can break a line
+    @property
+    def lines(self) -> bytes:
+        """What every answer says."""
+        return b"x-request-id: %b\r\n" % self.request_id.encode()  # nothing in it can break a line
 
     async def notify(self, method: str, message: bytes) -> None:  # noqa: ARG002 - every sink is told the method
         if not self.reply.started:
-            self.reply.start(200, STREAM_LINES + self.request_id)
+            self.reply.start(200, STREAM_LINES + self.lines)
         await self.reply.write(sse.encode(message))
 
     def fill_silence(self) -> None:
         """Begin or continue the stream with a comment."""
         if not self.reply.started:
-            self.reply.start(200, STREAM_LINES + self.request_id)
+            self.reply.start(200, STREAM_LINES + self.lines)
         self.reply.offer(sse.KEEP_ALIVE)
+
+    async def ask(self, request: jsonrpc.Request) -> Response:
+        """Servers of this revision ask in their results."""
+        return refusal(request)
 
     async def end_stream(self, response: Response) -> None:
         """Send the response of the exchange as the last event."""
@@ -63,19 +73,19 @@ class Post(Ignore):
     def accept(self) -> None:
         """A notification was taken."""
         self.stop()
-        self.reply.send(202, self.request_id, b"")
+        self.reply.send(202, self.lines, b"")
 
     async def fail(self, failure: SidecarError, call: Call) -> None:
         """Send a failure: its own status, or the last event of a stream that has begun."""
         execution = fields((b"mcp-sidecar-execution", failure.execution.value.encode()))
         if isinstance(failure, Refused):
-            refuse(self.reply, failure, self.request_id + execution)
+            refuse(self.reply, failure, self.lines + execution)
             return
         response = Response(self.message_id or id_of(failure), error=error_of(failure, call.request_id))
         if self.reply.started:
             await self.end_stream(response)
             return
-        lines = JSON_LINES + self.request_id + execution + advice(failure)
+        lines = JSON_LINES + self.lines + execution + advice(failure)
         self.reply.send(status_of(failure).http, lines, response.encode(response.id))
 
     def stop(self) -> None:
@@ -119,7 +129,7 @@ def conclude(_call: Call, post: Post, response: Response | None) -> Awaitable[No
         return post.end_stream(response)
     post.silence.since.pop(post, None)
     status = 200 if response.error is None else _http_status(response)
-    post.reply.send(status, DONE + post.request_id, response.encode(response.id))
+    post.reply.send(status, _DONE_AS % post.request_id.encode(), response.encode(response.id))
     return None
 
 
