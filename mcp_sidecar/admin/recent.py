@@ -124,7 +124,7 @@ class Recent:
             if line.server and not isinstance(failure, Draining):
                 place = line.server, connection
                 took[place].append(line.duration_ms)
-                if _is_servers(failure, fault):
+                if (failure is not None or fault) and _is_servers(failure, fault):
                     failed[place] += 1
         self.count = number
         for (server, connection), durations in took.items():

@@ -51,6 +51,8 @@ _LONGEST_HOLD_SECONDS = 3600.0
 _NOBODY_SECONDS = 60.0  # how long a call may take when there is no server yet that could say so
 _MOST_ASKED = 32  # requests that are noted of a call
 _PAUSE = Backoff(first=0.05, longest=1.0)
+# Looking a member up in its class costs as much as a call.
+_NONE = Execution.NONE
 # How an exchange did that ended neither well nor badly: that tells nothing about its connection.
 _CUT_SHORT = Cancelled("the exchange was cut short")
 
@@ -128,13 +130,14 @@ class Engine:
         busy = self.lifecycle.in_flight
         if (not self.lifecycle.admitting or busy >= self._admission.in_flight) and not call.part:
             raise self._refusal(busy)
-        until = _sooner(call, upstream)
         if (
             call.client is None
             and request.meta.get(eras.META_CAPABILITIES) != b"{}"
             and self._may_ask(request, upstream)
         ):
-            return self._held(call, request, upstream, sink, until)
+            return self._held(call, request, upstream, sink, _sooner(call, upstream))
+        own = call.deadline is not None  # mostly not: then this is a number like others, which costs less
+        until = _sooner(call, upstream) if own else time.monotonic() + upstream.settings.timeout.call
         stay = _Stay(self._alarm, until, engine=self, call=call)
         return self._attempts(call, request, upstream, SoFar(sink, self.offers, upstream.name), stay)
 
@@ -168,7 +171,7 @@ class Engine:
         listens = request.method == eras.LISTEN
         with stay:
             while True:
-                call.execution = Execution.NONE
+                call.execution = _NONE
                 connection: Connection | None = None
                 failure: SidecarError | None = _CUT_SHORT
                 began = 0.0
@@ -185,7 +188,7 @@ class Engine:
                     began = time.monotonic()
                     response = await bridge.exchange(connection.link, request, call, so_far)
                     # NONE: the bridge answered it, and the server was not asked.
-                    failure = None if call.execution is not Execution.NONE else _CUT_SHORT
+                    failure = None if call.execution is not _NONE else _CUT_SHORT
                     call.fault = outcome.fault_in(response)
                     response.id = request.id
                     break
@@ -196,7 +199,7 @@ class Engine:
                     if connection is not None:
                         self._measured(call, request.method, upstream.name, failure, began, stay)
                         self._dialer.release(upstream, connection, failure, listens=listens)
-                    if so_far.may_have_run and call.execution is Execution.NONE:
+                    if so_far.may_have_run and call.execution is _NONE:
                         call.execution = Execution.UNKNOWN
                 if (said := await self._after(failure, call, request, upstream, so_far, stay)) is not None:
                     response = said
@@ -246,7 +249,7 @@ class Engine:
     ) -> None:
         """An exchange is over; one that the server was not asked in is none."""
         if failure is _CUT_SHORT:
-            if call.execution is Execution.NONE:
+            if call.execution is _NONE:
                 return
             if stay.expired:
                 failure = self.too_late(call)  # what took too long was not given up by its caller

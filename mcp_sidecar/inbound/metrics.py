@@ -248,7 +248,9 @@ class Metrics:
         if timing is None:
             timing = self._find_exchange(method, server, tool, error)
         timing.waiting.append(seconds)
-        self._keep_bounded()
+        self._waiting += 1
+        if self._waiting >= _MAX_WAITING:
+            self._settle()
 
     def _find_exchange(self, method: str, server: str, tool: str, error: str) -> _Timing:
         labels = (("method", _known(method, self._methods)), *self._tool(server, tool, error), ("server", server))

@@ -20,6 +20,9 @@ from mcp_sidecar.wire.http_client import HttpClient, Response
 _PROGRESS = "progressToken"
 _MOST_NAMED = 256
 _LONGEST_NAMED = 1024
+# Looking a member up in its class costs as much as a call.
+_UNKNOWN = Execution.UNKNOWN
+_DONE = Execution.DONE
 _VERSION_HEADER = b"mcp-protocol-version: %b\r\n" % LATEST_MODERN.encode()
 
 
@@ -56,7 +59,7 @@ class ModernLink:
             # Tokens are unique among the requests of one client, which to the server is the sidecar.
             request = request.with_meta({_PROGRESS: request_id})
         block, body = self._headers(request, call), request.encode(request_id)
-        call.execution = Execution.UNKNOWN
+        call.execution = _UNKNOWN
         coming = self._client.begin(b"POST", self._target, block, body)
         try:
             response = await (coming or self._client.request(b"POST", self._target, block, body))
@@ -74,7 +77,7 @@ class ModernLink:
                 and response.headers.get(b"content-type") == http.JSON
                 and (answer := jsonrpc.usual_response(whole, request_id)) is not None
             ):
-                call.execution = Execution.DONE
+                call.execution = _DONE
                 return answer
             return await self._outcome(response, request_id, token, call, sink)
         finally:

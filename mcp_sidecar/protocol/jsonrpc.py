@@ -46,6 +46,14 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     error: msgspec.Raw = _ABSENT
 
 
+class _Answer(msgspec.Struct, forbid_unknown_fields=True):
+    """A successful response as nearly all are."""
+
+    jsonrpc: str
+    id: msgspec.Raw
+    result: msgspec.Raw
+
+
 _ENVELOPE = frozenset(("jsonrpc", "id", "method", "params", "result", "error"))
 _VERSION = b'"2.0"'
 _METHOD = re.compile(r"[!-~]{1,128}\Z")
@@ -54,6 +62,8 @@ _BARE = len('{"jsonrpc":"2.0"}')
 _USUAL = len('{"jsonrpc":"2.0","id":,"method":"","params":}')
 _PARAMS = b'"params":'
 _usual = msgspec.json.Decoder(_Usual)
+_answer = msgspec.json.Decoder(_Answer)
+_ANSWER = len('{"jsonrpc":"2.0","id":,"result":}')
 _envelope = msgspec.json.Decoder(_Envelope)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _string = msgspec.json.Decoder(str)
@@ -152,14 +162,13 @@ def usual_response(data: bytes, request_id: bytes) -> Response | None:
     try:
         if not data.isascii():
             data.decode()
-        found = _envelope.decode(data)
+        found = _answer.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     result = bytes(found.result)
-    shortest = _BARE + len(request_id) + len(result) + 16
-    if bytes(found.id) != request_id or shortest != len(data) or not result or found.jsonrpc != "2.0":
+    if _ANSWER + len(request_id) + len(result) != len(data) or found.jsonrpc != "2.0":
         return None
-    return Response(request_id, result)
+    return Response(request_id, result) if bytes(found.id) == request_id else None
 
 
 def _parse_carefully(data: bytes) -> Message:

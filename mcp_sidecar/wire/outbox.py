@@ -19,7 +19,7 @@ class Outbox:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: dict[asyncio.Transport, bytearray] = {}
+        self._waiting: dict[asyncio.Transport, bytes | bytearray] = {}
 
     def write(self, transport: asyncio.Transport, data: bytes, *, alone: bool) -> None:
         """Send `data` before the loop looks for new events twice; never waits.
@@ -33,9 +33,11 @@ class Outbox:
                 return
             if not self._waiting:
                 self._loop.call_soon(self._flush)
-            waiting = self._waiting[transport] = bytearray(data)
-        else:
+            self._waiting[transport] = waiting = data
+        elif isinstance(waiting, bytearray):
             waiting += data
+        else:
+            self._waiting[transport] = waiting = bytearray(waiting) + data
         if len(waiting) > _MOST:
             self.flush(transport)
 
