@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,23 @@ def test_any_request_in_any_spelling_keeps_its_meaning(method, params, meta, req
     if not expected["params"]:
         del expected["params"]
     assert again == expected
+
+
+@pytest.mark.covers("B-02")
+@pytest.mark.parametrize("order", [*permutations(("jsonrpc", "id", "method", "params"))], ids="-".join)
+@pytest.mark.parametrize(
+    "value", [b"1", b'{"params":{"a":1}}', b'"\\"params\\":{}"', b'[{"method":"x","params":{}},2]']
+)
+def test_the_order_of_members_changes_nothing(order: tuple[str, ...], value: bytes):
+    """In compact messages too, which leave as they came, whatever in them looks like another part of them."""
+    parts = {
+        "jsonrpc": b'"2.0"',
+        "id": b"7",
+        "method": b'"tools/call"',
+        "params": b'{"name":"echo","params":%b}' % value,
+    }
+    data = b"{%b}" % b",".join([b'"%b":%b' % (name.encode(), parts[name]) for name in order])
+    assert parse_request(data).encode(b"8") == request(parts["params"], b"8")
 
 
 @given(objects, st.randoms(use_true_random=False))

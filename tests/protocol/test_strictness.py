@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mcp_sidecar.errors import InvalidCall, InvalidParams, MalformedMessage
 from mcp_sidecar.protocol import jsonrpc
 from mcp_sidecar.protocol.json_text import MAX_DEPTH
-from mcp_sidecar.protocol.jsonrpc import parse, parse_request
+from mcp_sidecar.protocol.jsonrpc import parse, parse_of_client, parse_request
 from tests.protocol.spellings import FRAGILE, blanks, escaped, objects, respelt, texts
 
 MIB = 1024 * 1024
@@ -123,18 +123,24 @@ REFUSED = {
 }
 
 
+# The second tries the usual spelling first.
+read = pytest.mark.parametrize("read", [parse, parse_of_client])
+
+
+@read
 @pytest.mark.covers("B-03")
 @pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED)
-def test_what_is_not_json_is_malformed(data: bytes):
+def test_what_is_not_json_is_malformed(data: bytes, read):
     with pytest.raises(MalformedMessage):
-        parse(data)
+        read(data)
 
 
+@read
 @pytest.mark.covers("B-03")
 @pytest.mark.parametrize(("data", "words"), REFUSED.values(), ids=REFUSED)
-def test_what_is_no_message_is_refused_in_words_that_help(data: bytes, words: str):
+def test_what_is_no_message_is_refused_in_words_that_help(data: bytes, words: str, read):
     with pytest.raises(InvalidCall) as refusal:
-        parse(data)
+        read(data)
     assert not isinstance(refusal.value, MalformedMessage)
     assert words in refusal.value.message
     assert len(refusal.value.message) < 200
@@ -153,13 +159,17 @@ def test_a_response_is_no_request(data: bytes):
         parse_request(data)
 
 
+@read
 @pytest.mark.covers("B-03")
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}"), (b'["]{[",', b"]")])
-def test_64_levels_are_taken_and_65_are_not(opening: bytes, closing: bytes):
+def test_64_levels_are_taken_and_65_are_not(opening: bytes, closing: bytes, read):
     for depth in (2, MAX_DEPTH - 2):
-        parse(params(opening * depth + b"1" + closing * depth))
+        read(params(opening * depth + b"1" + closing * depth))
+        read(params(b'1,"_meta":{"b":' + opening * (depth - 1) + b"1" + closing * (depth - 1) + b"}"))
     with pytest.raises(MalformedMessage, match="64 levels"):
-        parse(params(opening * (MAX_DEPTH - 1) + b"1" + closing * (MAX_DEPTH - 1)))
+        read(params(opening * (MAX_DEPTH - 1) + b"1" + closing * (MAX_DEPTH - 1)))
+    with pytest.raises(MalformedMessage, match="64 levels"):
+        read(params(b'1,"_meta":{"b":' + opening * (MAX_DEPTH - 2) + b"1" + closing * (MAX_DEPTH - 2) + b"}"))
 
 
 @pytest.mark.parametrize("text", ['"[[["', r'"\"[[["', r'"\\"', r'"\\\"[["', r'"{\\\\"'])
