@@ -15,9 +15,9 @@ import msgspec
 
 from mcp_sidecar.admin.latency import SAMPLE, Latency
 from mcp_sidecar.call import Asked, Call, Payloads
-from mcp_sidecar.errors import Blame, Draining, SidecarError
+from mcp_sidecar.errors import Draining, SidecarError
 from mcp_sidecar.outbound.connection import Row
-from mcp_sidecar.protocol.outcome import CALLERS_FAULT
+from mcp_sidecar.protocol.outcome import is_callers
 from mcp_sidecar.spans import Received
 
 MOST = 200
@@ -124,7 +124,7 @@ class Recent:
             if line.server and not isinstance(failure, Draining):
                 place = line.server, connection
                 took[place].append(line.duration_ms)
-                if (failure is not None or fault) and _is_servers(failure, fault):
+                if (failure is not None or fault) and not is_callers(failure, fault):
                     failed[place] += 1
         self.count = number
         for (server, connection), durations in took.items():
@@ -174,13 +174,6 @@ class Recent:
 def elapsed() -> float:
     """What to add to a moment of the monotonic clock to have it on the wall's, for people."""
     return time.time() - time.monotonic()
-
-
-def _is_servers(failure: SidecarError | None, fault: str) -> bool:
-    """A failure of the server; what the client did wrong says nothing about it."""
-    if failure is None:
-        return fault != "" and fault not in CALLERS_FAULT
-    return failure.blame is not Blame.CLIENT
 
 
 def _legs(span: Received, started: float) -> tuple[Leg, ...]:

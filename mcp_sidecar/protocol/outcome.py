@@ -1,9 +1,10 @@
-"""What an answer says of its own success; knows nothing else of it."""
+"""What the end of a call says of its success, and whose the failure is; knows nothing else of it."""
 
 from __future__ import annotations
 
 import msgspec
 
+from mcp_sidecar.errors import Blame, SidecarError, UpstreamRefused
 from mcp_sidecar.protocol import eras, jsonrpc
 
 TOOL_ERROR = "tool_error"
@@ -37,3 +38,13 @@ def fault_in(response: jsonrpc.Response) -> str:
         return TOOL_ERROR if failed(result) else ""
     except msgspec.DecodeError:
         return ""
+
+
+def is_callers(failure: SidecarError | None, fault: str) -> bool:
+    """What only its caller did wrong, or did not want any more, is no error of the one who answers.
+
+    `fault` is that of the answer, if there was one. What a typed RPC makes of an answer is judged as the answer is.
+    """
+    if isinstance(failure, UpstreamRefused):
+        return str(failure.code) in CALLERS_FAULT
+    return fault in CALLERS_FAULT if failure is None else failure.blame is Blame.CLIENT

@@ -17,9 +17,9 @@ from opentelemetry.trace.status import Status, StatusCode
 from mcp_sidecar import __version__
 from mcp_sidecar import attributes as names
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import Blame, Cancelled, DeadlineExceeded, SidecarError, UpstreamRefused
+from mcp_sidecar.errors import Cancelled, DeadlineExceeded, SidecarError, UpstreamRefused
 from mcp_sidecar.protocol import eras, jsonrpc
-from mcp_sidecar.protocol.outcome import CALLERS_FAULT
+from mcp_sidecar.protocol.outcome import is_callers
 from mcp_sidecar.spans import Received, Span, Value
 
 SCOPE = InstrumentationScope("mcp_sidecar", __version__)
@@ -60,7 +60,7 @@ class Traces:
         offset = time.time() - time.monotonic()
         error = _fault(failure) if failure is not None else call.fault
         attributes = _received(call, span, error) | {names.EXECUTION: (failure or call).execution.value}
-        status = "" if _is_callers(failure, error) else error
+        status = "" if is_callers(failure, call.fault) else error
         yield self._make(span, SpanKind.SERVER, _title(call), attributes, _times(span, ended, offset), status)
         for leg in legs:
             attributes = _sent(leg, late=isinstance(failure, DeadlineExceeded))
@@ -194,11 +194,6 @@ def _with_error(found: Attributes, error: str) -> Attributes:
     if error.removeprefix("-").isdecimal():
         found[names.RPC_STATUS] = error
     return {name: value for name, value in found.items() if value != ""}
-
-
-def _is_callers(failure: SidecarError | None, error: str) -> bool:
-    """What only its caller did wrong, or did not want any more, is no error of the one who answers."""
-    return error in CALLERS_FAULT or (failure is not None and failure.blame is Blame.CLIENT)
 
 
 def _fault(failure: SidecarError) -> str:

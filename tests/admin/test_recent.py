@@ -10,7 +10,7 @@ import pytest
 
 from mcp_sidecar.admin.recent import MOST, Recent
 from mcp_sidecar.call import Call, Payloads
-from mcp_sidecar.errors import Draining, InvalidParams, UpstreamLost
+from mcp_sidecar.errors import Draining, InvalidParams, UpstreamLost, UpstreamRefused
 from mcp_sidecar.inbound.chain import CallLine
 from mcp_sidecar.outbound.connection import Row, State
 from mcp_sidecar.protocol.outcome import CALLERS_FAULT
@@ -91,12 +91,13 @@ def test_what_was_sent_for_a_call_is_told_without_a_trace_too():
 @pytest.mark.covers("B-380")
 def test_what_a_client_did_wrong_is_no_failure_of_the_server():
     recent = Recent()
-    for failure in (None, InvalidParams("no"), UpstreamLost("gone")):
+    typed = UpstreamRefused(-32602, "no such tool"), UpstreamRefused(-32000, "broken")
+    for failure in (None, InvalidParams("no"), UpstreamLost("gone"), *typed):
         recent.tell([(Call(rpc="", request_id="r"), 0.0, failure, None)], [line()])
     for fault in (*sorted(CALLERS_FAULT), "tool_error", "-32000"):
         recent.tell([(Call(rpc="", request_id="r", fault=fault), 0.0, None, None)], [line()])
     shown = recent.of_server("up").shown(0.0)
-    assert (shown["calls"], shown["failed"]) == (10, 3)
+    assert (shown["calls"], shown["failed"]) == (12, 4)
     assert {"-32700", "-32600", "-32601", "-32602", "-32002"} == CALLERS_FAULT
 
 
