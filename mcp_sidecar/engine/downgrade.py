@@ -46,7 +46,7 @@ def response(asked: jsonrpc.Request, legacy: jsonrpc.Response, profile: ServerPr
         return _refused(asked, legacy)
     try:
         found = jsonrpc.members(legacy.result or b"", "result")
-        meta = jsonrpc.members(found.get("_meta", b"{}"), "result._meta")
+        meta = jsonrpc.members(found["_meta"], "result._meta") if "_meta" in found else {}
     except InvalidCall as error:
         raise UpstreamProtocolError("the MCP server's result is not an object", execution=Execution.DONE) from error
     if profile.info:

@@ -180,6 +180,14 @@ def replies(
     raise nonsense(endpoint, f"HTTP {response.status} with a body that is neither JSON nor an event stream")
 
 
+def usual_answer(response: Response, request_id: bytes) -> jsonrpc.Response | None:
+    """The answer as it mostly comes: in one piece, successful, compact. None is for `replies` to read."""
+    whole = response.body
+    if whole is None or response.status != 200 or response.headers.get(b"content-type") != JSON:
+        return None
+    return jsonrpc.usual_response(whole, request_id)
+
+
 async def body(response: Response, endpoint: Endpoint) -> bytes:
     """The whole body of a reply, up to the client's limit."""
     try:

@@ -68,6 +68,9 @@ class HttpCarrier:
     ) -> jsonrpc.Response:
         response = await self._send(session, b"POST", message, call)
         try:
+            if (answer := http.usual_answer(response, request_id)) is not None:
+                call.execution = Execution.DONE
+                return answer
             if response.status != 200:
                 return await self._refused(response, session, request_id, call)
             return await self._final(response, session, request_id, call, receive)

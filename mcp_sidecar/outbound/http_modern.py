@@ -70,13 +70,7 @@ class ModernLink:
                 self._client.give_up(coming)
             raise
         try:
-            # The answer in one piece, as mostly. Whatever else it is, `_outcome` reads it again.
-            if (
-                (whole := response.body) is not None
-                and response.status == 200
-                and response.headers.get(b"content-type") == http.JSON
-                and (answer := jsonrpc.usual_response(whole, request_id)) is not None
-            ):
+            if (answer := http.usual_answer(response, request_id)) is not None:
                 call.execution = _DONE
                 return answer
             return await self._outcome(response, request_id, token, call, sink)
