@@ -10,20 +10,34 @@ Every function that reads bytes raises `InvalidCall` (or its kin `MalformedMessa
 from __future__ import annotations
 
 import difflib
-import json
 import re
-from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
 
 from mcp_sidecar.errors import InvalidCall, InvalidParams, MalformedMessage
-from mcp_sidecar.protocol.json_text import MAX_DEPTH, SHORT, check_text, decode, holds_infinity
+from mcp_sidecar.protocol.json_object import Members, as_string, compact, encode_object, members
+from mcp_sidecar.protocol.json_text import MAX_DEPTH, SHORT, check_text, decode, holds_infinity, is_deeper
+
+__all__ = [
+    "MAX_ID_BYTES",
+    "Members",
+    "Message",
+    "Request",
+    "Response",
+    "as_string",
+    "encode_error",
+    "encode_object",
+    "members",
+    "parse",
+    "parse_of_client",
+    "parse_request",
+    "read_error",
+    "usual_response",
+]
 
 MAX_ID_BYTES = 256
 _LONGEST_NUMBER = 20
-
-Members = dict[str, bytes]
 
 _ABSENT = msgspec.Raw(b"")
 
@@ -65,13 +79,8 @@ _usual = msgspec.json.Decoder(_Usual)
 _answer = msgspec.json.Decoder(_Answer)
 _ANSWER = len('{"jsonrpc":"2.0","id":,"result":}')
 _envelope = msgspec.json.Decoder(_Envelope)
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_string = msgspec.json.Decoder(str)
 _QUOTE = ord('"')
 _encode = msgspec.json.encode
-# Numbers stay text: Python refuses to make an int of more than 4300 digits.
-_count_members = json.JSONDecoder(object_pairs_hook=len, parse_int=str, parse_float=str).decode
-_list_members = json.JSONDecoder(object_pairs_hook=list, parse_int=str, parse_float=str).decode
 
 
 class Request(msgspec.Struct):
@@ -141,7 +150,7 @@ def parse(data: bytes) -> Message:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _parse_carefully(data)
     request_id = bytes(found.id)
-    # As in `_compact`: a message as short as can be has nothing in it that we did not see.
+    # As in `json_object.compact`: a message as short as can be has nothing in it that we did not see.
     shortest = _BARE + (len(request_id) + 6 if request_id else 0)
     if found.method is not None:
         params = bytes(found.params)
@@ -319,85 +328,25 @@ def _stray_key(envelope: Members) -> str:
     return f"{_encode(stray[:40]).decode()} is no member of a JSON-RPC message{hint}"
 
 
-def _compact(raw: bytes) -> Members | None:
-    """The members of an object that is written as we would write it, so without duplicates; None for any other text.
-
-    The compact spelling of its members is the shortest there is: equal length leaves no room for another one.
-    """
-    try:
-        found = {key: bytes(value) for key, value in _members.decode(raw).items()}
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    shortest = sum(map(len, found)) + sum(map(len, found.values())) + 4 * len(found) + 1
-    return found if shortest == len(raw) else None
-
-
 _metas: dict[bytes, Members] = {b"": {}}
 _MOST_METAS = 256
 _LONGEST_META = 1024
 
 
 def _known_meta(raw: bytes) -> Members | None:
-    """As `_compact`, but None too for what may be nested too deep.
+    """As `json_object.compact`, but None too for what may be nested too deep.
 
     Clients send the same `_meta` again and again: it is read once.
     """
     found = _metas.get(raw)
     if found is not None or raw.count(b"{") + raw.count(b"[") > MAX_DEPTH - 2:
         return found
-    if (found := _compact(raw)) is not None and len(raw) <= _LONGEST_META:
+    if (found := compact(raw)) is not None and len(raw) <= _LONGEST_META:
         if len(_metas) >= _MOST_METAS:
             _metas.clear()
             _metas[b""] = {}
         _metas[raw] = found
     return found
-
-
-def members(raw: bytes, place: str) -> Members:
-    """The members of an object as slices, in order. `place` names it in errors.
-
-    Raises `InvalidCall` for duplicate keys, which parsers are free to read differently.
-    """
-    try:
-        found = {key: bytes(value) for key, value in _members.decode(raw).items()}
-    except msgspec.ValidationError as error:
-        batch = raw.lstrip(b" \t\r\n")[:1] == b"["
-        raise InvalidCall("a JSON-RPC batch is not accepted" if batch else f"{place} must be an object") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedMessage(f"{place} is not valid JSON: {error}") from error
-    # As in `_compact`.
-    shortest = sum(map(len, found)) + sum(map(len, found.values())) + 4 * len(found) + 1
-    if shortest != len(raw) and found and _spaced(found) != raw:
-        _refuse_duplicates(raw, place, len(found))
-    return found
-
-
-def _spaced(found: Members) -> bytes:
-    """The members as Python's `json.dumps` writes them: too common to be walked through key by key."""
-    return b"{%b}" % b", ".join([b"%b: %b" % (_encode(key), value) for key, value in found.items()])
-
-
-def _refuse_duplicates(raw: bytes, place: str, count: int) -> None:
-    """Read a valid JSON object again, with a parser that tells repeated keys; it has `count` different ones."""
-    text = raw.decode()
-    if _count_members(text) != count:
-        key = Counter(key for key, _ in _list_members(text)).most_common(1)[0][0][:40]
-        raise InvalidCall(f"{place} has the key {_encode(key).decode()} twice", violations=((key, "twice"),))
-
-
-def as_string(raw: bytes | None) -> str | None:
-    """The value of a JSON string, or None for anything else."""
-    if raw is None:
-        return None
-    try:
-        return _string.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-
-
-def encode_object(items: Mapping[str, bytes]) -> bytes:
-    """An object from slices, keys in order."""
-    return b"{%b}" % b",".join([b"%b:%b" % (_encode(key), value) for key, value in items.items()])
 
 
 class _Error(msgspec.Struct):
