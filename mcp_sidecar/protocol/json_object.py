@@ -1,4 +1,4 @@
-"""JSON objects as slices of the bytes they arrived in, read and written; knows no message."""
+"""JSON objects as slices of the bytes they arrived in, read and written; knows no envelope."""
 
 from __future__ import annotations
 

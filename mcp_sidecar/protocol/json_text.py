@@ -16,7 +16,7 @@ MAX_DEPTH = 64
 # Up to here reading a value costs less than looking for large numbers in it.
 SHORT = 4096
 decode = msgspec.json.Decoder().decode
-_perhaps_too_large = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{309}").search
+_perhaps_too_large = re.compile(rb"[0-9](?:[eE]\+?[0-9]{3}|[0-9]{308})").search
 _brackets = bytes.maketrans(b"{}", b"[]")
 _steps = bytes.maketrans(b"[]", b"\x01\xff")
 _no_brackets = bytes(set(range(256)) - set(b"[]{}"))
@@ -44,12 +44,17 @@ def check_text(data: bytes) -> None:
             data.decode()
         except UnicodeDecodeError as error:
             raise MalformedMessage(f"the message is not UTF-8 (byte {error.start})") from error
-    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _is_too_deep(data):
+    if is_deeper(data, MAX_DEPTH):
         raise MalformedMessage(f"the message is nested deeper than {MAX_DEPTH} levels")
 
 
-def _is_too_deep(data: bytes) -> bool:
+def is_deeper(data: bytes, levels: int) -> bool:
+    """Nested deeper than so many levels. Nearly all messages have fewer brackets than that."""
+    return data.count(b"{") + data.count(b"[") > levels and _depth_exceeds(data, levels)
+
+
+def _depth_exceeds(data: bytes, levels: int) -> bool:
     """Count brackets up and down, outside of strings. The innermost pairs, mostly the bulk, are taken away unseen."""
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     outer = b"".join(plain.split(b'"')[::2]).translate(_brackets, _no_brackets).replace(b"[]", b"")
-    return any(map((MAX_DEPTH - 1).__lt__, accumulate(array("b", outer.translate(_steps)))))
+    return any(map((levels - 1).__lt__, accumulate(array("b", outer.translate(_steps)))))

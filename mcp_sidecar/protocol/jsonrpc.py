@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from mcp_sidecar.errors import InvalidCall, InvalidParams, MalformedMessage
+from mcp_sidecar.errors import InvalidCall, InvalidParams
 from mcp_sidecar.protocol.json_object import Members, as_string, compact, encode_object, members
 from mcp_sidecar.protocol.json_text import MAX_DEPTH, SHORT, check_text, decode, holds_infinity, is_deeper
 
@@ -38,6 +38,7 @@ __all__ = [
 
 MAX_ID_BYTES = 256
 _LONGEST_NUMBER = 20
+_DEPTH_LEFT = MAX_DEPTH - 2  # to a parameter, below the message and its `params`
 
 _ABSENT = msgspec.Raw(b"")
 
@@ -219,7 +220,9 @@ def _usual_request(data: bytes) -> Request | None:
         found = _usual.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    method, request_id, params, length = found.method, bytes(found.id), {}, 1
+    method, request_id = found.method, bytes(found.id)
+    params: Members = {}
+    length = 1  # of the text of `params`, if it is compact
     for key, raw in found.params.items():
         value = params[key] = bytes(raw)
         length += len(key) + len(value) + 4
@@ -245,15 +248,19 @@ _MOST_METHODS = 256
 
 
 def _is_method(name: str) -> bool:
-    known = name in _methods
-    if not known and (known := _METHOD.match(name) is not None) and len(_methods) < _MOST_METHODS:
-        _methods[name] = _encode(name)
-    return known
+    if name in _methods:
+        return True
+    if not _METHOD.match(name):
+        return False
+    if len(_methods) >= _MOST_METHODS:  # clients choose these names: what some fill it with may not stay
+        _methods.clear()
+    _methods[name] = _encode(name)
+    return True
 
 
 def _is_tame(value: bytes) -> bool:
     """A parameter is neither nested too deep nor has a number that is too large, as far as a quick look tells."""
-    if value.count(b"{") + value.count(b"[") > MAX_DEPTH - 2:
+    if is_deeper(value, _DEPTH_LEFT):
         return False
     if len(value) > SHORT:
         return not holds_infinity(value)
@@ -334,12 +341,12 @@ _LONGEST_META = 1024
 
 
 def _known_meta(raw: bytes) -> Members | None:
-    """As `json_object.compact`, but None too for what may be nested too deep.
+    """As `json_object.compact`, but None too for what is nested too deep.
 
     Clients send the same `_meta` again and again: it is read once.
     """
     found = _metas.get(raw)
-    if found is not None or raw.count(b"{") + raw.count(b"[") > MAX_DEPTH - 2:
+    if found is not None or is_deeper(raw, _DEPTH_LEFT):
         return found
     if (found := compact(raw)) is not None and len(raw) <= _LONGEST_META:
         if len(_metas) >= _MOST_METAS:

@@ -86,6 +86,31 @@ def test_the_order_of_members_changes_nothing(order: tuple[str, ...], value: byt
     assert parse_request(data).encode(b"8") == request(parts["params"], b"8")
 
 
+_ROWS = b'[{"a":[1,{}]}' + b',{"a":[]}' * 1000 + b"]"
+
+
+@pytest.mark.covers("B-02")
+@pytest.mark.parametrize(
+    "params",
+    [
+        b'{"_meta":{"a":1},"name":"echo","arguments":{"rows":%b}}' % _ROWS,
+        b'{"_meta":{"a":%b},"name":"echo"}' % _ROWS,
+        b'{"_meta":{"a":1},"%b":"%b"}' % (b"[{" * 100, b"[{" * 100),
+    ],
+    ids=["rows", "rows in _meta", "words"],
+)
+def test_a_compact_request_leaves_as_it_came_however_many_brackets_it_has(params: bytes):
+    """Those outside of what it is nested in are no depth: it need not be taken apart and put together."""
+    assert parse_request(request(params, b"7")).encode(b"8") == request(params, b"8")
+
+
+def test_names_of_methods_that_clients_invent_are_not_kept_for_ever():
+    for number in range(1000):
+        data = b'{"jsonrpc":"2.0","id":1,"method":"x/%d\\"","params":{"a":1}}' % number
+        assert parse_request(data).encode(b"1") == data
+    assert len(jsonrpc._methods) <= 256
+
+
 @given(objects, st.randoms(use_true_random=False))
 def test_any_response_in_any_spelling_keeps_its_meaning(result, chance):
     found = parse(b'{ "jsonrpc":"2.0","id":5,"result":%b}' % respelt(result, chance).encode())
