@@ -136,8 +136,8 @@ class Engine:
             and self._may_ask(request, upstream)
         ):
             return self._held(call, request, upstream, sink, _sooner(call, upstream))
-        own = call.deadline is not None  # mostly not: then this is a number like others, which costs less
-        until = _sooner(call, upstream) if own else time.monotonic() + upstream.settings.timeout.call
+        # Most calls bring no deadline: a number like others costs less than a `Deadline`.
+        until = time.monotonic() + upstream.settings.timeout.call if call.deadline is None else _sooner(call, upstream)
         stay = _Stay(self._alarm, until, engine=self, call=call)
         return self._attempts(call, request, upstream, SoFar(sink, self.offers, upstream.name), stay)
 

@@ -207,7 +207,7 @@ class Metrics:
             self._overheads.append(overhead)
         if ids is not None:
             self._show(operations, seconds, overhead, ids)
-        self._waiting += 1
+        self._waiting += 1  # as `_keep_bounded`, which would cost a call
         if self._waiting >= _MAX_WAITING:
             self._settle()
 
@@ -248,7 +248,7 @@ class Metrics:
         if timing is None:
             timing = self._find_exchange(method, server, tool, error)
         timing.waiting.append(seconds)
-        self._waiting += 1
+        self._waiting += 1  # as in `record`
         if self._waiting >= _MAX_WAITING:
             self._settle()
 

@@ -175,10 +175,11 @@ class ClientSocket(asyncio.Protocol):
             return False
         return self._ticketed or not self._poll.poll(0)
 
-    def exchange(self, data: bytes, body: bytes = b"", *, alone: bool) -> asyncio.Future[Response]:
+    def exchange(self, data: bytes, body: bytes, *, alone: bool) -> asyncio.Future[Response]:
         """Send a request; the result is its reply. Whoever gives up on the result has to `drop` the socket.
 
-        A long `body` comes apart from the rest. `alone`: no other exchange with this origin is under way.
+        `body` is what `data` does not hold of it: a long one is not worth a copy. `alone`: no other exchange with this
+        origin is under way.
         """
         self._fresh = True
         self._ticketed = False

@@ -99,20 +99,13 @@ class HttpClient:
             # The one used last, so that the others can grow old and be closed.
             sock = self._idle.pop()
             if sock.usable:
-                alone = len(self._open) - len(self._idle) <= 1
-                length = len(body)
-                if not length and method != b"POST":
-                    return sock.exchange(b"%b %b%b%b\r\n" % (method, target, self._host_line, headers), alone=alone)
-                first = body if length < _JOIN_BYTES else b""
-                data = b"%b %b%b%bcontent-length: %d\r\n\r\n%b" % (
-                    method,
-                    target,
-                    self._host_line,
-                    headers,
-                    length,
-                    first,
-                )
-                return sock.exchange(data, b"" if first else body, alone=alone)
+                host, length = self._host_line, len(body)
+                joined, apart = (body, b"") if length < _JOIN_BYTES else (b"", body)
+                if length or method == b"POST":
+                    data = b"%b %b%b%bcontent-length: %d\r\n\r\n%b" % (method, target, host, headers, length, joined)
+                else:
+                    data = b"%b %b%b%b\r\n" % (method, target, host, headers)
+                return sock.exchange(data, apart, alone=len(self._open) - len(self._idle) <= 1)
             sock.drop()
         return None
 

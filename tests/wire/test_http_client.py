@@ -30,9 +30,23 @@ async def test_a_request_goes_out_as_told():
     assert seen[1] == b"GET / HTTP/1.1\r\nhost: origin.test\r\n\r\n"
 
 
+@pytest.mark.parametrize(("method", "length"), [(b"GET", b""), (b"DELETE", b""), (b"POST", b"content-length: 0\r\n")])
+async def test_of_requests_without_a_body_only_a_post_says_so(method: bytes, length: bytes):
+    seen: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        seen.append(await request_of(peer))
+        await peer.send(OK)
+
+    async with origin(script) as server, calling(server.port) as client:
+        response = await client.request(method, b"/", HEADERS, b"")
+        assert await response.read() == b"ok"
+    assert seen == [b"%b / HTTP/1.1\r\nhost: origin.test\r\na: b\r\n%b\r\n" % (method, length)]
+
+
 async def test_our_client_and_our_listener_understand_each_other():
     async with serving(echo) as served, calling(served.port) as client:
-        for size in (0, 1, 70_000, 4_000_000):
+        for size in (0, 1, 65_535, 65_536, 70_000, 4_000_000):
             response = await client.request(b"POST", b"/x", b"", b"a" * size)
             assert await response.read() == b"POST /x \n" + b"a" * size
         assert client.open_sockets == 1
