@@ -292,8 +292,8 @@ def _request(method: str | None, request_id: bytes, params: bytes) -> Request:
         return Request(method, request_id)
     try:
         found = _object(params, "params")
-        own = found.pop("_meta", None)
         _check_numbers(found, request_id)
+        own = found.pop("_meta", None)
         return Request(method, request_id, found, {} if own is None else _object(own, "params._meta"))
     except InvalidCall as error:
         error.message_id = request_id
@@ -341,12 +341,12 @@ _LONGEST_META = 1024
 
 
 def _known_meta(raw: bytes) -> Members | None:
-    """As `json_object.compact`, but None too for what is nested too deep.
+    """As `json_object.compact`, but None too for what is not tame.
 
     Clients send the same `_meta` again and again: it is read once.
     """
     found = _metas.get(raw)
-    if found is not None or is_deeper(raw, _DEPTH_LEFT):
+    if found is not None or not _is_tame(raw):
         return found
     if (found := compact(raw)) is not None and len(raw) <= _LONGEST_META:
         if len(_metas) >= _MOST_METAS:

@@ -202,7 +202,12 @@ def test_an_error_we_write_is_an_error_we_read(code, message, data):
 @pytest.mark.parametrize("spelling", ["%s", '{"a": [%s]}', '[1, {"b": %s}]'])
 def test_numbers_that_no_double_holds_are_refused(number: str, padding: str, spelling: str):
     value = spelling % number
-    for params in (f'{{"n":{value},"p":["{padding}"]}}', f'{{"n": {value}, "p": "{padding}"}}'):
+    for params in (
+        f'{{"n":{value},"p":["{padding}"]}}',
+        f'{{"n": {value}, "p": "{padding}"}}',
+        f'{{"_meta":{{"n":{value},"p":["{padding}"]}}}}',
+        f'{{"_meta": {{"n": {value}, "p": "{padding}"}}}}',
+    ):
         with pytest.raises(InvalidParams, match="too large for a double") as refused:
             parse_request(f'{{"jsonrpc":"2.0","id":4,"method":"x","params":{params}}}'.encode())
         assert refused.value.message_id == b"4"
