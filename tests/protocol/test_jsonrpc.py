@@ -100,7 +100,7 @@ _ROWS = b'[{"a":[1,{}]}' + b',{"a":[]}' * 1000 + b"]"
     ids=["rows", "rows in _meta", "words"],
 )
 def test_a_compact_request_leaves_as_it_came_however_many_brackets_it_has(params: bytes):
-    """Those outside of what it is nested in are no depth: it need not be taken apart and put together."""
+    """Brackets side by side, or in words, are no depth: it need not be taken apart and put together."""
     assert parse_request(request(params, b"7")).encode(b"8") == request(params, b"8")
 
 
