@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.engine import downgrade, legs, unfold, upgrade
+from mcp_sidecar.engine import downgrade, inputs, legs, unfold, upgrade
 from mcp_sidecar.engine.listen import listen_legacy
 from mcp_sidecar.outbound.link import LegacyLink, Link, Sink
 from mcp_sidecar.protocol import eras
@@ -73,6 +73,9 @@ async def _legacy(link: LegacyLink, request: Request, call: Call, sink: Sink) ->
 
 
 async def _translated(link: LegacyLink, request: Request, call: Call, sink: Sink) -> Response:
+    if inputs.STATE in request.params and request.method in inputs.ASKING:
+        # A server of this era gives no states, and those of `hold` do not come here: without it the call would run anew.
+        raise inputs.unknown_state()
     level = downgrade.log_level(request)
     if level and downgrade.offers(link.profile, "logging"):
         await link.want_logs(level, call)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from mcp_sidecar.call import Call, Deadline
 from mcp_sidecar.engine import inputs, legs
 from mcp_sidecar.engine.seal import Seal, looks_sealed
-from mcp_sidecar.errors import Execution, InvalidParams, Overloaded
+from mcp_sidecar.errors import Execution, Overloaded
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
@@ -64,10 +64,8 @@ class Hold:
         state = request.text(inputs.STATE) or ""
         answers = inputs.answers_in(request)
         held = self._parked.get(state)
-        # The same words for all: who tampers learns nothing from them.
         if held is None or held.subject != _subject(call, request) or not self._seal.holds(state, held.subject):
-            what = "is unknown, used up or expired, or was given for another request"
-            raise InvalidParams(f'"{inputs.STATE}" {what}', violations=((inputs.STATE, what),))
+            raise inputs.unknown_state()
         del self._parked[state]
         held.unpark()
         held.answer(answers)

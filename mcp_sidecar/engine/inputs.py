@@ -68,9 +68,13 @@ def able(capabilities: bytes, question: Request) -> bool:
     needed = NEEDED.get(question.method)
     if needed is None or needed not in declared:
         return False
+    if needed != "elicitation":
+        return True
+    modes = jsonrpc.members(declared[needed], needed)
     if question.text("mode") == "url":
-        return "url" in jsonrpc.members(declared[needed], needed)
-    return True
+        return "url" in modes
+    # Without a mode forms are meant, as before there were modes (2025-11-25, client/elicitation).
+    return "form" in modes or "url" not in modes
 
 
 def input_required(questions: Mapping[str, Request], state: str = "") -> bytes:
@@ -100,6 +104,12 @@ def answers_in(request: Request) -> dict[str, bytes]:
             what = "must be an object"
             raise InvalidParams(f'"{RESPONSES}.{key[:64]}" {what}', violations=((RESPONSES, what),))
     return found
+
+
+def unknown_state() -> InvalidParams:
+    """For a state that is not good (any more). The same words for all: who tampers learns nothing from them."""
+    what = "is unknown, used up or expired, or was given for another request"
+    return InvalidParams(f'"{STATE}" {what}', violations=((STATE, what),))
 
 
 def without_answers(request: Request) -> Request:

@@ -22,6 +22,7 @@ from tests.support.fake_server import FakeServer
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 ABLE: dict[str, Any] = {CAPABILITIES: {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}}
 BO = {"action": "accept", "content": {"name": "Bo"}}
+_NO_STATES = {"made up": b'"mcs1.AAAA"', "another's": b'"v1.e9Uk0Vf"', "empty": b'""', "no text": b"5"}
 
 
 def asking(name: str, /, **arguments: Any) -> Request:
@@ -99,7 +100,8 @@ async def test_rounds_follow_each_other_and_progress_goes_to_the_client_that_lis
 
 @pytest.mark.covers("B-71")
 @pytest.mark.parametrize(
-    "change", ["tampered", "made up", "used up", "other arguments", "other principal", "other tool"]
+    "change",
+    ["tampered", "made up", "another's", "empty", "no text", "used up", "other arguments", "other principal", "other tool"],
 )
 async def test_a_state_is_good_once_for_the_same_request_of_the_same_principal(change: str):
     async with FakeServer("legacy", "sse") as up, bench({"up": up.url}) as over:
@@ -111,8 +113,8 @@ async def test_a_state_is_good_once_for_the_same_request_of_the_same_principal(c
         if change == "tampered":
             flipped = state[:-3] + ("A" if state[-3] != "A" else "B") + state[-2:]
             retry = retry.with_params({"requestState": json.dumps(flipped).encode()})
-        elif change == "made up":
-            retry = retry.with_params({"requestState": b'"mcs1.AAAA"'})
+        elif change in _NO_STATES:
+            retry = retry.with_params({"requestState": _NO_STATES[change]})
         elif change == "used up":
             await over.result(retry, principal=who)
         elif change == "other arguments":
@@ -200,6 +202,22 @@ async def test_what_the_client_cannot_answer_is_refused_at_once():
         assert up.cancelled == []
         error = json.loads(answer.error or b"")
         assert (error["code"], error["data"]) == (-32021, {"requiredCapabilities": {"roots": {}}})
+
+
+@pytest.mark.covers("B-70")
+@pytest.mark.parametrize("modes", [{}, {"form": {}}, {"form": {}, "url": {}}])
+async def test_a_form_is_shown_by_clients_that_name_forms_or_no_mode_at_all(modes: dict[str, Any]):
+    async with FakeServer("legacy", "sse") as up, bench({"up": up.url}) as over:
+        asked = tool("ask_elicitation", {CAPABILITIES: {"elicitation": modes}})
+        assert text_of(await answered(over, asked, await over.result(asked), BO)) == "accept: Bo"
+
+
+@pytest.mark.covers("B-70")
+async def test_a_client_that_can_only_show_pages_is_asked_to_fill_no_form():
+    async with FakeServer("legacy", "sse") as up, bench({"up": up.url}) as over:
+        await over.run(tool("ask_elicitation", {CAPABILITIES: {"elicitation": {"url": {}}}}))
+        assert up.answers[-1]["error"]["code"] == -32601
+        assert len(up.executions) == 1
 
 
 @pytest.mark.covers("B-70")
