@@ -33,6 +33,13 @@ def vanished(endpoint: AnyEndpoint) -> UpstreamUnavailable:
     return UpstreamUnavailable(message, metadata={"server": endpoint.upstream})
 
 
+def _patience(connection: Connection) -> tuple[bool, float]:
+    """Of idle connections the least has to go first. What a server keeps in a session that is one client's own is lost
+    with it; others hold nothing.
+    """
+    return bool(connection.key.client), connection.used_at
+
+
 @dataclass(slots=True, eq=False)
 class _Waiter:
     key: Key
@@ -42,7 +49,8 @@ class _Waiter:
 
 
 class Pool:
-    """Leases connections by key. The least recently used idle one makes room for another; a busy one never does.
+    """Leases connections by key. The least recently used idle one makes room for another, a client's own session only
+    when there is no other; a busy one never does.
 
     `tasks` owns the opening and closing of links. Watchers are called with the row after every change.
     """
@@ -203,7 +211,7 @@ class Pool:
         here = self._at.get(key.endpoint, [])
         full = len(here) >= self._settings.max_per_endpoint
         candidates = here if full else list(self._connections.values())
-        idle = min((one for one in candidates if one.idle), key=lambda one: one.used_at, default=None)
+        idle = min((one for one in candidates if one.idle), key=_patience, default=None)
         if idle is None:
             return False
         idle.last_error = ""
@@ -345,7 +353,7 @@ class Pool:
 
     def _ranks(self) -> dict[str, int]:
         """The idle connections by id, in the order in which they would have to go."""
-        idle = sorted((one for one in self._connections.values() if one.idle), key=lambda one: one.used_at)
+        idle = sorted((one for one in self._connections.values() if one.idle), key=_patience)
         return {one.id: rank for rank, one in enumerate(idle)}
 
     def row(self, connection_id: str) -> Row:
@@ -364,10 +372,11 @@ class Pool:
             watcher(row)
 
     def tick(self, now: float) -> None:
-        """Close the sockets and the sessions that nobody used for long enough."""
+        """Close the sockets and the sessions that nobody used for long enough; a client's own end with that client."""
         for connection in self.connections():
             connection.link.close_idle(self._settings.idle)
-            if connection.idle and now - connection.used_at > self._settings.session_idle:
+            shared = connection.idle and not connection.key.client
+            if shared and now - connection.used_at > self._settings.session_idle:
                 self._drop(connection)
 
     async def run(self) -> None:

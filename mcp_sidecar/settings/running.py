@@ -17,7 +17,13 @@ class PoolSettings:
         int, Doc("Connections open at once to one address, and so processes of one program.", low=1)
     ] = 64
     idle: Annotated[float, Seconds("An unused connection is closed after this long.")] = 3.0
-    session_idle: Annotated[float, Seconds("An unused MCP session is deleted after this long.")] = 900.0
+    session_idle: Annotated[
+        float,
+        Seconds(
+            "An unused MCP session is deleted after this long, unless it is a 2025-era client's own, which ends with that"
+            " client's."
+        ),
+    ] = 900.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,5 +89,6 @@ ENDPOINTS = {name: Endpoint(name, "http", "127.0.0.1", 80, "127.0.0.1", "/mcp") 
 
 
 def key_of(name: str) -> Key:
-    """`a` is an endpoint; what follows it tells credentials apart: `a1`, `a2`."""
-    return Key(ENDPOINTS[name[0]], name[1:], b"{}")
+    """`a` is an endpoint; what follows it tells credentials apart: `a1`, `a2`. `a of-alice` is a client's own."""
+    name, _, client = name.partition(" ")
+    return Key(ENDPOINTS[name[0]], name[1:], b"{}", client)

@@ -244,6 +244,27 @@ async def test_idle_sockets_and_idle_sessions_are_closed_and_busy_ones_are_not()
         assert its.keys() == {"b"}
 
 
+@pytest.mark.covers("B-52")
+async def test_a_clients_own_session_is_not_closed_for_being_idle():
+    async with bench(session_idle=900.0) as its:
+        await its.used("a", "b of-alice")
+        its.pool.tick(time.monotonic() + 901)
+        assert [one.key.client for one in its.pool.connections()] == ["of-alice"]
+        its.pool.close_of("of-alice")
+        assert its.pool.rows() == ()
+
+
+@pytest.mark.covers("B-50")
+async def test_a_clients_own_session_makes_room_only_when_no_other_idle_connection_can():
+    async with bench(most=3) as its:
+        alices, _, shared = await its.used("a of-alice", "a of-bob", "a1")
+        assert [row.lru_rank for row in its.pool.rows()] == [1, 2, 0]
+        await its.used("b of-carol")
+        assert (alices.state, shared.state) == (State.CONNECTED, State.CLOSED)
+        await its.used("b1")
+        assert alices.state is State.CLOSED
+
+
 async def test_the_pool_ticks_by_itself(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pools, "_TICK_SECONDS", 0.001)
     async with bench(session_idle=0.0) as its:
