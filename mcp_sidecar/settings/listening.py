@@ -105,7 +105,14 @@ class AuthSettings:
             choices=("none", "token", "jwt", "kubernetes"),
         ),
     ] = "none"
-    token_file: Annotated[str, Doc("File with one token a line, for mode `token`.", form="file")] = ""
+    token_file: Annotated[
+        str,
+        Doc(
+            "File with one token a line, for mode `token`: `TOKEN`, or `SUBJECT TOKEN` to tell callers apart. Sessions and"
+            " results that are private belong to a subject; tokens without one are all the same caller's.",
+            form="file",
+        ),
+    ] = ""
     jwks_url: Annotated[
         str, Doc("Where the signing keys are, for mode `jwt`: https, or a loopback host.", form="jwks")
     ] = ""
