@@ -74,7 +74,7 @@ async def _legacy(link: LegacyLink, request: Request, call: Call, sink: Sink) ->
 
 async def _translated(link: LegacyLink, request: Request, call: Call, sink: Sink) -> Response:
     if inputs.STATE in request.params and request.method in inputs.ASKING:
-        # A server of this era gives no states, and those of `hold` do not come here: without it the call would run anew.
+        # Servers of this era give no states, and those of `hold` do not come here. Left out, the call would run anew.
         raise inputs.unknown_state()
     level = downgrade.log_level(request)
     if level and downgrade.offers(link.profile, "logging"):

@@ -11,7 +11,7 @@ from mcp_sidecar.outbound.link import LegacyLink, Sink
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.session import loud_enough
-from mcp_sidecar.protocol.subscriptions import graceful_end
+from mcp_sidecar.protocol.subscriptions import covers, graceful_end
 
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 # Our own key in `_meta`: log messages are wanted too, which 2026-07-28 sends with requests only.
@@ -130,7 +130,8 @@ class _Wanted:
             return bool(getattr(self._wanted, LISTS.get(kind.split("/")[0], ""), False))
         notification = jsonrpc.parse_request(message)
         if kind == "resources/updated":
-            return (notification.text("uri") or "") in self._wanted.resourceSubscriptions
+            uri = notification.text("uri") or ""
+            return any(covers(one, uri) for one in self._wanted.resourceSubscriptions)
         if kind == "message":
             return bool(self._wanted.log_level) and loud_enough(notification, self._wanted.log_level)
         return self._everything

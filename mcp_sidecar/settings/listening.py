@@ -108,8 +108,8 @@ class AuthSettings:
     token_file: Annotated[
         str,
         Doc(
-            "File with one token a line, for mode `token`: `TOKEN`, or `SUBJECT TOKEN` to tell callers apart. Sessions and"
-            " results that are private belong to a subject; tokens without one are all the same caller's.",
+            "File with one token a line, for mode `token`: `TOKEN`, or `SUBJECT TOKEN` to tell callers apart. Sessions"
+            " and results that are private belong to a subject; tokens without one are all the same caller's.",
             form="file",
         ),
     ] = ""

@@ -20,8 +20,8 @@ class PoolSettings:
     session_idle: Annotated[
         float,
         Seconds(
-            "An unused MCP session is deleted after this long, unless it is a 2025-era client's own, which ends with that"
-            " client's."
+            "An unused MCP session is deleted after this long, unless it is a 2025-era client's own, which ends with"
+            " that client's."
         ),
     ] = 900.0
 

@@ -101,7 +101,17 @@ async def test_rounds_follow_each_other_and_progress_goes_to_the_client_that_lis
 @pytest.mark.covers("B-71")
 @pytest.mark.parametrize(
     "change",
-    ["tampered", "made up", "another's", "empty", "no text", "used up", "other arguments", "other principal", "other tool"],
+    [
+        "tampered",
+        "made up",
+        "another's",
+        "empty",
+        "no text",
+        "used up",
+        "other arguments",
+        "other principal",
+        "other tool",
+    ],
 )
 async def test_a_state_is_good_once_for_the_same_request_of_the_same_principal(change: str):
     async with FakeServer("legacy", "sse") as up, bench({"up": up.url}) as over:

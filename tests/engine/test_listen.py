@@ -44,6 +44,17 @@ async def listening(
         await asyncio.wait({task})
 
 
+@pytest.mark.covers("B-415")
+async def test_a_listener_hears_of_what_is_within_its_resources_and_not_of_what_is_beside_them():
+    async with FakeServer("legacy") as up, bench({"up": up.url}) as over:
+        async with listening(over, up, {"resourceSubscriptions": ["fake://greeting"]}) as (heard, _):
+            within = ["fake://greeting/first", "fake://greeting?lang=no", "fake://greeting#2", "fake://greeting"]
+            for uri in ("fake://greetings", *within):
+                assert up.push(UPDATED, {"uri": uri})
+            _, *told = await heard.until(5)
+            assert [message["params"]["uri"] for message in told] == within
+
+
 @pytest.mark.covers("B-05")
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_subscription_begins_with_its_acknowledgement_and_tells_what_was_asked_for(era: Any):

@@ -249,4 +249,5 @@ class LegacyEra:
         return [session for session in self.sessions.values() if session.standalone.carrier is not None]
 
     def _wants(self, session: Session, method: str, params: Message) -> bool:
-        return method != "notifications/resources/updated" or params.get("uri") in session.subscriptions
+        uri = str(params.get("uri"))  # that of something within a resource will do, however it is spelt
+        return method != "notifications/resources/updated" or uri.startswith(tuple(session.subscriptions))

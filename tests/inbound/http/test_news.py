@@ -52,6 +52,16 @@ async def test_subscribed_resources_are_told_of_and_no_others(era):
         assert up.violations == []
 
 
+@pytest.mark.covers("B-415")
+async def test_an_update_within_a_subscribed_resource_is_told():
+    async with served("legacy") as (up, _, client), client.listening() as stream:
+        await client.request("resources/subscribe", {"uri": "fake://a"})
+        await up.until(lambda up: up.streams == 1)
+        up.push("notifications/resources/updated", {"uri": "fake://a/b"})
+        _, event = await first(stream)
+        assert event.message["params"] == {"uri": "fake://a/b"}
+
+
 @pytest.mark.covers("B-87")
 @ERAS
 async def test_news_wait_for_a_client_that_does_not_listen_yet(era):
