@@ -156,6 +156,9 @@ class Ledger:
         if self._tell is not None:
             self._tell(waiting, lines)
         self._log.write(lines, [now - ended[1] for ended in waiting])
+        for _, _, _, error in waiting:
+            if error is not None:
+                _let_go(error)
 
     def _enter(self, call: Call, seconds: float, failure: SidecarError | None, error: BaseException | None) -> CallLine:
         """Count and time one call; its line."""
@@ -197,6 +200,24 @@ class Ledger:
             self._metrics.count(SHED, reason=failure.reason)
         fault = call.fault if isinstance(failure, UpstreamRefused) else ""
         return _level(failure), status_of(failure).grpc, failure.execution.value, fault
+
+
+def _let_go(error: BaseException) -> None:
+    """Make a failure, and those behind it, forget the frames they passed.
+
+    The frames know the failure in turn, and the message and answer it was about: up to 20 MiB a call, which would stay
+    until the cycle collector comes round. That counts objects and not bytes.
+    """
+    left, seen = [error], set[BaseException]()
+    while left:
+        one = left.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        one.__traceback__ = None
+        left += [other for other in (one.__cause__, one.__context__) if other is not None]
+        if isinstance(one, BaseExceptionGroup):
+            left += one.exceptions
 
 
 def _identify(line: CallLine, principal: Principal) -> None:

@@ -120,6 +120,8 @@ class Response(msgspec.Struct, eq=False):
         """There will be no more of the body."""
         if self._fault is None:
             self._fault = fault
+            if self._whole:
+                self._parts.clear()  # nobody gets them, and they may be large: socket and reply refer to each other
             self._wake()
 
     def _refuse_length(self) -> None:

@@ -50,6 +50,10 @@ async def _abort(call: RpcCall, failure: SidecarError) -> None:
         await asyncio.wait_for(call.context.abort(code, message, tuple(trailing)), _ABORT_SECONDS)
     except TimeoutError:
         return  # raised, it would make gRPC log a stack for each client that does not read
+    except grpc.aio.AbortError as aborted:
+        # gRPC keeps it and raises it again once the handler is left. It knows the frames it passed and the failure, those
+        # know the message and gRPC's call: all that would stay until the cycle collector comes round.
+        aborted.__context__ = aborted.__traceback__ = None
 
 
 def details(failure: SidecarError, call: Call, code: str, message: str) -> bytes:
