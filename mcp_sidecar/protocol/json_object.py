@@ -10,6 +10,9 @@ import msgspec
 
 from mcp_sidecar.errors import InvalidCall, MalformedMessage
 
+MESSAGE = "the message"
+"""The place of a whole message: only there an array is a batch."""
+
 Members = dict[str, bytes]
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -28,7 +31,7 @@ def members(raw: bytes, place: str) -> Members:
     try:
         found = {key: bytes(value) for key, value in _members.decode(raw).items()}
     except msgspec.ValidationError as error:
-        batch = raw.lstrip(b" \t\r\n")[:1] == b"["
+        batch = place == MESSAGE and raw.lstrip(b" \t\r\n")[:1] == b"["
         raise InvalidCall("a JSON-RPC batch is not accepted" if batch else f"{place} must be an object") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedMessage(f"{place} is not valid JSON: {error}") from error

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import msgspec
 
 from mcp_sidecar.errors import InvalidCall, InvalidParams
-from mcp_sidecar.protocol.json_object import Members, as_string, compact, encode_object, members
+from mcp_sidecar.protocol.json_object import MESSAGE, Members, as_string, compact, encode_object, members
 from mcp_sidecar.protocol.json_text import MAX_DEPTH, SHORT, check_text, decode, holds_infinity, is_deeper
 
 __all__ = [
@@ -183,7 +183,7 @@ def usual_response(data: bytes, request_id: bytes) -> Response | None:
 
 def _parse_carefully(data: bytes) -> Message:
     """The same for a message that is oddly spelt or wrong: finds the words for what is."""
-    envelope = members(data, "the message")
+    envelope = members(data, MESSAGE)
     if not _ENVELOPE.issuperset(envelope):
         raise InvalidCall(_stray_key(envelope))
     if envelope.get("jsonrpc") != _VERSION:

@@ -14,7 +14,15 @@ from functools import partial
 
 from mcp_sidecar.call import Call, Client
 from mcp_sidecar.engine.engine import Engine
-from mcp_sidecar.errors import Cancelled, InvalidCall, Overloaded, SendQueueFull, SidecarError, UnsupportedVersion
+from mcp_sidecar.errors import (
+    Cancelled,
+    Execution,
+    InvalidCall,
+    Overloaded,
+    SendQueueFull,
+    SidecarError,
+    UnsupportedVersion,
+)
 from mcp_sidecar.inbound.chain import let_through
 from mcp_sidecar.inbound.grpc.messages import check_size, complete, execution_number, info
 from mcp_sidecar.inbound.grpc.metadata import RpcCall
@@ -40,7 +48,9 @@ _UNFIT = re.compile(r'[^!-~]|"')
 
 
 class Conversation:
-    """One BiDiStream. `run_call` is the chain (log line, sample) around the work for each request in it."""
+    """One BiDiStream. `run_call` is the chain (log line, sample) around the work for each request in it, `refused`
+    takes note of a message that there is no work for.
+    """
 
     def __init__(
         self,
@@ -48,6 +58,7 @@ class Conversation:
         settings: GrpcSettings,
         engine: Engine,
         run_call: Callable[[Work, Call], Awaitable[Response]],
+        refused: Callable[[Call, SidecarError], None],
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._call = call
@@ -55,6 +66,7 @@ class Conversation:
         self._engine = engine
         self._lifecycle = engine.lifecycle
         self._run_call = run_call
+        self._refused = refused
         self._tasks = tasks
         self._server = ""
         self._modern = False  # the client said so
@@ -94,7 +106,9 @@ class Conversation:
         self._queue.end()
         await first_of(writer, self._queue.full)
         if self._queue.full.done():
-            raise SendQueueFull("the client does not read what it is sent (grpc.send_queue)")
+            raise SendQueueFull(
+                "the client does not read what it is sent (grpc.send_queue)", execution=self._call.execution
+            )
         writer.result()
 
     async def _write(self) -> None:
@@ -111,7 +125,8 @@ class Conversation:
 
     def _open(self, message: pb.Open) -> None:
         if self._began:
-            raise InvalidCall("`open` must be the first frame", violations=(("open", "must be the first frame"),))
+            wrong = (("open", "must be the first frame"),)
+            raise InvalidCall("`open` must be the first frame", violations=wrong, execution=self._call.execution)
         version = message.protocol_version or eras.LATEST_MODERN
         if eras.era_of(version) is None:
             raise UnsupportedVersion(version, eras.MODERN_VERSIONS + eras.LEGACY_VERSIONS)
@@ -137,8 +152,12 @@ class Conversation:
                 raise Overloaded(f"at most {_MAX_IN_FLIGHT} requests can be in flight on one stream")
         except SidecarError as error:
             read = error.message_id if isinstance(error, InvalidCall) else b""
-            self._queue.put(_failed(known or read, error, self._call))
+            call = self._part(known or read)
+            self._refused(call, error)
+            self._queue.put(_failed(known or read, error, call))
             return
+        # Whatever the stream ends with from here on: something in it may have run.
+        self._call.execution = Execution.UNKNOWN
         job = self._running[message.id] = Job(self._tasks, self._answer(message), f"bidi {message.method}")
         job.task.add_done_callback(lambda _: self._running.pop(message.id, None))
 
@@ -156,14 +175,7 @@ class Conversation:
 
     async def _answer(self, request: Request) -> None:
         """One request to its one response; a cancelled one gets none (MCP, basic/patterns/cancellation)."""
-        call = Call(
-            rpc=self._call.rpc,
-            request_id=f"{self._call.request_id}/{_plain(request.id)}",
-            peer=self._call.peer,
-            deadline=self._call.deadline,
-            trace=self._call.trace,
-            principal=self._call.principal,
-        )
+        call = self._part(request.id)
         try:
             response = await self._run_call(partial(self._work, request), call)
             self._queue.put(pb.ServerFrame(message_json=response.encode(request.id), info=info(call)))
@@ -174,6 +186,18 @@ class Conversation:
         except BaseException as error:  # noqa: BLE001  # the RPC boundary of this request
             let_through(error)
             self._try_put(_failed(request.id, named(error, call), call))
+
+    def _part(self, message_id: bytes) -> Call:
+        """The call that one message of the conversation is."""
+        whole = self._call
+        return Call(
+            rpc=whole.rpc,
+            request_id=f"{whole.request_id}/{_plain(message_id)}" if message_id else whole.request_id,
+            peer=whole.peer,
+            deadline=whole.deadline,
+            trace=whole.trace,
+            principal=whole.principal,
+        )
 
     async def _work(self, request: Request, call: Call) -> Response:
         """The response, of the era that the conversation is of."""

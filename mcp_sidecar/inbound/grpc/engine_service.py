@@ -66,6 +66,7 @@ class EngineService:
         self._engine = engine
         self._pool = pool
         self._settings = settings
+        self._chain = chain
         self._run_inner = chain.around(_do)
         self._tasks = tasks
         self._replies = Replies()
@@ -104,7 +105,8 @@ class EngineService:
     async def BiDiStream(self, frames: AsyncIterator[pb.ClientFrame], call: RpcCall) -> None:  # noqa: N802
         """A conversation; each request inside it has its own log line and sample."""
         await _begin(call)
-        await Conversation(call, self._settings, self._engine, self._run_inner, self._tasks).run(frames)
+        inner = self._run_inner, self._chain.refused
+        await Conversation(call, self._settings, self._engine, *inner, self._tasks).run(frames)
 
     async def ListTools(self, message: pb.ListToolsRequest, call: RpcCall) -> pb.ListToolsResponse:  # noqa: N802
         """Every page of `tools/list`."""

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Generic, Protocol, TypeVar
 
-from mcp_sidecar.errors import SendQueueFull
+from mcp_sidecar.errors import Execution, SendQueueFull
 
 
 class Sized(Protocol):
@@ -39,7 +39,8 @@ class SendQueue(Generic[Frame]):
                 self.full.set_result(None)
             raise SendQueueFull(
                 f"the reader is {len(self._waiting)} frames behind; the stream holds {self._frames} frames"
-                f" and {self._bytes} bytes (grpc.send_queue, grpc.send_queue_bytes)"
+                f" and {self._bytes} bytes (grpc.send_queue, grpc.send_queue_bytes)",
+                execution=Execution.UNKNOWN,  # what waits are answers, mostly
             )
         self._waiting.append((frame, size))
         self._held += size

@@ -51,8 +51,8 @@ async def _abort(call: RpcCall, failure: SidecarError) -> None:
     except TimeoutError:
         return  # raised, it would make gRPC log a stack for each client that does not read
     except grpc.aio.AbortError as aborted:
-        # gRPC keeps it and raises it again once the handler is left. It knows the frames it passed and the failure, those
-        # know the message and gRPC's call: all that would stay until the cycle collector comes round.
+        # gRPC keeps it and raises it again once the handler is left. It knows the failure and the frames it passed, and
+        # those know the message and gRPC's call: all that would stay until the cycle collector comes round.
         aborted.__context__ = aborted.__traceback__ = None
 
 

@@ -16,7 +16,7 @@ import pytest
 from mcp_sidecar.settings import GrpcSettings
 from mcp_sidecar.v1 import engine_pb2 as pb
 from mcp_sidecar.v1 import engine_pb2_grpc
-from tests.inbound.grpc.asking import asked, details, failed, frame, request, text_of, tool
+from tests.inbound.grpc.asking import asked, details, failed, frame, request, text_of, tool, trailers
 from tests.inbound.grpc.kinds import SMALL_WINDOW
 from tests.inbound.waiting import eventually
 from tests.support.fake_server import FakeServer
@@ -202,6 +202,31 @@ async def test_a_message_that_cannot_be_read_is_answered_and_the_conversation_go
         assert (await said(stream))["id"] == 2
 
 
+@pytest.mark.covers("B-411")
+async def test_a_message_that_cannot_be_read_has_a_line_of_its_own_under_the_id_that_the_answer_names():
+    async with talking() as (_, sidecar, stream):
+        await stream.write(frame(b"{"))
+        await stream.write(frame(b'{"jsonrpc":"2.0","id":7,"method":"tools/list","params":[]}'))
+        ids = [(await said(stream))["error"]["data"]["requestId"] for _ in range(2)]
+        await eventually(lambda: len(sidecar.calls(rpc=RPC)) == 2)
+        lines = sidecar.calls(rpc=RPC)
+        assert [line["request_id"] for line in lines] == ids
+        assert ids[1].endswith("/7")
+        assert {(line["code"], line["execution"]) for line in lines} == {("INVALID_ARGUMENT", "none")}
+
+
+@pytest.mark.covers("B-22")
+async def test_a_conversation_that_ends_in_failure_does_not_say_that_nothing_has_run():
+    async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar, asyncio.timeout(15):
+        stream: Any = sidecar.engine.BiDiStream()
+        await stream.write(frame(tool("echo", text="hi")))
+        await stream.read()
+        await stream.write(pb.ClientFrame(open=pb.Open(server="up")))
+        error = await failed(stream.read())
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert trailers(error)["mcp-sidecar-execution"] == "unknown"
+
+
 async def test_a_message_over_the_limit_is_answered_and_the_conversation_goes_on():
     async with talking(grpc=GrpcSettings(max_message=1000)) as (_, _, stream):
         await stream.write(frame(tool("echo", text="x" * 1000)))
@@ -309,7 +334,8 @@ async def test_a_client_that_does_not_read_is_ended_when_its_queue_is_full_and_n
                 await brisk.write(frame(tool("echo", text="hi")))
                 answer = await said(brisk)
                 assert answer.get("error") is None
-            assert sidecar.calls(rpc=RPC, method="")[0]["code"] == "RESOURCE_EXHAUSTED"
+            told = sidecar.calls(rpc=RPC, method="")[0]
+            assert (told["code"], told["execution"]) == ("RESOURCE_EXHAUSTED", "unknown")
             await flooding
             assert _memory() - before < 64 * 2**20
 
@@ -319,6 +345,7 @@ async def test_a_client_that_does_not_read_is_ended_when_its_queue_is_full_and_n
 
             error = await failed(read_on())
             assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert trailers(error)["mcp-sidecar-execution"] == "unknown"  # the tools ran, and their answers are lost
             await brisk.write(frame(tool("echo", text="still here")))
             assert text_of((await brisk.read()).message_json) == "still here"
             await brisk.done_writing()

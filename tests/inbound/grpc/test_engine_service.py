@@ -168,6 +168,7 @@ async def test_arguments_and_meta_must_be_json_objects(called: pb.CallToolReques
     async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
         refused = await failed(sidecar.engine.CallTool(called, timeout=5))
         assert refused.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "batch" not in (refused.details() or "")
         if field:
             assert details(refused)[BadRequest].field_violations[0].field == field
         assert up.requests == []
