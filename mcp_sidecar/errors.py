@@ -93,6 +93,17 @@ class UnsupportedVersion(InvalidCall):
         self.supported = supported
 
 
+class HttpRefused(InvalidCall):
+    """The HTTP around the message is wrong; the answer is a status of its own, with a header perhaps."""
+
+    reason = "HTTP_REFUSED"
+
+    def __init__(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+
+
 class UnknownMethod(SidecarError):
     """No such RPC, or no such MCP method."""
 

@@ -66,6 +66,16 @@ _REFUSALS = {
     eras.UNSUPPORTED_VERSION: "FAILED_PRECONDITION",
 }
 
+# What is wrong with the HTTP around a message is called what other failures of that status are.
+_HTTP_REFUSALS = {
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    413: "RESOURCE_EXHAUSTED",
+    414: "RESOURCE_EXHAUSTED",
+    431: "RESOURCE_EXHAUSTED",
+    501: "UNIMPLEMENTED",
+}
+
 # HTTP statuses of a server's own JSON-RPC errors (MCP 2026-07-28, basic/transports/streamable-http).
 HTTP_STATUS = {
     eras.PARSE_ERROR: 400,
@@ -86,6 +96,8 @@ def status_of(error: SidecarError) -> Status:
             break
     if isinstance(error, errors.UpstreamRefused) and error.code in _REFUSALS:
         return Status(_REFUSALS[error.code], row.http, row.jsonrpc)
+    if isinstance(error, errors.HttpRefused):
+        return Status(_HTTP_REFUSALS.get(error.status, row.grpc), error.status, row.jsonrpc)
     return row
 
 

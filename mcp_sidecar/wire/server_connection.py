@@ -15,6 +15,7 @@ from mcp_sidecar.wire.tls import subject_of
 _BETWEEN: Final = Phase.BETWEEN
 _HEAD: Final = Phase.HEAD
 _BODY: Final = Phase.BODY
+_TEXT: Final = b"content-type: text/plain; charset=utf-8\r\n"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -368,7 +369,9 @@ class ServerConnection(asyncio.Protocol):
         self._parser.forget()
         self._release_held()
         lines = self._service.on_refusal(self._peer, refused.status, refused.why)
-        self.transmit(b"%b%bcontent-length: 0\r\nconnection: close\r\n\r\n" % (status_line(refused.status), lines))
+        body = f"{refused.why}\n".encode()
+        top = b"%b%b%bcontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transmit(top % (status_line(refused.status), _TEXT, lines, len(body)) + body)
         self._service.outbox.flush(self._transport)
         if self._transport.can_write_eof():  # TLS has no half-closed connections
             self._transport.write_eof()

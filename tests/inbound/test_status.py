@@ -79,7 +79,7 @@ def test_every_failure_we_have_a_word_for_is_promised_a_number():
 
 
 def _promise(kind: type[SidecarError]) -> tuple[str, int] | None:
-    # A refusal of the guard is HTTP only and brings its own status; its gRPC name is its parent's.
+    # A refusal of the HTTP around a message brings its own status.
     return PROMISED.get(kind) or next((PROMISED[above] for above in kind.__mro__[1:-2] if above in PROMISED), None)
 
 
@@ -88,6 +88,13 @@ def test_a_failure_has_the_numbers_that_were_promised(kind: type[SidecarError]):
     row = status.status_of(one(kind))
     assert (row.grpc, row.http) == PROMISED[kind]
     assert row.grpc in grpc.StatusCode.__members__
+
+
+@pytest.mark.parametrize("kind", [errors.Denied, errors.NotFound, errors.TooLarge, errors.InvalidCall])
+def test_what_is_wrong_around_a_message_is_called_what_other_failures_of_that_status_are(kind: type[SidecarError]):
+    name, number = PROMISED[kind]
+    row = status.status_of(errors.HttpRefused(number, "x"))
+    assert (row.grpc, row.http) == (name, number)
 
 
 def test_json_rpc_codes_are_those_of_the_specification_or_outside_of_what_it_reserves():

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from mcp_sidecar.call import Call, new_request_id
-from mcp_sidecar.errors import SidecarError
+from mcp_sidecar.errors import HttpRefused, SidecarError
 from mcp_sidecar.inbound.chain import Chain, let_through
-from mcp_sidecar.inbound.http.guard import JSON, Refused
+from mcp_sidecar.inbound.http.guard import JSON
 from mcp_sidecar.inbound.http.modern import advice
 from mcp_sidecar.inbound.http.opening import read_opening
 from mcp_sidecar.inbound.status import status_of
@@ -70,13 +70,13 @@ def _call(request: Request, rpc: str) -> Call:
 
 
 def _check_site(head: Head) -> None:
-    """Raise `Refused` for what a browser asks for another page, which sends no Origin with every GET."""
+    """Raise `HttpRefused` for what a browser asks for another page, which sends no Origin with every GET."""
     if head.headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site"):
-        raise Refused(403, "only the sidecar's own page may ask this")
+        raise HttpRefused(403, "only the sidecar's own page may ask this")
 
 
 def _check_own(head: Head) -> None:
-    """Raise `Refused` for what a form or a script of another site could send.
+    """Raise `HttpRefused` for what a form or a script of another site could send.
 
     An Origin on loopback passes the guard, and any program of this machine may serve a page there; a browser sends JSON
     to another origin only after it has asked, and nobody here says yes.
@@ -84,9 +84,9 @@ def _check_own(head: Head) -> None:
     _check_site(head)
     origin, host = head.headers.get(b"origin"), head.headers.get(b"host") or b""
     if origin is not None and urlsplit(origin.decode("latin-1")).netloc != host.decode("latin-1"):
-        raise Refused(403, "only the sidecar's own page may do this")
+        raise HttpRefused(403, "only the sidecar's own page may do this")
     if (head.headers.get(b"content-type") or b"").split(b";", 1)[0].strip().lower() != JSON:
-        raise Refused(415, "the body must be application/json")
+        raise HttpRefused(415, "the body must be application/json")
 
 
 async def _recover(call: Call, visit: tuple[Request, Reply], failure: SidecarError, error: BaseException) -> None:
@@ -101,6 +101,6 @@ async def _recover(call: Call, visit: tuple[Request, Reply], failure: SidecarErr
 
 
 def _refuse(reply: Reply, failure: SidecarError, call: Call) -> None:
-    status = failure.status if isinstance(failure, Refused) else status_of(failure).http
+    status = status_of(failure).http
     said = {"error": failure.message, "reason": failure.reason, "request_id": call.request_id}
     reply.send(status, _LINES + advice(failure), msgspec.json.encode(said))

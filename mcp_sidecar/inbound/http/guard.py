@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from mcp_sidecar.errors import InvalidCall
+from mcp_sidecar.errors import HttpRefused
 from mcp_sidecar.settings import HttpSettings
 from mcp_sidecar.wire.http_server import Head, Headers
 
@@ -14,17 +14,6 @@ EVENTS = b"text/event-stream"
 _MAX_SEEN = 64
 _SERVER_PATH = re.compile(r"/servers/([a-z0-9-]{1,63})/mcp\Z")
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
-
-
-class Refused(InvalidCall):
-    """The HTTP around the message is wrong; the answer is a status of its own, with a header perhaps."""
-
-    reason = "HTTP_REFUSED"
-
-    def __init__(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = headers
 
 
 class Guard:
@@ -38,15 +27,15 @@ class Guard:
         self._any_origin = "*" in settings.allowed_origins
 
     def check_source(self, headers: Headers) -> None:
-        """Host and Origin are ours. Raises `Refused`."""
+        """Host and Origin are ours. Raises `HttpRefused`."""
         host = headers.get(b"host") or b""
         if host not in self._seen:
             self._check_host(host)
         if b"origin" in headers and not all(self._knows(one.decode("latin-1")) for one in headers.all(b"origin")):
-            raise Refused(403, "this Origin may not call here (http.allowed_origins)")
+            raise HttpRefused(403, "this Origin may not call here (http.allowed_origins)")
 
     def check_page(self, headers: Headers) -> None:
-        """The same for the sidecar's own pages, which may ask where they came from. Raises `Refused`.
+        """The same for the sidecar's own pages, which may ask where they came from. Raises `HttpRefused`.
 
         With any Host allowed that would say nothing: a name that leads elsewhere today may lead here tomorrow.
         """
@@ -59,7 +48,7 @@ class Guard:
     def _check_host(self, raw: bytes) -> None:
         host = raw.decode("latin-1").lower()
         if not self._any_host and _name(host) not in self._hosts and host not in self._hosts:
-            raise Refused(403, "this Host is not served here (http.allowed_hosts)")
+            raise HttpRefused(403, "this Host is not served here (http.allowed_hosts)")
         if len(self._seen) < _MAX_SEEN:
             self._seen.add(raw)
 
@@ -77,31 +66,31 @@ class Guard:
             return False
 
     def check_types(self, head: Head) -> None:
-        """A POST of JSON by a client that takes JSON and event streams. Raises `Refused`."""
+        """A POST of JSON by a client that takes JSON and event streams. Raises `HttpRefused`."""
         if head.method != "POST":
-            raise Refused(405, "only POST", (b"allow", b"POST"))
+            raise HttpRefused(405, "only POST", (b"allow", b"POST"))
         headers = head.headers
         if _media_type(headers.get(b"content-type")) != JSON:
-            raise Refused(415, "the body must be application/json")
+            raise HttpRefused(415, "the body must be application/json")
         if (headers.get(b"content-encoding") or b"identity").lower() != b"identity":
-            raise Refused(415, "the body must not be encoded")
+            raise HttpRefused(415, "the body must not be encoded")
         accept = _accept(headers)
         if accept != b"application/json, text/event-stream" and not _accepts(accept, JSON, EVENTS):
-            raise Refused(406, "the client must accept application/json and text/event-stream")
+            raise HttpRefused(406, "the client must accept application/json and text/event-stream")
 
     def check_listener(self, head: Head) -> None:
-        """A GET by a client that takes event streams. Raises `Refused`."""
+        """A GET by a client that takes event streams. Raises `HttpRefused`."""
         if not _accepts(_accept(head.headers), EVENTS):
-            raise Refused(406, "the client must accept text/event-stream")
+            raise HttpRefused(406, "the client must accept text/event-stream")
 
 
 def named_server(path: str) -> str:
-    """The upstream a path names; empty for the path of all of them. Raises `Refused`."""
+    """The upstream a path names; empty for the path of all of them. Raises `HttpRefused`."""
     if path == "/mcp":
         return ""
     match = _SERVER_PATH.match(path)
     if match is None:
-        raise Refused(404, "there are /mcp and /servers/NAME/mcp here")
+        raise HttpRefused(404, "there are /mcp and /servers/NAME/mcp here")
     return match[1]
 
 

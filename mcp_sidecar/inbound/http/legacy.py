@@ -12,10 +12,10 @@ from typing import Any
 
 from mcp_sidecar.call import Call, certified, new_request_id
 from mcp_sidecar.engine.engine import Engine
-from mcp_sidecar.errors import HeaderMismatch, InvalidCall, SidecarError
+from mcp_sidecar.errors import HeaderMismatch, HttpRefused, InvalidCall, SidecarError
 from mcp_sidecar.inbound.chain import Chain, let_through
 from mcp_sidecar.inbound.http import batch
-from mcp_sidecar.inbound.http.guard import Guard, Refused, named_server
+from mcp_sidecar.inbound.http.guard import Guard, named_server
 from mcp_sidecar.inbound.http.opening import Opening
 from mcp_sidecar.inbound.http.post import Post
 from mcp_sidecar.inbound.http.sessions import Bond, HttpSession, Sessions
@@ -116,7 +116,7 @@ class LegacyFace:
         return self._delete(call, post)
 
     def _check(self, head: Head, opening: Opening) -> None:
-        """May this head come in at all? Raises `Refused`, or `InvalidCall` for what has to be unique and is not."""
+        """May this head come in at all? Raises `HttpRefused`, or `InvalidCall` for what has to be unique and is not."""
         self._guard.check_source(head.headers)
         server = named_server(head.path)
         if head.method == "POST":
@@ -124,7 +124,7 @@ class LegacyFace:
         elif head.method == "GET":
             self._guard.check_listener(head)
         elif head.method != "DELETE":
-            raise Refused(405, "only GET, POST and DELETE", _ALLOW)
+            raise HttpRefused(405, "only GET, POST and DELETE", _ALLOW)
         opening.session = _unique(head.headers, headers.SESSION)
         opening.version = _unique(head.headers, headers.PROTOCOL_VERSION)
         opening.server = server
@@ -189,7 +189,7 @@ class LegacyFace:
             stream = session.log.news
             missed = stream.untold()
             if stream.carried:
-                raise Refused(409, "the session has such a stream already")
+                raise HttpRefused(409, "the session has such a stream already")
         if post.reply.lost:
             return  # nobody would tell that the stream is no longer carried
         released = post.open(stream)

@@ -7,9 +7,9 @@ from collections.abc import Awaitable
 import msgspec
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import InvalidCall, SidecarError
+from mcp_sidecar.errors import HttpRefused, InvalidCall, SidecarError
 from mcp_sidecar.inbound.http import agreement
-from mcp_sidecar.inbound.http.guard import EVENTS, JSON, Refused
+from mcp_sidecar.inbound.http.guard import EVENTS, JSON
 from mcp_sidecar.inbound.http.opening import Agreed, Opening
 from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.inbound.status import HTTP_STATUS, error_of, status_of
@@ -78,7 +78,7 @@ class Post(msgspec.Struct, eq=False):
     async def fail(self, failure: SidecarError, call: Call) -> None:
         """Send a failure: its own status, or the last event of a stream that has begun."""
         execution = fields((b"mcp-sidecar-execution", failure.execution.value.encode()))
-        if isinstance(failure, Refused):
+        if isinstance(failure, HttpRefused):
             refuse(self.reply, failure, self.lines + execution)
             return
         response = Response(self.message_id or id_of(failure), error=error_of(failure, call.request_id))
@@ -93,7 +93,7 @@ class Post(msgspec.Struct, eq=False):
         self.silence.since.pop(self, None)
 
 
-def refuse(reply: Reply, failure: Refused, lines: bytes) -> None:
+def refuse(reply: Reply, failure: HttpRefused, lines: bytes) -> None:
     """Send a refusal of the HTTP around a message, with these field lines besides its own."""
     reply.send(failure.status, TEXT + fields(*failure.headers) + lines, f"{failure.message}\n".encode())
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import Cancelled, InvalidCall, InvalidParams, SidecarError, Unauthenticated
-from mcp_sidecar.inbound.http.guard import Refused
+from mcp_sidecar.errors import Cancelled, HttpRefused, InvalidCall, InvalidParams, SidecarError, Unauthenticated
 from mcp_sidecar.inbound.http.modern import DONE, JSON_LINES, STREAM_LINES, advice, id_of, refuse
 from mcp_sidecar.inbound.http.opening import Opening
 from mcp_sidecar.inbound.http.sessions import HttpSession
@@ -116,7 +115,7 @@ class Post(Ignore):
             self.give_up()
             return
         lines = self.lines + fields((b"mcp-sidecar-execution", failure.execution.value.encode()))
-        if isinstance(failure, Refused):
+        if isinstance(failure, HttpRefused):
             refuse(self.reply, failure, lines)
             return
         response = Response(self.message_id or id_of(failure), error=error_of(failure, call.request_id))

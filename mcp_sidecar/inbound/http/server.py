@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from mcp_sidecar.call import ANONYMOUS, Call, certified, new_request_id
 from mcp_sidecar.engine.engine import Engine
-from mcp_sidecar.errors import SidecarError
+from mcp_sidecar.errors import HttpRefused, Overloaded, SidecarError
 from mcp_sidecar.inbound.chain import Chain, let_through
 from mcp_sidecar.inbound.http import modern
-from mcp_sidecar.inbound.http.guard import Guard, Refused, named_server
+from mcp_sidecar.inbound.http.guard import Guard, named_server
 from mcp_sidecar.inbound.http.legacy import LegacyFace, is_legacy
 from mcp_sidecar.inbound.http.modern import Post
 from mcp_sidecar.inbound.http.opening import Opening, read_opening
@@ -81,8 +81,10 @@ class HttpFace:
     def refused(self, peer: str, status: int, why: str) -> bytes:
         """What a listener calls for a request that cannot even be read; the field lines of its answer."""
         call = Call(rpc="", request_id=new_request_id(), peer=peer)
-        self._chain.refused(call, Refused(status, why))
-        return fields((b"x-request-id", call.request_id.encode()), (b"mcp-sidecar-execution", b"none"))
+        failure = Overloaded(why, retry_after=1.0) if status == 503 else HttpRefused(status, why)
+        self._chain.refused(call, failure)
+        told = fields((b"x-request-id", call.request_id.encode()), (b"mcp-sidecar-execution", b"none"))
+        return told + modern.advice(failure)
 
     def _page(self, path: str) -> Page | None:
         """The page of a path: its own, or the one of every path below a folder of `/api/`."""
@@ -94,7 +96,7 @@ class HttpFace:
     async def _show(self, page: Page, request: Request, reply: Reply) -> None:
         try:
             self._guard.check_page(request.head.headers)
-        except Refused as refusal:
+        except HttpRefused as refusal:
             modern.refuse(reply, refusal, b"")
             return
         await page(request, reply)
@@ -108,7 +110,7 @@ class HttpFace:
         return self._engine.run(call, message, server, post) if message.id else _nothing()
 
     def _check(self, request: Request, opening: Opening) -> str:
-        """May this head come in at all? Returns the server it names; raises `Refused`."""
+        """May this head come in at all? Returns the server it names; raises `HttpRefused`."""
         self._guard.check_source(request.head.headers)
         server = named_server(request.head.path)
         self._guard.check_types(request.head)

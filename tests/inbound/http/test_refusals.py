@@ -18,6 +18,9 @@ from tests.wire.loopback import dial
 CALL = message()
 
 
+CODES = {413: "RESOURCE_EXHAUSTED", 414: "RESOURCE_EXHAUSTED", 431: "RESOURCE_EXHAUSTED", 501: "UNIMPLEMENTED"}
+
+
 def unreadable(url: str) -> dict[int, bytes]:
     return {
         400: b"nonsense\r\n\r\n",
@@ -36,12 +39,15 @@ async def test_what_cannot_be_read_is_answered_logged_and_counted_once(status: i
         assert answer.status == status
         assert answer.headers["mcp-sidecar-execution"] == "none"
         (line,) = sidecar.calls()
-        assert line["code"] == "INVALID_ARGUMENT"
+        code = CODES.get(status, "INVALID_ARGUMENT")
+        assert line["code"] == code
+        assert answer.headers["content-type"].startswith("text/plain")
+        assert answer.body.decode() == f"{line['error']}\n"
         assert line["execution"] == "none"
         assert line["request_id"] == answer.headers["x-request-id"]
         assert line["peer"].startswith("127.0.0.1:")
         page = (await raw_http.request("GET", f"http://{sidecar.address('metrics')}/metrics", b"", {})).body
-        assert b'mcp_sidecar_calls_total{code="INVALID_ARGUMENT",execution="none"} 1' in page
+        assert f'mcp_sidecar_calls_total{{code="{code}",execution="none"}} 1'.encode() in page
         assert up.connections == 0
 
 
