@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from mcp_sidecar.call import Deadline
@@ -31,6 +31,17 @@ def vanished(endpoint: AnyEndpoint) -> UpstreamUnavailable:
     """An endpoint went away while a call was on its way to it."""
     message = f"an endpoint of the MCP server {endpoint.upstream!r} went away"
     return UpstreamUnavailable(message, metadata={"server": endpoint.upstream})
+
+
+def _takes_place(connection: Connection) -> bool:
+    """A client's own session over HTTP has no socket while it is idle: it is a name that the server knows, and what
+    bounds these is how many clients there may be.
+    """
+    return not (connection.key.client and connection.idle and connection.link.transport == "http")
+
+
+def _is_full(connections: Collection[Connection], most: int) -> bool:
+    return len(connections) >= most and sum(map(_takes_place, connections)) >= most
 
 
 def _patience(connection: Connection) -> tuple[bool, float]:
@@ -201,17 +212,17 @@ class Pool:
         return None if connection is None else connection.key.endpoint
 
     def _has_room(self, key: Key) -> bool:
-        return (
-            len(self._leaving) + len(self._connections) < self._settings.max_connections
-            and len(self._at.get(key.endpoint, ())) < self._settings.max_per_endpoint
+        return not (
+            _is_full(self._at.get(key.endpoint, ()), self._settings.max_per_endpoint)
+            or _is_full(self.connections(), self._settings.max_connections)
         )
 
     def _evict(self, key: Key) -> bool:
         """Close the least recently used idle connection, of the same endpoint if that is what is full."""
         here = self._at.get(key.endpoint, [])
-        full = len(here) >= self._settings.max_per_endpoint
+        full = _is_full(here, self._settings.max_per_endpoint)
         candidates = here if full else list(self._connections.values())
-        idle = min((one for one in candidates if one.idle), key=_patience, default=None)
+        idle = min((one for one in candidates if one.idle and _takes_place(one)), key=_patience, default=None)
         if idle is None:
             return False
         idle.last_error = ""

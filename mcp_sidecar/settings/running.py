@@ -14,7 +14,12 @@ class PoolSettings:
 
     max_connections: Annotated[int, Doc("Connections open at once, over all upstreams.", low=1)] = 256
     max_per_endpoint: Annotated[
-        int, Doc("Connections open at once to one address, and so processes of one program.", low=1)
+        int,
+        Doc(
+            "Connections open at once to one address, and so processes of one program. A 2025-era client's own session"
+            " over HTTP counts while it is busy.",
+            low=1,
+        ),
     ] = 64
     idle: Annotated[float, Seconds("An unused connection is closed after this long.")] = 3.0
     session_idle: Annotated[

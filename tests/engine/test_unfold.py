@@ -10,6 +10,7 @@ import pytest
 from mcp_sidecar.call import Client
 from mcp_sidecar.errors import Cancelled, Execution, UpstreamProtocolError
 from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.settings import PoolSettings
 from tests.engine.engines import Heard, bench, text_of
 from tests.support.fake_server import FakeServer
 
@@ -163,6 +164,18 @@ async def test_a_client_of_the_servers_era_has_a_session_of_its_own_until_it_is_
         over.engine.forget(one)
         await up.until(lambda _: len(up.sessions) == 1)
         assert up.violations == []
+
+
+@pytest.mark.covers("B-50", "B-75")
+async def test_more_clients_than_there_may_be_connections_keep_a_session_each():
+    few = PoolSettings(max_connections=3, max_per_endpoint=2)
+    async with FakeServer("legacy", "sse") as up, bench({"up": up.url}, pool=few) as over:
+        clients = [client(f"c{number}") for number in range(6)]
+        for who in clients * 2:
+            await over.result(tool("echo", text="x"), client=who)
+        sessions = [run.session for run in up.executions]
+        assert sessions[:6] == sessions[6:]
+        assert len(set(sessions)) == len(up.sessions) == 6
 
 
 @pytest.mark.covers("B-75")

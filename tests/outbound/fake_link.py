@@ -17,10 +17,10 @@ from mcp_sidecar.protocol.jsonrpc import Request, Response
 class FakeLink:
     """Opens at once unless `held`; then `finish` opens it, or fails it with an error."""
 
-    def __init__(self, key: Key, *, held: bool = False, stateful: bool = True) -> None:
+    def __init__(self, key: Key, *, held: bool = False, stateful: bool = True, transport: str = "http") -> None:
         self.key = key
         self.era = Era.LEGACY if stateful else Era.MODERN
-        self.transport = "http"
+        self.transport = transport
         self.stateful = stateful
         self.profile = ServerProfile("2025-11-25")
         self.opened = self.closed = self.checked = 0
@@ -65,9 +65,10 @@ class FakeLink:
 class Links:
     """Opens fake links for keys and remembers them all."""
 
-    def __init__(self, *, held: bool = False, stateful: bool = True) -> None:
+    def __init__(self, *, held: bool = False, stateful: bool = True, transport: str = "http") -> None:
         self.held = held
         self.stateful = stateful
+        self.transport = transport
         self.made: list[FakeLink] = []
 
     def opener(self, key: Key) -> LinkOpener:
@@ -80,7 +81,8 @@ class LinkOpener:
         self._key = key
 
     def __call__(self) -> FakeLink:
-        link = FakeLink(self._key, held=self._links.held, stateful=self._links.stateful)
+        its = self._links
+        link = FakeLink(self._key, held=its.held, stateful=its.stateful, transport=its.transport)
         self._links.made.append(link)
         return link
 

@@ -257,12 +257,29 @@ async def test_a_clients_own_session_is_not_closed_for_being_idle():
 @pytest.mark.covers("B-50")
 async def test_a_clients_own_session_makes_room_only_when_no_other_idle_connection_can():
     async with bench(most=3) as its:
+        its.links.transport = "stdio"
         alices, _, shared = await its.used("a of-alice", "a of-bob", "a1")
         assert [row.lru_rank for row in its.pool.rows()] == [1, 2, 0]
         await its.used("b of-carol")
         assert (alices.state, shared.state) == (State.CONNECTED, State.CLOSED)
         await its.used("b1")
         assert alices.state is State.CLOSED
+
+
+@pytest.mark.covers("B-50")
+async def test_idle_sessions_of_clients_over_http_take_no_place_and_busy_ones_do():
+    async with bench(most=2, per_endpoint=2) as its:
+        owned = await its.used("a of-alice", "a of-bob", "a of-carol", "b of-dave")
+        shared = await its.lease("a1")
+        assert {connection.state for connection in (*owned, shared)} == {State.CONNECTED}
+        assert await its.lease("a of-alice") is owned[0]
+        waiting = its.waiting("a2")
+        await settle()
+        assert not waiting.done()
+        its.pool.release(owned[0])
+        await settle()
+        assert (await waiting).state is State.CONNECTED
+        assert {connection.state for connection in owned} == {State.CONNECTED}
 
 
 async def test_the_pool_ticks_by_itself(monkeypatch: pytest.MonkeyPatch):
