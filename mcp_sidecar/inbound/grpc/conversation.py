@@ -130,6 +130,8 @@ class Conversation:
         version = message.protocol_version or eras.LATEST_MODERN
         if eras.era_of(version) is None:
             raise UnsupportedVersion(version, eras.MODERN_VERSIONS + eras.LEGACY_VERSIONS)
+        if message.server:
+            self._engine.deadline(self._call, message.server)  # a wrong name is told now and not with the first message
         self._modern = message.protocol_version in eras.MODERN_VERSIONS
         self._server = message.server
         opened = pb.Opened(server=message.server, protocol_version=version)

@@ -132,6 +132,16 @@ async def test_opening_a_stream_with_another_version_or_twice_ends_it(frames: li
         assert [line["code"] for line in sidecar.calls(method="")] == ["INVALID_ARGUMENT"]
 
 
+@pytest.mark.covers("B-09")
+async def test_opening_a_stream_to_a_server_that_there_is_not_ends_it_with_the_names_there_are():
+    async with FakeServer() as up, Sidecar({"one": up.url, "two": up.url}) as sidecar, asyncio.timeout(5):
+        stream: Any = sidecar.engine.BiDiStream(iter([pb.ClientFrame(open=pb.Open(server="nope"))]))
+        error = await failed(stream.read())
+        assert error.code() is grpc.StatusCode.NOT_FOUND
+        assert "'nope'; known: one, two" in (error.details() or "")
+        assert trailers(error)["mcp-sidecar-execution"] == "none"
+
+
 @pytest.mark.covers("B-06", "B-20")
 @ERAS
 async def test_a_cancelled_notification_cancels_that_call_and_it_gets_no_answer(era: Any):
