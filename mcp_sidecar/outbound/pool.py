@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mcp_sidecar.call import Deadline
@@ -18,6 +18,7 @@ from mcp_sidecar.errors import PoolExhausted, SidecarError, UnknownConnection, U
 from mcp_sidecar.outbound.connection import Connection, Key, Row, State, describe
 from mcp_sidecar.outbound.link import Link
 from mcp_sidecar.outbound.measures import UNMEASURED, Measures
+from mcp_sidecar.outbound.places import is_full, patience, takes_place
 from mcp_sidecar.settings import PoolSettings
 
 Watcher = Callable[[Row], None]
@@ -31,24 +32,6 @@ def vanished(endpoint: AnyEndpoint) -> UpstreamUnavailable:
     """An endpoint went away while a call was on its way to it."""
     message = f"an endpoint of the MCP server {endpoint.upstream!r} went away"
     return UpstreamUnavailable(message, metadata={"server": endpoint.upstream})
-
-
-def _takes_place(connection: Connection) -> bool:
-    """A client's own session over HTTP has no socket while it is idle: it is a name that the server knows, and what
-    bounds these is how many clients there may be.
-    """
-    return not (connection.key.client and connection.idle and connection.link.transport == "http")
-
-
-def _is_full(connections: Collection[Connection], most: int) -> bool:
-    return len(connections) >= most and sum(map(_takes_place, connections)) >= most
-
-
-def _patience(connection: Connection) -> tuple[bool, float]:
-    """Of idle connections the least has to go first. What a server keeps in a session that is one client's own is lost
-    with it; others hold nothing.
-    """
-    return bool(connection.key.client), connection.used_at
 
 
 @dataclass(slots=True, eq=False)
@@ -213,16 +196,16 @@ class Pool:
 
     def _has_room(self, key: Key) -> bool:
         return not (
-            _is_full(self._at.get(key.endpoint, ()), self._settings.max_per_endpoint)
-            or _is_full(self.connections(), self._settings.max_connections)
+            is_full(self._at.get(key.endpoint, ()), self._settings.max_per_endpoint)
+            or is_full(self.connections(), self._settings.max_connections)
         )
 
     def _evict(self, key: Key) -> bool:
         """Close the least recently used idle connection, of the same endpoint if that is what is full."""
         here = self._at.get(key.endpoint, [])
-        full = _is_full(here, self._settings.max_per_endpoint)
+        full = is_full(here, self._settings.max_per_endpoint)
         candidates = here if full else list(self._connections.values())
-        idle = min((one for one in candidates if one.idle and _takes_place(one)), key=_patience, default=None)
+        idle = min((one for one in candidates if one.idle and takes_place(one)), key=patience, default=None)
         if idle is None:
             return False
         idle.last_error = ""
@@ -364,7 +347,7 @@ class Pool:
 
     def _ranks(self) -> dict[str, int]:
         """The idle connections by id, in the order in which they would have to go."""
-        idle = sorted((one for one in self._connections.values() if one.idle), key=_patience)
+        idle = sorted((one for one in self._connections.values() if one.idle), key=patience)
         return {one.id: rank for rank, one in enumerate(idle)}
 
     def row(self, connection_id: str) -> Row:

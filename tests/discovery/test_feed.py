@@ -103,6 +103,6 @@ async def test_a_source_that_breaks_is_told_of_and_run_again_and_what_was_known_
     source = Faulty()
     async with fed(source) as it:
         await eventually(lambda: it.told(event="discovery", level="error"))
-        assert "w" in it.directory.snapshot
+        await eventually(lambda: "w" in it.directory.snapshot)
         await eventually(lambda: source.runs == 2, 10)
         await eventually(lambda: it.directory.find("w").all[0].address == "10.0.0.2:80")
