@@ -158,7 +158,8 @@ class ServerConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop the client now; a request in progress is cancelled when the transport has reported its end."""
-        self._transport.abort()
+        if not self.lost:
+            self._transport.abort()
 
     def sweep(self, now: float) -> None:
         """Enforce the deadlines."""
@@ -285,7 +286,7 @@ class ServerConnection(asyncio.Protocol):
                 try:
                     await self._asked
                 except asyncio.CancelledError:
-                    self._transport.abort()  # nobody would answer what comes
+                    self.abort()  # nobody would answer what comes
                     raise
                 self._asked = None
                 continue
@@ -307,7 +308,7 @@ class ServerConnection(asyncio.Protocol):
         if isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                self._transport.abort()
+                self.abort()
                 raise error
         elif not isinstance(error, Exception):
             raise error
