@@ -23,6 +23,7 @@ class Door(Protocol):
         """A page that does something, with authentication, a log line and a sample, for pages of the sidecar only."""
 
 
+_TEXT = b"content-type: text/plain; charset=utf-8\r\n"
 JSON = b"content-type: application/json\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n"
 EVENTS = (
     b"content-type: text/event-stream\r\ncache-control: no-store, no-transform\r\n"
@@ -38,8 +39,8 @@ def only(method: bytes, page: Page) -> Page:
         if asked == method or (method, asked) == (b"GET", b"HEAD"):
             await page(request, reply)
         else:
-            allowed = b"GET, HEAD" if method == b"GET" else method
-            reply.send(405, b"allow: %b\r\n" % allowed, b"")
+            allowed = [b"GET", b"HEAD"] if method == b"GET" else [method]
+            reply.send(405, _TEXT + b"allow: %b\r\n" % b", ".join(allowed), b"only %b\n" % b" and ".join(allowed))
 
     return answer
 

@@ -99,14 +99,14 @@ class Faces:
             on_handshake=lambda peer, why: log.warning("handshake", peer=peer, error=why),
         )
         self._listeners.append(listener)
-        if address.startswith("unix:"):
-            return "unix://" + listener.bind_unix(address.removeprefix("unix://"))
-        host, _, port = address.rpartition(":")
         try:
-            bound = await listener.bind(host.strip("[]"), int(port))
+            if address.startswith("unix:"):
+                return "unix://" + listener.bind_unix(address.removeprefix("unix://"))
+            host, _, port = address.rpartition(":")
+            return _join(*await listener.bind(host.strip("[]"), int(port)))
         except OSError as error:
-            raise OSError(error.errno, f"cannot listen on {address}: {error.strerror or error}") from error
-        return _join(*bound)
+            # Without a number: it would stand before the words.
+            raise OSError(f"cannot listen on {address}: {error.strerror or error}") from error
 
     async def start(self) -> None:
         """Begin to accept."""

@@ -8,6 +8,7 @@ import pytest
 
 from mcp_sidecar.settings import AdminSettings, AuthSettings, HttpSettings
 from tests.admin.visiting import JSON, get, page, post
+from tests.inbound.waiting import eventually
 from tests.support import raw_http
 from tests.support.fake_server import FakeServer
 from tests.support.sidecar import ON_ANY_PORT, Sidecar
@@ -25,6 +26,16 @@ async def test_other_hosts_and_origins_see_nothing(headers):
     async with Sidecar({}) as sidecar:
         for path in ("/", "/static/app.js", *READS):
             assert (await get(sidecar, path, headers)).status == 403
+
+
+@pytest.mark.covers("B-420")
+async def test_who_is_refused_the_page_for_host_or_origin_is_in_the_log():
+    async with Sidecar({}) as sidecar:
+        refused = await get(sidecar, "/", {"Host": "rebound.example"})
+        await eventually(sidecar.calls)
+        [line] = sidecar.calls()
+        assert (line["code"], line["error"]) == ("PERMISSION_DENIED", refused.body.decode().strip())
+        assert line["request_id"] == refused.headers["x-request-id"]
 
 
 @pytest.mark.covers("B-323")
@@ -139,4 +150,4 @@ async def test_without_actions_the_page_looks_and_does_not_act():
         assert up.executions == []
         assert [line["code"] for line in sidecar.calls()] == ["PERMISSION_DENIED"] * 2
         reply = await raw_http.request("GET", page(sidecar, "/api/call"))
-        assert (reply.status, reply.headers["allow"]) == (405, "POST")
+        assert (reply.status, reply.headers["allow"], reply.body) == (405, "POST", b"only POST\n")

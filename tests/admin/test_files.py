@@ -58,7 +58,7 @@ def test_no_script_makes_markup_of_text():
         assert sinks == [], path.name
 
 
-@pytest.mark.covers("B-320")
+@pytest.mark.covers("B-320", "B-422")
 async def test_only_get_and_head_are_answered():
     async with Sidecar({}) as sidecar:
         async with raw_http.opened("HEAD", page(sidecar)) as head:
@@ -66,6 +66,7 @@ async def test_only_get_and_head_are_answered():
         for path in ("/", "/static/app.js", "/api/state"):
             reply = await raw_http.request("PUT", page(sidecar, path), b"x")
             assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD")
+            assert reply.body == b"only GET and HEAD\n"
 
 
 @pytest.mark.covers("B-320")

@@ -63,7 +63,7 @@ async def test_a_taken_port_fails_the_start_and_is_named(listener):
         words[words.index(f"--{listener}") + 1] = address
         code, out, err = await run("serve", "--upstream", f"up={NOBODY}", *words)
     assert code == 1
-    assert f"cannot listen on {address}" in out + err
+    assert f'"cannot listen on {address}: ' in out + err
     assert "listening" not in out.split('"event":"')[-1]
 
 

@@ -32,7 +32,7 @@ class DrainPage:
             _answer(reply, 403, {"error": "only processes of this pod may drain the sidecar"})
             return
         if request.head.method != "POST":
-            reply.send(405, fields((b"allow", b"POST")), b"")
+            _answer(reply, 405, {"error": "only POST"}, fields((b"allow", b"POST")))
             return
         try:
             wish = msgspec.json.decode(request.body or b"{}", type=_Wish)
@@ -44,8 +44,8 @@ class DrainPage:
         _answer(reply, 200, {"phase": self._lifecycle.phase.value, "in_flight": self._lifecycle.in_flight})
 
 
-def _answer(reply: Reply, status: int, body: dict[str, object]) -> None:
-    reply.send(status, _JSON, msgspec.json.encode(body))
+def _answer(reply: Reply, status: int, body: dict[str, object], lines: bytes = b"") -> None:
+    reply.send(status, _JSON + lines, msgspec.json.encode(body))
 
 
 def _is_local(peer: str) -> bool:

@@ -105,9 +105,9 @@ class LegacyFace:
 
     def _handle(self, call: Call, post: Post) -> Awaitable[Response | None]:
         """The response to come, None when the answer is complete or has no body."""
-        call.method = _BODILESS.get(post.request.head.method, "")
         if post.opening.server is None:
             self._check(post.request.head, post.opening)
+        call.method = _BODILESS.get(post.request.head.method, "")
         match post.request.head.method:
             case "POST":
                 return self._post(call, post)

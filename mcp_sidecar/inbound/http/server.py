@@ -79,7 +79,7 @@ class HttpFace:
         await self._legacy.close()
 
     def refused(self, peer: str, status: int, why: str) -> bytes:
-        """What a listener calls for a request that cannot even be read; the field lines of its answer."""
+        """What a listener calls for a request that cannot even be read; logs it. The field lines of its answer."""
         call = Call(rpc="", request_id=new_request_id(), peer=peer)
         failure = Overloaded(why, retry_after=1.0) if status == 503 else HttpRefused(status, why)
         self._chain.refused(call, failure)
@@ -97,7 +97,7 @@ class HttpFace:
         try:
             self._guard.check_page(request.head.headers)
         except HttpRefused as refusal:
-            modern.refuse(reply, refusal, b"")
+            modern.refuse(reply, refusal, self.refused(request.peer, refusal.status, refusal.message))
             return
         await page(request, reply)
 

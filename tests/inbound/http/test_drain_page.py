@@ -127,12 +127,13 @@ async def test_a_web_page_cannot_drain(host, headers):
         assert await ready(sidecar) == 200
 
 
-@pytest.mark.covers("B-42")
+@pytest.mark.covers("B-42", "B-422")
 @pytest.mark.parametrize("verb", ["GET", "PUT", "DELETE", "OPTIONS"])
 async def test_only_a_post_drains(verb):
     async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
         reply = await raw_http.request(verb, page_of(sidecar))
         assert (reply.status, reply.headers["allow"]) == (405, "POST")
+        assert reply.messages == [{"error": "only POST"}]
         assert await ready(sidecar) == 200
 
 

@@ -62,3 +62,12 @@ async def test_what_is_refused_is_named_too_and_names_that_clients_make_up_share
         page = await pages_of(sidecar)
         assert 'method="session/stream"' in page and 'method="_OTHER"' in page
         assert "made/up" not in page
+
+
+@pytest.mark.covers("B-421")
+@pytest.mark.parametrize("verb", ["GET", "DELETE"])
+async def test_a_request_for_a_path_that_is_not_there_is_not_taken_for_one_of_a_session(verb):
+    async with served("legacy") as (_, sidecar, _client):
+        assert (await raw_http.request(verb, f"http://{sidecar.address('http')}/favicon.ico")).status == 404
+        await eventually(lambda: sidecar.calls(code="NOT_FOUND"))
+        assert [line["method"] for line in sidecar.calls(code="NOT_FOUND")] == [""]
