@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import functools
-import os
 import socket
 import ssl
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -21,6 +18,7 @@ from mcp_sidecar.wire.reply import Reply, fields
 from mcp_sidecar.wire.request_parser import Head, Request
 from mcp_sidecar.wire.server_connection import ServerConnection
 from mcp_sidecar.wire.service import Handle, OnRefusal, Service, unheard
+from mcp_sidecar.wire.unix_sockets import clear_unix
 
 __all__ = [
     "Disconnected",
@@ -109,7 +107,7 @@ class Listener:
         Raises `OSError` when somebody listens there or something else than a socket is in the way.
         """
         place = Path(path)
-        _clear_unix(place)
+        clear_unix(place)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.bind(path)
@@ -282,21 +280,6 @@ def _listening(family: int, address: tuple[object, ...]) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _clear_unix(place: Path) -> None:
-    """Remove the socket of a dead process. Raises `OSError` when the place is not free."""
-    if not place.exists():
-        return
-    if not stat.S_ISSOCK(place.stat().st_mode):
-        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), str(place))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(place))
-        except ConnectionRefusedError:
-            place.unlink(missing_ok=True)
-        else:
-            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), str(place))
 
 
 def _peer(address: tuple[str, int] | str) -> str:

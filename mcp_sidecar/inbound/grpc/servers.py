@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -20,6 +21,7 @@ from mcp_sidecar.settings import GrpcSettings
 from mcp_sidecar.v1 import connections_pb2, connections_pb2_grpc, engine_pb2, engine_pb2_grpc
 from mcp_sidecar.watched import WatchedFiles
 from mcp_sidecar.wire.tls import Material
+from mcp_sidecar.wire.unix_sockets import clear_unix
 
 HEALTH = "/grpc.health.v1.Health/"
 # Every RPC there is, as `package.Service/Method`: names that clients make up get no series of their own.
@@ -142,8 +144,10 @@ def _configuration(material: Material) -> grpc.ServerCertificateConfiguration:
 def _take(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None) -> str:
     target = address.replace("unix://", "unix:", 1)
     try:
+        if target.startswith("unix:"):
+            clear_unix(Path(target.removeprefix("unix:")))  # gRPC would take the path of one that is served, too
         port = server.add_insecure_port(target) if credentials is None else server.add_secure_port(target, credentials)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         raise OSError(f"cannot listen on {address}: the address is taken or not of this machine") from error
     return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
 

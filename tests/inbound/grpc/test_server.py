@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,18 @@ async def test_a_stream_lives_on_over_loopback_and_a_socket_when_one_over_the_ne
                 await channel.close()
 
 
+async def failure_to(listen: Any) -> str:
+    """What a sidecar says that cannot listen there."""
+    with pytest.raises((OSError, ExceptionGroup)) as caught:
+        async with Sidecar(NOWHERE, listen=listen):
+            pass
+    error = caught.value
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, OSError)
+    return str(error)
+
+
 @pytest.mark.covers("B-65")
 @pytest.mark.parametrize("listener", ["grpc", "health", "http", "metrics"])
 async def test_a_second_instance_on_the_same_port_fails_and_names_it(listener: str):
@@ -136,14 +149,31 @@ async def test_a_second_instance_on_the_same_port_fails_and_names_it(listener: s
         taken = first.address(listener)
         wanted: Any = (taken,) if listener == "grpc" else taken
         listen = dataclasses.replace(NOTHING, **{listener: wanted})
-        with pytest.raises((OSError, ExceptionGroup)) as caught:
-            async with Sidecar(NOWHERE, listen=listen):
-                pass
-        error = caught.value
-        while isinstance(error, ExceptionGroup):
-            error = error.exceptions[0]
-        assert isinstance(error, OSError)
-        assert f"cannot listen on {taken}" in str(error)
+        assert f"cannot listen on {taken}" in await failure_to(listen)
+
+
+@pytest.mark.covers("B-423")
+async def test_a_unix_socket_that_is_served_is_not_taken_over(tmp_path):
+    path = f"unix://{tmp_path}/grpc.sock"
+    listen = dataclasses.replace(NOTHING, grpc=(path,))
+    async with Sidecar(NOWHERE, listen=listen):
+        assert f"cannot listen on {path}" in await failure_to(listen)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"{tmp_path}/grpc.sock")
+
+
+@pytest.mark.covers("B-423")
+async def test_a_unix_socket_that_a_dead_process_left_is_replaced_and_another_file_is_not(tmp_path):
+    place = tmp_path / "grpc.sock"
+    listen = dataclasses.replace(NOTHING, grpc=(f"unix://{place}",))
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(place))
+    async with Sidecar(NOWHERE, listen=listen) as sidecar:
+        assert sidecar.address("grpc") == f"unix://{place}"
+    place.unlink(missing_ok=True)
+    place.write_text("precious")
+    assert f"cannot listen on unix://{place}" in await failure_to(listen)
+    assert place.read_text() == "precious"
 
 
 async def test_fifteen_kilobytes_of_metadata_are_accepted_and_thirty_refused():
