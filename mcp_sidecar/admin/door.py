@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.wire.http_server import Reply, Request
+from mcp_sidecar.wire.http_server import TEXT, Reply, Request
 
 Page = Callable[[Request, Reply], Awaitable[None]]
 Deed = Callable[[Call, Request, Reply], Awaitable[Any]]
@@ -23,7 +23,6 @@ class Door(Protocol):
         """A page that does something, with authentication, a log line and a sample, for pages of the sidecar only."""
 
 
-_TEXT = b"content-type: text/plain; charset=utf-8\r\n"
 JSON = b"content-type: application/json\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n"
 EVENTS = (
     b"content-type: text/event-stream\r\ncache-control: no-store, no-transform\r\n"
@@ -40,7 +39,7 @@ def only(method: bytes, page: Page) -> Page:
             await page(request, reply)
         else:
             allowed = [b"GET", b"HEAD"] if method == b"GET" else [method]
-            reply.send(405, _TEXT + b"allow: %b\r\n" % b", ".join(allowed), b"only %b\n" % b" and ".join(allowed))
+            reply.send(405, TEXT + b"allow: %b\r\n" % b", ".join(allowed), b"only %b\n" % b" and ".join(allowed))
 
     return answer
 

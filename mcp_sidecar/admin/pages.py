@@ -16,7 +16,7 @@ from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.lifecycle import Lifecycle
 from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.settings import AdminSettings
-from mcp_sidecar.wire.http_server import Reply, Request, fields
+from mcp_sidecar.wire.http_server import TEXT, Reply, Request
 
 ADMIN_RPCS = frozenset((RPC_CALL, RPC_CLOSE))
 CONNECTIONS = "/api/connections/"
@@ -58,4 +58,4 @@ class Admin:
 
 
 async def _refuse(_request: Request, reply: Reply) -> None:
-    reply.send(403, fields((b"content-type", b"text/plain; charset=utf-8")), _EXPOSED)
+    reply.send(403, TEXT, _EXPOSED)

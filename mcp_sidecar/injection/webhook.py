@@ -12,13 +12,12 @@ from mcp_sidecar.injection.admission import NotAReview, answer
 from mcp_sidecar.injection.template import Options
 from mcp_sidecar.logs import Log
 from mcp_sidecar.watched import WatchedFiles
-from mcp_sidecar.wire.http_server import Listener, Reply, Request, fields
+from mcp_sidecar.wire.http_server import TEXT, Listener, Reply, Request, fields
 from mcp_sidecar.wire.limits import ServerLimits
 from mcp_sidecar.wire.tls import Material, server_material, watch
 
 # A pod of etcd's largest size, twice (`object` and `oldObject`), and what is around it.
 _LIMITS: Final = ServerLimits(body_bytes=4 * 1024 * 1024, bodies_bytes=64 * 1024 * 1024, connections=512)
-_TEXT: Final = fields((b"content-type", b"text/plain; charset=utf-8"))
 _JSON: Final = fields((b"content-type", b"application/json"))
 _INJECT: Final = "/inject"
 _LIVE: Final = "/livez"
@@ -100,18 +99,18 @@ class Desk:
             self._review(request.body, reply)
         elif path in {_LIVE, _READY} and method in {"GET", "HEAD"}:
             ready = path == _LIVE or not self.leaving
-            reply.send(200 if ready else 503, _TEXT, b"ok\n" if ready else b"leaving\n")
+            reply.send(200 if ready else 503, TEXT, b"ok\n" if ready else b"leaving\n")
         elif path in {_INJECT, _LIVE, _READY}:
-            reply.send(405, _TEXT, b"POST to /inject, GET from the others\n")
+            reply.send(405, TEXT, b"POST to /inject, GET from the others\n")
         else:
-            reply.send(404, _TEXT, f"not here; there are {_INJECT}, {_LIVE}, {_READY}\n".encode())
+            reply.send(404, TEXT, f"not here; there are {_INJECT}, {_LIVE}, {_READY}\n".encode())
 
     def _review(self, body: bytes, reply: Reply) -> None:
         try:
             said = answer(body, self._options, self._own_namespace)
         except NotAReview as bad:
             self._log.warning("refused", error=str(bad))
-            reply.send(400, _TEXT, f"{bad}\n".encode("utf-8", "replace"))
+            reply.send(400, TEXT, f"{bad}\n".encode("utf-8", "replace"))
             return
         self._log.info("review", namespace=said.namespace, pod=said.pod, outcome=said.outcome)
         reply.send(200, _JSON, said.body)

@@ -44,7 +44,7 @@ class _Waiter:
 
 class Pool:
     """Leases connections by key. The least recently used idle one makes room for another, a client's own session only
-    when there is no other; a busy one never does.
+    when there is no other; a busy one never does. What takes a place is for `places` to say.
 
     `tasks` owns the opening and closing of links. Watchers are called with the row after every change.
     """

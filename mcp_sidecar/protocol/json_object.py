@@ -35,9 +35,7 @@ def members(raw: bytes, place: str) -> Members:
         raise InvalidCall("a JSON-RPC batch is not accepted" if batch else f"{place} must be an object") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedMessage(f"{place} is not valid JSON: {error}") from error
-    # As in `compact`.
-    shortest = sum(map(len, found)) + sum(map(len, found.values())) + 4 * len(found) + 1
-    if shortest != len(raw) and found and _spaced(found) != raw:
+    if _shortest(found) != len(raw) and found and _spaced(found) != raw:
         _refuse_duplicates(raw, place, len(found))
     return found
 
@@ -79,5 +77,9 @@ def compact(raw: bytes) -> Members | None:
         found = {key: bytes(value) for key, value in _members.decode(raw).items()}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    shortest = sum(map(len, found)) + sum(map(len, found.values())) + 4 * len(found) + 1
-    return found if shortest == len(raw) else None
+    return found if _shortest(found) == len(raw) else None
+
+
+def _shortest(found: Members) -> int:
+    """The least bytes in which an object of these members can be written."""
+    return sum(map(len, found)) + sum(map(len, found.values())) + 4 * len(found) + 1

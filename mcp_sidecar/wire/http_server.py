@@ -14,13 +14,14 @@ from mcp_sidecar.wire.faults import Disconnected
 from mcp_sidecar.wire.headers import Headers
 from mcp_sidecar.wire.limits import ServerLimits
 from mcp_sidecar.wire.outbox import Outbox
-from mcp_sidecar.wire.reply import Reply, fields
+from mcp_sidecar.wire.reply import TEXT, Reply, fields
 from mcp_sidecar.wire.request_parser import Head, Request
 from mcp_sidecar.wire.server_connection import ServerConnection
 from mcp_sidecar.wire.service import Handle, OnRefusal, Service, unheard
 from mcp_sidecar.wire.unix_sockets import clear_unix
 
 __all__ = [
+    "TEXT",
     "Disconnected",
     "Handle",
     "Head",

@@ -46,6 +46,10 @@ def fields(*pairs: tuple[bytes, bytes]) -> bytes:
     return lines
 
 
+TEXT: Final = fields((b"content-type", b"text/plain; charset=utf-8"))
+"""The field line of an answer in words."""
+
+
 def status_line(status: int) -> bytes:
     """The first line of a reply."""
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Status\r\n" % status

@@ -7,7 +7,7 @@ from collections import deque
 from typing import Final, cast
 
 from mcp_sidecar.wire.faults import Disconnected
-from mcp_sidecar.wire.reply import Reply, status_line
+from mcp_sidecar.wire.reply import TEXT, Reply, status_line
 from mcp_sidecar.wire.request_parser import Phase, Refused, Request, RequestParser
 from mcp_sidecar.wire.service import Service
 from mcp_sidecar.wire.tls import subject_of
@@ -15,7 +15,6 @@ from mcp_sidecar.wire.tls import subject_of
 _BETWEEN: Final = Phase.BETWEEN
 _HEAD: Final = Phase.HEAD
 _BODY: Final = Phase.BODY
-_TEXT: Final = b"content-type: text/plain; charset=utf-8\r\n"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -372,7 +371,7 @@ class ServerConnection(asyncio.Protocol):
         lines = self._service.on_refusal(self._peer, refused.status, refused.why)
         body = f"{refused.why}\n".encode()
         top = b"%b%b%bcontent-length: %d\r\nconnection: close\r\n\r\n"
-        self.transmit(top % (status_line(refused.status), _TEXT, lines, len(body)) + body)
+        self.transmit(top % (status_line(refused.status), TEXT, lines, len(body)) + body)
         self._service.outbox.flush(self._transport)
         if self._transport.can_write_eof():  # TLS has no half-closed connections
             self._transport.write_eof()

@@ -16,12 +16,12 @@ from mcp_sidecar.inbound.status import HTTP_STATUS, error_of, status_of
 from mcp_sidecar.outbound.link import refusal
 from mcp_sidecar.protocol import headers, jsonrpc, sse
 from mcp_sidecar.protocol.jsonrpc import Response
-from mcp_sidecar.wire.http_server import Reply, Request, fields
+from mcp_sidecar.wire.http_server import TEXT, Reply, Request, fields
 
-TEXT = fields((b"content-type", b"text/plain; charset=utf-8"))
+_REQUEST_ID = b"x-request-id: %b\r\n"  # nothing in one can break a line
 JSON_LINES = fields((b"content-type", JSON))
 DONE = JSON_LINES + fields((b"mcp-sidecar-execution", b"done"))
-_DONE_AS = DONE + b"x-request-id: %b\r\n"
+_DONE_AS = DONE + _REQUEST_ID
 STREAM_LINES = fields(
     (b"content-type", EVENTS),
     (b"cache-control", b"no-cache, no-transform"),
@@ -47,7 +47,7 @@ class Post(msgspec.Struct, eq=False):
     @property
     def lines(self) -> bytes:
         """What every answer says."""
-        return b"x-request-id: %b\r\n" % self.request_id.encode()  # nothing in it can break a line
+        return _REQUEST_ID % self.request_id.encode()
 
     async def notify(self, method: str, message: bytes) -> None:  # noqa: ARG002 - every sink is told the method
         if not self.reply.started:
