@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.matrix.pairs import SERVERS, environment, place_of
+from tests.support.servers.sdk_tools import RECORD
 from tests.support.sidecar_process import SidecarProcess, sidecar_process
 
 
@@ -30,8 +31,12 @@ def sidecar(place: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
         with sidecar_process({"server": place}) as serving:
             yield serving
         return
-    upstream = {"name": "server", "command": json.loads(place), "env": {"PYTHONPATH": environment()["PYTHONPATH"]}}
-    file: Path = tmp_path_factory.mktemp("matrix") / "sidecar.yaml"
+    folder: Path = tmp_path_factory.mktemp("matrix")
+    file, record = folder / "sidecar.yaml", folder / "given-up"
+    record.touch()
+    # A call that can be asked has a process alone (B-140): who asks what was given up may ask another one.
+    env = {"PYTHONPATH": environment()["PYTHONPATH"], RECORD: str(record)}
+    upstream = {"name": "server", "command": json.loads(place), "env": env}
     file.write_text(json.dumps({"upstreams": [upstream]}))
     with sidecar_process({}, "--config", str(file)) as serving:
         yield serving

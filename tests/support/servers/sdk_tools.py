@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -21,7 +23,8 @@ except ImportError:
     from mcp.server.fastmcp import Context  # type: ignore[no-redef,attr-defined,unused-ignore]
     from mcp.server.fastmcp.exceptions import ToolError  # type: ignore[no-redef,import-not-found,unused-ignore]
 
-GIVEN_UP: list[str] = []
+RECORD = "GIVEN_UP"
+"""The variable that names the file in which all processes of a server on stdio keep what `given_up` tells."""
 COUNTER = "demo://counter"
 
 
@@ -50,6 +53,26 @@ class Count:
 
 
 count = Count()
+
+
+class GivenUp:
+    """The slow calls that were cancelled: in the file that `RECORD` names, or else those of this process."""
+
+    def __init__(self, file: str | None) -> None:
+        self._file = None if file is None else Path(file)
+        self._texts: list[str] = []
+
+    def add(self, text: str) -> None:
+        self._texts.append(text)
+        if self._file is not None:
+            with self._file.open("a", encoding="utf-8") as record:
+                record.write(text + "\n")
+
+    def texts(self) -> list[str]:
+        return self._texts if self._file is None else self._file.read_text("utf-8").splitlines()
+
+
+cancelled = GivenUp(os.environ.get(RECORD))
 
 
 def told(answer: Any) -> str:
@@ -86,14 +109,14 @@ async def slow(seconds: float, text: str, ctx: Context) -> str:  # type: ignore[
     try:
         await asyncio.sleep(seconds)
     except asyncio.CancelledError:
-        GIVEN_UP.append(text)
+        cancelled.add(text)
         raise
     return text
 
 
 async def given_up() -> str:
     """Tell which slow calls were cancelled."""
-    return ",".join(GIVEN_UP)
+    return ",".join(cancelled.texts())
 
 
 async def chatty(lines: int, ctx: Context) -> str:  # type: ignore[type-arg,unused-ignore]
