@@ -50,7 +50,7 @@ SERVER_SIDE = (
     Combination("HTTP face, 2025-11-25, dual", ways.http_face, "2025-11-25", "dual"),
     Combination("HTTP face, 2025-11-25, legacy-only", ways.http_face, "2025-11-25", "legacy-only"),
     Combination("HTTP face, 2025-11-25, modern-only", ways.http_face, "2025-11-25", "modern-only"),
-    Combination("CallStream, 2026-07-28, dual", ways.call_stream, "2026-07-28", "dual", "call-stream-2026.yml"),
+    Combination("CallStream, 2026-07-28, dual", ways.call_stream, "2026-07-28", "dual"),
     Combination("BiDiStream, 2026-07-28, dual", ways.conversation, "2026-07-28", "dual", "bidi-2026.yml"),
     Combination("BiDiStream, 2025-11-25, dual", ways.conversation, "2025-11-25", "dual"),
     Combination("two sidecars, 2026-07-28, dual", ways.two_sidecars, "2026-07-28", "dual"),

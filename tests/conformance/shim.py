@@ -1,14 +1,14 @@
 """Streamable HTTP in, the sidecar's gRPC API out, so that a suite that speaks HTTP can judge gRPC.
 
 `python -m tests.conformance.shim PORT GRPC_ADDRESS SERVER call-stream|conversation`. As thin as it can be: a body goes
-to the sidecar as it is, what comes back becomes JSON or events, a status becomes what MCP has for it. Headers go to
-the sidecar as mirrors, where it has them: HTTP sees to it that they are there, the sidecar that they are right.
+to the sidecar as it is, what comes back becomes JSON or events, a status becomes what MCP has for it. Headers go with a
+`CallStream` as metadata, and the sidecar judges them. The messages of a conversation have none: there the shim sees to
+it that they are there, and nobody that they are right.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import sys
@@ -19,7 +19,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc.aio
 import uvicorn
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -46,6 +46,7 @@ _CODES = {
     "INVALID_PARAMS": -32602,
     "UNSUPPORTED_VERSION": -32022,
     "UNKNOWN_METHOD": -32601,
+    "HEADER_MISMATCH": -32020,
 }
 _HEADER_MISMATCH = -32020
 _NAMING = {"tools/call", "resources/read", "prompts/get"}
@@ -72,20 +73,16 @@ class Shim:
         message = _read(body)
         if message is not None and "id" not in message:
             return Response(status_code=202)  # no RPC carries a notification of a client that has no conversation
+        if not self._conversations:
+            return await _answer(self._stream(body, request), message)
         if message is not None and (missing := _missing(message.get("method"), request)):
             error = {"code": _HEADER_MISMATCH, "message": f"{missing} is missing"}
             return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "error": error}, status_code=400)
-        return await _answer(self._converse(body) if self._conversations else self._stream(body, request), message)
+        return await _answer(self._converse(body), message)
 
     async def _stream(self, body: bytes, request: Request) -> Messages:
-        call = self._engine.CallStream(
-            pb.CallRequest(
-                server=self._server,
-                message_json=body,
-                method=request.headers.get("mcp-method", ""),
-                name=_decoded(request.headers.get("mcp-name", "")),
-            )
-        )
+        stated = tuple((name, value) for name, value in request.headers.items() if name.startswith("mcp-"))
+        call = self._engine.CallStream(pb.CallRequest(server=self._server, message_json=body), metadata=stated)
         async for event in call:
             yield event.notification_json or event.response.message_json
 
@@ -169,22 +166,13 @@ def _missing(method: object, request: Request) -> str:
     return next((name for name in wanted if name not in request.headers), "")
 
 
-def _decoded(name: str) -> str:
-    if name.startswith("=?base64?") and name.endswith("?="):
-        return base64.b64decode(name[9:-2]).decode()
-    return name
-
-
 def _error(failed: grpc.aio.AioRpcError) -> dict[str, Any]:
     """The JSON-RPC error behind a status."""
     packed = dict(failed.trailing_metadata()).get("grpc-status-details-bin", b"")
-    info, bad = ErrorInfo(), BadRequest()
+    info = ErrorInfo()
     for detail in Status.FromString(bytes(packed)).details:
         detail.Unpack(info)
-        detail.Unpack(bad)
     code = _CODES.get(info.reason, -32603)
-    if {violation.field for violation in bad.field_violations} & {"method", "name"}:
-        code = _HEADER_MISMATCH
     error: dict[str, Any] = {"code": code, "message": failed.details()}
     if info.reason == "UNSUPPORTED_VERSION":
         supported = info.metadata.get("supported", "")

@@ -74,14 +74,14 @@ class EngineService:
     @serialized
     async def Call(self, message: pb.CallRequest, call: RpcCall) -> bytes:  # noqa: N802  # the RPC's name
         """One exchange; its notifications are dropped."""
-        request = read_request(message, self._settings.max_message, events=False)
+        request = read_request(message, call, self._settings.max_message, events=False)
         response = await self._engine.run(call, request, message.server, _IGNORE)
         return self._replies.write(response.encode(response.id), call)
 
     async def CallStream(self, message: pb.CallRequest, call: RpcCall) -> None:  # noqa: N802
         """One exchange with its notifications, then the response."""
         await _begin(call)
-        request = read_request(message, self._settings.max_message, events=True)
+        request = read_request(message, call, self._settings.max_message, events=True)
         response = await self._engine.run(call, request, message.server, _Events(call))
         final = pb.CallResponse(message_json=response.encode(response.id), info=info(call))
         await call.context.write(pb.CallEvent(response=final))

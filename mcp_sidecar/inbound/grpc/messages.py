@@ -6,6 +6,8 @@ import msgspec
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import Execution, InvalidCall, InvalidParams, TooLarge, UnsupportedVersion
+from mcp_sidecar.inbound import agreement
+from mcp_sidecar.inbound.grpc.metadata import RpcCall
 from mcp_sidecar.protocol import eras, headers
 from mcp_sidecar.protocol.handshake import modern_meta
 from mcp_sidecar.protocol.json_text import check_text
@@ -31,11 +33,12 @@ def check_size(data: bytes, limit: int) -> bytes:
     return data
 
 
-def read_request(message: pb.CallRequest, limit: int, *, events: bool) -> Request:
+def read_request(message: pb.CallRequest, call: RpcCall, limit: int, *, events: bool) -> Request:
     """The JSON-RPC request in a CallRequest, completed to a request of 2026-07-28.
 
     Without any `_meta` it comes from a caller who leaves MCP to us: with `events` it then asks for what can be
-    delivered, progress and logs. Raises `InvalidCall`.
+    delivered, progress and logs. Of a caller whose metadata states the version it has to be complete already, and to
+    be as stated. Raises `InvalidCall`.
     """
     data = message.message_json
     request = parse_request(data if len(data) <= limit else check_size(data, limit))
@@ -43,6 +46,10 @@ def read_request(message: pb.CallRequest, limit: int, *, events: bool) -> Reques
         _check_mirror("method", mirrored, request.method)
     if mirrored := message.name:
         _check_mirror("name", mirrored, headers.name_of(request) or "")
+    if call.stated is not None:
+        request.id = _id_of(request)
+        agreement.check(request, call.stated)
+        call.mirrored = agreement.mirrored(call.stated)
     return complete(request, events=events)
 
 
@@ -55,17 +62,20 @@ def _check_mirror(field: str, mirrored: str, said: str) -> None:
 def complete(request: Request, *, events: bool = False) -> Request:
     """The request with an id and with the `_meta` that 2026-07-28 requires; what is there stays."""
     if not request.id:
-        if request.method.startswith("notifications/"):
-            raise InvalidCall(
-                f"{request.method} is a notification, not a call", violations=(("method", "is no request"),)
-            )
-        request.id = _DEFAULT_ID
+        request.id = _id_of(request)
     meta = request.meta
     if not meta:
         return request.with_meta(modern_meta() | (_CALLED_WITH_EVENTS if events else {}))
     if meta.get(eras.META_VERSION) != _SPOKEN or meta.get(eras.META_CAPABILITIES, b"")[:1] != b"{":
         check_version(request)
     return request if _COMPLETE.issubset(meta) else request.with_meta(modern_meta() | dict(meta))
+
+
+def _id_of(request: Request) -> bytes:
+    """Its own, or the one it gets. Raises `InvalidCall` for a notification."""
+    if not request.id and request.method.startswith("notifications/"):
+        raise InvalidCall(f"{request.method} is a notification, not a call", violations=(("method", "is no request"),))
+    return request.id or _DEFAULT_ID
 
 
 def check_version(request: Request) -> None:

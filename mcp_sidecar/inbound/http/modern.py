@@ -8,7 +8,7 @@ import msgspec
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import HttpRefused, InvalidCall, SidecarError
-from mcp_sidecar.inbound.http import agreement
+from mcp_sidecar.inbound import agreement
 from mcp_sidecar.inbound.http.guard import EVENTS, JSON
 from mcp_sidecar.inbound.http.opening import Agreed, Opening
 from mcp_sidecar.inbound.http.silence import Silence

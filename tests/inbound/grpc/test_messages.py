@@ -7,23 +7,25 @@ import pytest
 from mcp_sidecar.call import Call
 from mcp_sidecar.errors import Execution, InvalidCall, InvalidParams, TooLarge, UnsupportedVersion
 from mcp_sidecar.inbound.grpc.messages import check_size, complete, execution_number, info, read_request, tool_request
+from mcp_sidecar.inbound.grpc.metadata import RpcCall
 from mcp_sidecar.protocol import eras
 from mcp_sidecar.protocol.jsonrpc import Request
 from mcp_sidecar.v1 import engine_pb2 as pb
 from tests.inbound.grpc.asking import request, tool
 
 LIMIT = 10_000
+LEFT_TO_US = RpcCall(rpc="Call", request_id="r")
 REQUIRED = {eras.META_VERSION, eras.META_CAPABILITIES}
 
 
 @pytest.mark.covers("B-04")
 @pytest.mark.parametrize("events", [False, True])
 def test_a_request_without_meta_is_completed_and_one_with_meta_keeps_its_own(events: bool):
-    bare = read_request(pb.CallRequest(message_json=tool("echo", text="hi")), LIMIT, events=events)
+    bare = read_request(pb.CallRequest(message_json=tool("echo", text="hi")), LEFT_TO_US, LIMIT, events=events)
     assert set(bare.meta) >= REQUIRED
     assert ("progressToken" in bare.meta) is (eras.META_LOG_LEVEL in bare.meta) is events
     message = request("tools/list", _meta={"progressToken": "mine", eras.META_CAPABILITIES: {"sampling": {}}})
-    own = read_request(pb.CallRequest(message_json=message), LIMIT, events=events)
+    own = read_request(pb.CallRequest(message_json=message), LEFT_TO_US, LIMIT, events=events)
     assert own.meta["progressToken"] == b'"mine"'
     assert own.meta[eras.META_CAPABILITIES] == b'{"sampling": {}}'
     assert eras.META_LOG_LEVEL not in own.meta
@@ -52,17 +54,17 @@ def test_a_notification_is_no_call():
 def test_mirrors_are_compared_with_what_the_method_names():
     read = request("resources/read", uri="fake://greeting")
     right = pb.CallRequest(message_json=read, method="resources/read", name="fake://greeting")
-    assert read_request(right, LIMIT, events=False).method == "resources/read"
+    assert read_request(right, LEFT_TO_US, LIMIT, events=False).method == "resources/read"
     listing = pb.CallRequest(message_json=request("tools/list"), name="echo")
     with pytest.raises(InvalidCall) as caught:
-        read_request(listing, LIMIT, events=False)
+        read_request(listing, LEFT_TO_US, LIMIT, events=False)
     assert caught.value.violations[0][0] == "name"
 
 
 def test_a_mirror_is_cut_before_it_is_repeated():
     wrong = pb.CallRequest(message_json=tool("echo"), name="x" * 5000)
     with pytest.raises(InvalidCall) as caught:
-        read_request(wrong, LIMIT, events=False)
+        read_request(wrong, LEFT_TO_US, LIMIT, events=False)
     assert len(caught.value.message) < 500
 
 

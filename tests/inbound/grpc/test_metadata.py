@@ -137,7 +137,6 @@ async def test_nothing_else_of_the_metadata_goes_upstream(rpc: str):
         ("authorization", "Bearer secret-of-the-caller"),
         ("cookie", "secret-of-the-caller"),
         ("mcp-session-id", "secret-of-the-caller"),
-        ("mcp-protocol-version", "1999-01-01"),
         ("mcp-method", "tools/list"),
         ("mcp-name", "crash"),
         ("mcp-param-region", "secret-of-the-caller"),

@@ -1,11 +1,14 @@
-"""Do the headers of a modern request say what its body says? (MCP 2026-07-28, streamable-http, "Server validation")"""
+"""Do the headers of a modern request say what its body says? (MCP 2026-07-28, streamable-http, "Server validation")
+
+Over gRPC they are metadata of the same names.
+"""
 
 from __future__ import annotations
 
 from mcp_sidecar.errors import HeaderMismatch, InvalidParams, UnsupportedVersion
 from mcp_sidecar.protocol import eras, headers
 from mcp_sidecar.protocol.jsonrpc import Request, as_string
-from mcp_sidecar.wire.http_server import Headers
+from mcp_sidecar.wire.headers import Headers
 
 _MODERN = frozenset(version.encode() for version in eras.MODERN_VERSIONS)
 _PREFIX_LENGTH = len(headers.PARAM_PREFIX)
