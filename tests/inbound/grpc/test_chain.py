@@ -182,10 +182,12 @@ async def test_a_call_that_outlives_its_deadline_is_logged_and_counted_as_such(k
         reached.set()
         await _forever(call)
 
-    async with served(wait) as here:
-        while not reached.is_set():  # in so little time a busy machine may not bring the call to the server at all
+    seen = False
+    while not seen:  # in so little time a busy machine may not bring the call to the server, or not to its handler
+        async with served(wait) as here:
             assert (await here.call(kind, timeout=timeout)).code == "DEADLINE_EXCEEDED"
-        await _agreed(here, "DEADLINE_EXCEEDED")
+            if seen := reached.is_set():
+                await _agreed(here, "DEADLINE_EXCEEDED")
 
 
 async def _abort(call: RpcCall) -> None:
