@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -30,9 +31,9 @@ _DEEPEST_REF = 8
 
 
 def from_json(text: str, source: str) -> dict[str, Any]:
-    """A JSON object, verbatim. `source` is what the complaint names."""
+    """A JSON object. `source` is what the complaint names."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = _read(text)
     except ValueError as bad:
         raise CommandFailed(f"{source}: not JSON: {bad}", code=USAGE) from bad
     except RecursionError as bad:
@@ -61,10 +62,15 @@ def from_pairs(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, Any
 
 
 def _value(key: str, text: str, types: frozenset[str]) -> Any:
-    if "string" in types:
-        return text
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        text.encode()
+        if "string" in types:
+            return text
+        value = _read(text)
+    except UnicodeEncodeError:
+        raise CommandFailed(f"{key}: holds bytes that are no UTF-8", code=USAGE) from None
+    except _NoValue as bad:
+        raise CommandFailed(f"{key}: {bad}", code=USAGE) from None
     except (ValueError, RecursionError):
         if not types:
             return text  # the schema leaves it open: what is not JSON is text
@@ -114,5 +120,32 @@ def _choices(key: str, properties: Mapping[str, Any]) -> str:
     return f'did you mean "{near[0]}"?' if near else f"it has: {', '.join(properties) or 'none'}"
 
 
+class _NoValue(ValueError):
+    """JSON by its looks, and yet nothing that could be sent and read again."""
+
+
+def _read(text: str) -> Any:
+    value = json.loads(text, parse_constant=_refuse_constant, parse_float=_double, object_pairs_hook=_members)
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as bad:
+        raise _NoValue("holds half a character (a surrogate without its other half)") from bad
+    return value
+
+
 def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
+
+
+def _double(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise _NoValue(f"{text[:32]} is too large for a number")
+    return number
+
+
+def _members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _NoValue(f"{next(key for key in found if keys.count(key) > 1)[:64]}: given twice")
+    return found

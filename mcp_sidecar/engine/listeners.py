@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import NamedTuple
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.errors import Execution, SidecarError
+from mcp_sidecar.errors import DeadlineExceeded, Execution, SidecarError
 from mcp_sidecar.lifecycle import Lifecycle, Phase
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.subscriptions import graceful_end
@@ -24,7 +24,7 @@ class _Listener(NamedTuple):
 class Listeners:
     """A subscription lasts until its caller or the server ends it, its endpoint is gone, or the sidecar drains.
 
-    The last two end it gracefully: whoever still wants to hear subscribes again.
+    The last two end it gracefully: whoever still wants to hear subscribes again. Its deadline is a failure.
     """
 
     def __init__(self, lifecycle: Lifecycle, most: int, refuse: Refuse) -> None:
@@ -42,6 +42,7 @@ class Listeners:
         end = None if call.deadline is None else call.deadline.remaining()
         try:
             async with asyncio.timeout(end) as scope:
+                due = scope.when()
                 listener = _Listener(call, scope)
                 self._up.add(listener)
                 unsubscribe = self._lifecycle.subscribe(lambda phase: _end_when_draining(scope, phase))
@@ -52,6 +53,8 @@ class Listeners:
                     self._up.discard(listener)
         except TimeoutError:
             call.execution = Execution.DONE
+            if scope.when() == due:
+                raise DeadlineExceeded("the deadline passed", execution=Execution.DONE) from None
             return graceful_end(request.id)
 
     def leave(self, connections: frozenset[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from mcp_sidecar.errors import Draining, Execution, SidecarError, Unavailable
+from mcp_sidecar.outbound.legacy_refusals import SessionLost
 from mcp_sidecar.protocol.eras import CALL_TOOL, REPEATABLE
 from mcp_sidecar.protocol.jsonrpc import Request
 from mcp_sidecar.settings import ToolSettings
@@ -17,6 +18,8 @@ def may_repeat(error: SidecarError, request: Request, tools: ToolSettings) -> bo
     """True when the call cannot have run, or is safe to run twice (docs/architecture.md, "Execution certainty")."""
     if not isinstance(error, Unavailable) or isinstance(error, Draining):
         return False
+    if isinstance(error, SessionLost):
+        return False  # its link has sent it again already, in a session of its own
     if (error.retry_after or 0.0) > _LONGEST_PAUSE:
         return False
     if error.execution is Execution.NONE:

@@ -15,7 +15,16 @@ from dataclasses import replace
 from typing import Any
 
 from mcp_sidecar.call import ANONYMOUS, NO_TRACE, POD, Call, Principal
-from mcp_sidecar.errors import Bug, Cancelled, Draining, Execution, Exhausted, SidecarError, UpstreamRefused
+from mcp_sidecar.errors import (
+    Bug,
+    Cancelled,
+    DeadlineExceeded,
+    Draining,
+    Execution,
+    Exhausted,
+    SidecarError,
+    UpstreamRefused,
+)
 from mcp_sidecar.inbound.auth import Authenticator
 from mcp_sidecar.inbound.instruments import SHED
 from mcp_sidecar.inbound.metrics import Metrics
@@ -106,10 +115,13 @@ class Chain:
         """Find out who calls; refuse those who cannot be known."""
         if self._authenticator is not None and not (self._exempt and call.rpc.startswith(self._exempt)):
             try:
-                known = await self._authenticator.authenticate(call.authorization)
+                async with asyncio.timeout(None if call.deadline is None else call.deadline.remaining()):
+                    known = await self._authenticator.authenticate(call.authorization)
                 # What a token says goes before what the connection's certificate does.
                 shown = call.principal.certificate
                 call.principal = replace(known, certificate=shown) if shown else known
+            except TimeoutError as late:
+                raise DeadlineExceeded("the deadline passed before it was known who calls") from late
             finally:
                 call.authorization = None
 

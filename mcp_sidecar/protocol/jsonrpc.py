@@ -81,6 +81,7 @@ _answer = msgspec.json.Decoder(_Answer)
 _ANSWER = len('{"jsonrpc":"2.0","id":,"result":}')
 _envelope = msgspec.json.Decoder(_Envelope)
 _QUOTE = ord('"')
+_BRACE = ord("{")
 _encode = msgspec.json.encode
 
 
@@ -160,7 +161,7 @@ def parse(data: bytes) -> Message:
             return _request(found.method, request_id, params)
     elif request_id and found.jsonrpc == "2.0":
         result = bytes(found.result)
-        if result and shortest + len(result) + 10 == len(data):
+        if result[:1] == b"{" and shortest + len(result) + 10 == len(data):
             return Response(_id(request_id), result)
     return _parse_carefully(data)
 
@@ -176,7 +177,7 @@ def usual_response(data: bytes, request_id: bytes) -> Response | None:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     result = bytes(found.result)
-    if _ANSWER + len(request_id) + len(result) != len(data) or found.jsonrpc != "2.0":
+    if _ANSWER + len(request_id) + len(result) != len(data) or found.jsonrpc != "2.0" or result[0] != _BRACE:
         return None
     return Response(request_id, result) if bytes(found.id) == request_id else None
 
@@ -306,6 +307,11 @@ def _response(envelope: Members) -> Response:
         raise InvalidCall('a message has exactly one of "method", "result" and "error"')
     if "params" in envelope:
         raise InvalidCall('a response has no "params"', violations=(("params", "does not belong here"),))
+    if result is not None and result[0] != _BRACE:
+        raise InvalidCall('"result" must be an object', violations=(("result", "must be an object"),))
+    if error is not None and _read_error(error) is None:
+        what = "must be an object with an integer code"
+        raise InvalidCall(f'"error" {what}', violations=(("error", what),))
     raw = envelope.get("id")
     # An error about an unreadable request carries id null or none at all (JSON-RPC 2.0 §5).
     request_id = b"" if raw is None or (error is not None and raw == b"null") else _id(raw)
@@ -358,17 +364,21 @@ def _known_meta(raw: bytes) -> Members | None:
 
 class _Error(msgspec.Struct):
     code: int
-    message: str = ""
+    message: str = ""  # required, but clients can do without
 
 
 _error = msgspec.json.Decoder(_Error)
 
 
 def read_error(response: Response) -> tuple[int, str] | None:
-    """Code and message of an error response, or None when they are not what JSON-RPC says they are."""
+    """Code and message of an error response; None for any other."""
+    return None if response.error is None else _read_error(response.error)
+
+
+def _read_error(raw: bytes) -> tuple[int, str] | None:
     try:
-        error = _error.decode(response.error or b"")
-    except msgspec.DecodeError:
+        error = _error.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return error.code, error.message
 

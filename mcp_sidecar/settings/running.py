@@ -52,7 +52,10 @@ class AdmissionSettings:
 class RetrySettings:
     """Sending a call again that cannot have run, or is safe to run twice."""
 
-    attempts: Annotated[int, Doc("How often a call is sent at most; 1 never repeats.", low=1, high=10)] = 2
+    attempts: Annotated[
+        int,
+        Doc("How often a call is sent at most, and once more to a server that forgot its session.", low=1, high=10),
+    ] = 2
     budget: Annotated[float, Doc("Repeated calls as a share of all calls.", high=1, only_default=True)] = 0.2
 
 

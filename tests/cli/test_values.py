@@ -71,6 +71,11 @@ def test_the_schema_decides_what_a_word_means(pair, value):
         ("factor=NaN", "factor: expected a number"),
         ("where=[1]", "where: expected a JSON object"),
         ("tags=a,b", 'tags: expected a JSON array, such as ["a", "b"], got "a,b"'),
+        ("factor=1e400", "factor: 1e400 is too large for a number"),
+        ('where={"x": [{"y": 1, "y": 2}]}', "where: y: given twice"),
+        ('open={"x": 1e400}', "open: 1e400 is too large"),
+        ('open="\\ud800"', "open: holds half a character"),
+        ("city=\udcff", "city: holds bytes that are no UTF-8"),
         ("limit=x", 'limit: expected an integer, such as 3, got "x"'),
         ("city", '"city": expected key=value'),
         ("=1", '"=1": expected key=value'),
@@ -93,7 +98,10 @@ def test_a_closed_schema_refuses_strangers_and_names_the_nearest_argument():
         from_pairs(["citty=Oslo"], {**SCHEMA, "additionalProperties": False})
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{", '{"a": NaN}', "3", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[1]", "{", '{"a": NaN}', "3", "[" * 100_000, '{"a": 1, "a": 2}', '{"a": 1e400}', '{"a": "\\udc00"}'],
+)
 def test_what_is_not_a_json_object_is_refused(text):
     with pytest.raises(CommandFailed, match=r"^stdin: "):
         from_json(text, "stdin")

@@ -12,7 +12,7 @@ import pytest
 
 from mcp_sidecar.call import Deadline
 from mcp_sidecar.engine import fan_in
-from mcp_sidecar.errors import Draining, SendQueueFull
+from mcp_sidecar.errors import DeadlineExceeded, Draining, SendQueueFull
 from mcp_sidecar.lifecycle import Phase
 from mcp_sidecar.outbound.backoff import Backoff
 from mcp_sidecar.protocol.jsonrpc import Response
@@ -137,7 +137,9 @@ async def test_a_drain_ends_it_gracefully_also_when_a_server_is_down():
                 await over.run(listen(EVERYTHING))
 
 
-async def test_a_deadline_ends_it_gracefully():
+@pytest.mark.covers("B-21")
+async def test_a_deadline_ends_it_and_is_named():
     async with FakeServer() as a, bench({"a": a.url, "down": NOWHERE}) as over:
         async with listening(over, EVERYTHING, {"a": a}, deadline=Deadline.after(1.5)) as (_, task):
-            assert (await asyncio.wait_for(task, 5)).error is None
+            with pytest.raises(DeadlineExceeded):
+                await asyncio.wait_for(task, 5)

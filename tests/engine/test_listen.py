@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from mcp_sidecar.call import Deadline
-from mcp_sidecar.errors import InvalidParams, Overloaded, UpstreamLost
+from mcp_sidecar.errors import DeadlineExceeded, InvalidParams, Overloaded, UpstreamLost
 from mcp_sidecar.lifecycle import Phase
 from mcp_sidecar.protocol.jsonrpc import Request, Response
-from mcp_sidecar.protocol.subscriptions import graceful_end
 from tests.engine.engines import ERAS, Bench, Heard, bench, request, text_of, tool
 from tests.support.fake_server import FakeServer
 
@@ -156,12 +155,13 @@ async def test_a_drain_ends_a_subscription_gracefully(era: Any):
         await up.until(lambda s: not s.streams)
 
 
+@pytest.mark.covers("B-21")
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_subscription_ends_gracefully_with_its_callers_deadline(era: Any):
+async def test_a_subscription_that_outlives_its_callers_deadline_says_so(era: Any):
     async with FakeServer(era) as up, bench({"up": up.url}) as over:
         heard = Heard()
-        answer = await over.run(listen(EVERYTHING), heard=heard, deadline=Deadline.after(0.1))
-        assert answer.result == graceful_end(listen({}).id).result
+        with pytest.raises(DeadlineExceeded):
+            await over.run(listen(EVERYTHING), heard=heard, deadline=Deadline.after(0.1))
         assert len(heard.messages) == 1
         await up.until(lambda s: not s.streams)
 

@@ -114,6 +114,8 @@ FATES: dict[str, tuple[type[SidecarError], Execution, bool]] = {
     "status_307": (errors.UpstreamProtocolError, Execution.NONE, False),
     "html200": (errors.UpstreamProtocolError, Execution.UNKNOWN, False),
     "wrong_id": (errors.UpstreamProtocolError, Execution.UNKNOWN, False),
+    "result_of_no_shape": (errors.UpstreamProtocolError, Execution.UNKNOWN, False),
+    "error_of_no_shape": (errors.UpstreamProtocolError, Execution.UNKNOWN, False),
 }
 
 
@@ -149,6 +151,18 @@ async def test_a_read_is_asked_again_after_a_lost_connection_and_not_after_nonse
             with pytest.raises(kind):
                 await over.run(read)
         assert up.count("resources/read") == 1 + again
+
+
+@pytest.mark.covers("B-11", "B-23")
+@pytest.mark.parametrize("attempts", [1, 3])
+async def test_a_server_that_forgets_every_session_is_asked_once_more_and_no_oftener(attempts: int):
+    async with FakeServer("legacy") as up, bench({"up": up.url}, attempts=attempts) as over:
+        await over.run(LIST)
+        up.next_reply("404_once", on="add", times=9)
+        with pytest.raises(errors.UpstreamUnavailable, match="lost its session") as failure:
+            await over.run(ADD)
+        assert failure.value.execution is Execution.NONE
+        assert up.count("tools/call") == 2
 
 
 @pytest.mark.covers("B-23")

@@ -135,6 +135,22 @@ def test_a_request_without_an_id_is_a_notification_and_one_without_params_has_no
     assert parse(b'{"jsonrpc":"2.0","id":1,"method":"x","params":{}}').encode(b"1") == Request("x").encode(b"1")
 
 
+@pytest.mark.covers("B-456")
+@pytest.mark.parametrize("blank", [b"", b" "])
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        *(b'"result":%b' % value for value in (b"null", b"[]", b'"x"', b"7", b"true")),
+        *(b'"error":%b' % value for value in (b"null", b'"boo"', b"[]", b"{}", b'{"code":"x","message":"boo"}')),
+    ],
+)
+def test_a_response_that_clients_could_not_read_is_none(outcome: bytes, blank: bytes):
+    data = b'{"jsonrpc":"2.0","id":1,%b%b}' % (blank, outcome)
+    assert jsonrpc.usual_response(data, b"1") is None
+    with pytest.raises(InvalidCall, match="must be an object"):
+        parse(data)
+
+
 @pytest.mark.parametrize("request_id", [b"", b',"id":null'])
 def test_only_an_error_may_come_without_an_id(request_id: bytes):
     error = parse(b'{"jsonrpc":"2.0","error":{"code":-32700,"message":"x"}%b}' % request_id)

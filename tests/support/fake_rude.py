@@ -110,6 +110,14 @@ async def not_jsonrpc(scene: Scene) -> None:
     scene.wire.respond_json(200, {"ok": True})
 
 
+async def result_of_no_shape(scene: Scene) -> None:
+    scene.wire.respond_json(200, {"jsonrpc": "2.0", "id": scene.final()["id"], "result": ["done"]})
+
+
+async def error_of_no_shape(scene: Scene) -> None:
+    scene.wire.respond_json(200, {"jsonrpc": "2.0", "id": scene.final()["id"], "error": "boo"})
+
+
 async def batch_array(scene: Scene) -> None:
     scene.wire.respond_json(200, [scene.final(), scene.progress(1)])
 
@@ -246,6 +254,8 @@ RUDE: dict[str, Rudeness] = {
     "two_finals": two_finals,
     "result_and_error": result_and_error,
     "not_jsonrpc": not_jsonrpc,
+    "result_of_no_shape": result_of_no_shape,
+    "error_of_no_shape": error_of_no_shape,
     "batch_array": batch_array,
     "batch_event": batch_event,
     "bad_sse": bad_sse,

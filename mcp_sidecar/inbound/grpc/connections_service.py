@@ -14,6 +14,7 @@ from mcp_sidecar.engine.catalogue import list_tools
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import DeadlineExceeded, Draining, SendQueueFull
 from mcp_sidecar.inbound.grpc.metadata import REQUEST_ID, RpcCall
+from mcp_sidecar.inbound.grpc.writing import write
 from mcp_sidecar.lifecycle import Lifecycle, Phase
 from mcp_sidecar.outbound.connection import Row, State
 from mcp_sidecar.outbound.dialer import Dialer
@@ -134,7 +135,7 @@ class ConnectionService:
 
     async def _tell(self, call: RpcCall, request: pb.WatchConnectionsRequest, row: Row, *, initial: bool) -> None:
         if request.server in ("", row.server):
-            await call.context.write(pb.WatchConnectionsResponse(connection=_connection(row), initial=initial))
+            await write(call.context, pb.WatchConnectionsResponse(connection=_connection(row), initial=initial))
 
     def _server(self, upstream: Upstream) -> pb.Server:
         rows = [row for row in self._pool.rows() if row.server == upstream.name]

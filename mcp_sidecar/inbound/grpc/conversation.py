@@ -16,6 +16,7 @@ from mcp_sidecar.call import Call, Client
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.errors import (
     Cancelled,
+    DeadlineExceeded,
     Execution,
     InvalidCall,
     Overloaded,
@@ -27,6 +28,7 @@ from mcp_sidecar.inbound.chain import let_through
 from mcp_sidecar.inbound.grpc.messages import check_size, complete, execution_number, info
 from mcp_sidecar.inbound.grpc.metadata import RpcCall
 from mcp_sidecar.inbound.grpc.send_queue import SendQueue
+from mcp_sidecar.inbound.grpc.writing import write
 from mcp_sidecar.inbound.session import conversation as legacy
 from mcp_sidecar.inbound.session.greeting import greet
 from mcp_sidecar.inbound.session.session import Outlet, Session
@@ -44,6 +46,7 @@ Work = Callable[[Call], Awaitable[Response]]
 _INITIALIZED = "notifications/initialized"
 _MAX_IN_FLIGHT = 256
 _LAST_FRAMES_SECONDS = 1.0
+_SETTLING_SECONDS = 0.005
 _UNFIT = re.compile(r'[^!-~]|"')
 
 
@@ -91,6 +94,8 @@ class Conversation:
             if reader.done:
                 reader.result()
             await self._finish(writer)
+            if reader.done:
+                await self._settle()
         finally:
             unsubscribe()
             # A write that nobody reads may not end with its task; gRPC ends it with the stream.
@@ -111,9 +116,15 @@ class Conversation:
             )
         writer.result()
 
+    async def _settle(self) -> None:
+        """Frames also end when the RPC is cancelled, or too late: that follows at once, and ends this task."""
+        await asyncio.sleep(_SETTLING_SECONDS)
+        if self._call.deadline is not None and self._call.deadline.remaining() <= 0:
+            raise DeadlineExceeded("the deadline passed", execution=self._call.execution)
+
     async def _write(self) -> None:
         while (frame := await self._queue.take()) is not None:
-            await self._call.context.write(frame)
+            await write(self._call.context, frame)
 
     async def _read(self, frames: AsyncIterator[pb.ClientFrame]) -> None:
         async for frame in frames:

@@ -18,6 +18,7 @@ from mcp_sidecar.inbound.grpc.messages import complete, info, read_request, tool
 from mcp_sidecar.inbound.grpc.metadata import REQUEST_ID, RpcCall
 from mcp_sidecar.inbound.grpc.replies import Replies
 from mcp_sidecar.inbound.grpc.server import serialized
+from mcp_sidecar.inbound.grpc.writing import write
 from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.protocol import eras, outcome
@@ -36,7 +37,7 @@ class _Events(Ignore):
         self._call = call
 
     async def notify(self, method: str, message: bytes) -> None:  # noqa: ARG002 - every sink is told the method
-        await self._call.context.write(pb.CallEvent(notification_json=message))
+        await write(self._call.context, pb.CallEvent(notification_json=message))
 
 
 class _Notifications(Ignore):
@@ -46,7 +47,7 @@ class _Notifications(Ignore):
         self._call = call
 
     async def notify(self, method: str, message: bytes) -> None:  # noqa: ARG002 - every sink is told the method
-        await self._call.context.write(pb.StreamResponse(notification_json=message, info=info(self._call)))
+        await write(self._call.context, pb.StreamResponse(notification_json=message, info=info(self._call)))
 
 
 class EngineService:
@@ -84,7 +85,7 @@ class EngineService:
         request = read_request(message, call, self._settings.max_message, events=True)
         response = await self._engine.run(call, request, message.server, _Events(call))
         final = pb.CallResponse(message_json=response.encode(response.id), info=info(call))
-        await call.context.write(pb.CallEvent(response=final))
+        await write(call.context, pb.CallEvent(response=final))
 
     async def Stream(self, message: pb.StreamRequest, call: RpcCall) -> None:  # noqa: N802
         """`subscriptions/listen`, whatever the server's era calls it."""

@@ -13,6 +13,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2
 
 from mcp_sidecar.errors import NotFound, Overloaded, SendQueueFull
+from mcp_sidecar.inbound.grpc.writing import write
 from mcp_sidecar.inbound.health import HealthBoard
 
 _MAX_WATCHERS = 128
@@ -80,7 +81,7 @@ class HealthService:
             status = _wire_status(self._board.status(service))
             if status != sent:
                 async with asyncio.timeout(self._write_seconds):
-                    await context.write(_Response(status=status))
+                    await write(context, _Response(status=status))
                 sent = status
             if self._board.ending:
                 return

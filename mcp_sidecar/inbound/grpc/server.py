@@ -19,6 +19,7 @@ from mcp_sidecar.errors import InvalidCall, UnknownMethod
 from mcp_sidecar.inbound.chain import Chain, Handler
 from mcp_sidecar.inbound.grpc.metadata import Context, RpcCall, read_call, say_done
 from mcp_sidecar.inbound.grpc.status import recover
+from mcp_sidecar.inbound.grpc.writing import write
 from mcp_sidecar.settings import GrpcSettings, KeepaliveSettings
 
 Behaviour = TypeVar("Behaviour", bound=Callable[..., object])
@@ -184,7 +185,7 @@ def _leaf(behaviour: Callable[..., Any], pick: Callable[[RpcCall], object], read
             assert isinstance(call, RpcCall)  # noqa: S101
             async with aclosing(behaviour(read(request), pick(call))) as messages:
                 async for message in messages:
-                    await call.context.write(message)
+                    await write(call.context, message)
 
         return drain
 

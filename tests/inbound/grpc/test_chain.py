@@ -14,6 +14,7 @@ import pytest
 import mcp_sidecar
 from mcp_sidecar.errors import Execution, NotFound, UpstreamLost
 from mcp_sidecar.inbound.grpc.metadata import RpcCall
+from mcp_sidecar.inbound.grpc.writing import write
 from mcp_sidecar.inbound.instruments import CALLS, RPC_SECONDS
 from mcp_sidecar.settings import AuthSettings
 from tests.inbound.grpc.kinds import KINDS, SERVICE, SMALL_WINDOW, STREAMS_OUT, Served, ended, served
@@ -238,6 +239,24 @@ async def _write_too_much(call: RpcCall) -> None:
     async with asyncio.timeout(0.02):
         while True:
             await call.context.write(b"x" * 100_000)
+
+
+@pytest.mark.covers("B-30", "B-401")
+@pytest.mark.parametrize("kind", ["UnaryGenerator", "StreamGenerator"])
+async def test_a_client_that_does_not_read_and_goes_has_cancelled_its_call(kind: str):
+    ready = asyncio.Event()
+
+    async def write_on(call: RpcCall) -> None:
+        while True:
+            asyncio.get_running_loop().call_later(0.1, ready.set)
+            await write(call.context, b"x" * 100_000)
+
+    async with served(write_on, client=SMALL_WINDOW) as here:
+        call = here.start(kind)
+        await ready.wait()
+        call.cancel()
+        await _agreed(here, "CANCELLED")
+        assert here.lines[-1]["level"] == "info"
 
 
 @pytest.mark.covers("B-31")

@@ -44,6 +44,23 @@ async def said(stream: Any) -> dict[str, Any]:
     return message
 
 
+@pytest.mark.covers("B-30")
+@pytest.mark.parametrize(("timeout", "code"), [(0.3, "DEADLINE_EXCEEDED"), (None, "CANCELLED")])
+async def test_many_conversations_that_are_cut_off_are_all_called_so(timeout: float | None, code: str):
+    async with FakeServer() as up, Sidecar({"up": up.url}) as sidecar, asyncio.timeout(15):
+        streams: list[Any] = [sidecar.engine.BiDiStream(timeout=timeout) for _ in range(20)]
+        for stream in streams:
+            await stream.write(frame(tool("echo", text="hi")))
+            assert text_of((await stream.read()).message_json) == "hi"
+        for stream in streams:
+            if timeout is None:
+                stream.cancel()
+            else:
+                assert (await stream.code()).name == code
+        await eventually(lambda: len(sidecar.calls(method="")) == len(streams))
+        assert {line["code"] for line in sidecar.calls(method="")} == {code}
+
+
 @pytest.mark.covers("B-06")
 @ERAS
 async def test_calls_on_one_stream_are_answered_in_the_order_of_their_completion(era: Any):

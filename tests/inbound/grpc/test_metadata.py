@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mcp_sidecar.v1 import connections_pb2 as connections
 from mcp_sidecar.v1 import engine_pb2 as pb
 from tests.inbound.grpc.asking import asked, details, failed, frame, tool, trailers
 from tests.inbound.grpc.kinds import Outcome, ended
+from tests.inbound.signing import AUDIENCE, ISSUER, Signer
 from tests.support.fake_server import FakeServer
 from tests.support.sidecar import Sidecar
 
@@ -24,17 +26,17 @@ TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
 HEX = re.compile(r"[0-9a-f]{32}\Z")
 
 
-async def _asked_over(sidecar: Sidecar, rpc: str, metadata: Any) -> Outcome:
+async def _asked_over(sidecar: Sidecar, rpc: str, metadata: Any, timeout: float | None = None) -> Outcome:
     """One call of the tool `echo` over any of the RPCs that can."""
     engine, message = sidecar.engine, tool("echo", text="hi")
     if rpc == "Call":
-        return await ended(engine.Call(asked(message), metadata=metadata), "UnaryUnary")
+        return await ended(engine.Call(asked(message), metadata=metadata, timeout=timeout), "UnaryUnary")
     if rpc == "CallTool":
         request = pb.CallToolRequest(tool="echo", arguments_json=b'{"text": "hi"}')
-        return await ended(engine.CallTool(request, metadata=metadata), "UnaryUnary")
+        return await ended(engine.CallTool(request, metadata=metadata, timeout=timeout), "UnaryUnary")
     if rpc == "CallStream":
-        return await ended(engine.CallStream(asked(message), metadata=metadata), "UnaryStream")
-    return await ended(engine.BiDiStream(iter([frame(message)]), metadata=metadata), "StreamStream")
+        return await ended(engine.CallStream(asked(message), metadata=metadata, timeout=timeout), "UnaryStream")
+    return await ended(engine.BiDiStream(iter([frame(message)]), metadata=metadata, timeout=timeout), "StreamStream")
 
 
 RPCS = ("Call", "CallTool", "CallStream", "BiDiStream")
@@ -184,6 +186,21 @@ async def test_only_callers_with_a_token_of_the_file_are_let_in_and_health_asks_
         unknown: Any = sidecar.channel.unary_unary("/grpc.health.v1.HealthX/Check")
         assert (await ended(unknown(b""), "UnaryUnary")).code == "UNAUTHENTICATED"
         assert "-token" not in repr(sidecar.lines)
+
+
+@pytest.mark.covers("B-21", "B-31")
+@pytest.mark.parametrize("rpc", RPCS)
+async def test_a_deadline_holds_while_it_is_found_out_who_calls(rpc: str):
+    listening = socket.create_server(("127.0.0.1", 0))  # takes connections and says nothing
+    host, port = listening.getsockname()
+    auth = AuthSettings(mode="jwt", jwks_url=f"http://{host}:{port}/keys", audience=AUDIENCE, issuer=ISSUER)
+    token = Signer("a").token()
+    with listening:
+        async with FakeServer() as up, Sidecar({"up": up.url}, auth=auth) as sidecar, asyncio.timeout(10):
+            metadata = (("authorization", f"Bearer {token}"),)
+            outcome = await _asked_over(sidecar, rpc, metadata, timeout=0.5)
+            assert (outcome.code, outcome.trailers["mcp-sidecar-execution"]) == ("DEADLINE_EXCEEDED", "none")
+            assert up.requests == []
 
 
 @pytest.mark.covers("B-33")
