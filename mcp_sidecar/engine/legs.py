@@ -7,17 +7,13 @@ import time
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 
-import msgspec
-
 from mcp_sidecar import attributes as names
 from mcp_sidecar.call import Call, Trace
 from mcp_sidecar.errors import Cancelled, SidecarError
 from mcp_sidecar.outbound.link import Link, Sink
-from mcp_sidecar.protocol import headers, outcome
+from mcp_sidecar.protocol import headers, outcome, traced
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.spans import Received, Value
-
-TRACE_KEYS = ("traceparent", "tracestate", "baggage")
 
 
 def exchange(link: Link, request: Request, call: Call, sink: Sink) -> Awaitable[Response]:
@@ -38,7 +34,7 @@ async def _traced(link: Link, request: Request, call: Call, sink: Sink, received
     }
     outer, call.trace = call.trace, Trace(leg.traceparent, leg.tracestate, leg.baggage)
     try:
-        response = await link.exchange(request.with_meta(trace_meta(call.trace)), call, sink)
+        response = await link.exchange(traced.within(request, call.trace), call, sink)
         leg.error = outcome.fault_in(response)
         return response
     except SidecarError as failure:
@@ -88,9 +84,3 @@ def _about(server: str, method: str, name: str | None) -> dict[str, Value]:
     if method in names.NAMED:
         found[names.NAMED[method]] = name or ""
     return found
-
-
-def trace_meta(context: Trace) -> dict[str, bytes]:
-    """A trace context as members of `_meta` (SEP-414)."""
-    found = {key: getattr(context, key) for key in TRACE_KEYS}
-    return {key: msgspec.json.encode(value) for key, value in found.items() if value}  # it may hold quotation marks
