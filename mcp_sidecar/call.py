@@ -123,7 +123,7 @@ class Client(msgspec.Struct, eq=False):
     """A client of the 2025 era in conversation with the sidecar: what it said once and means for all its calls.
 
     `id` tells conversations apart and is no secret. `capabilities` and `info` are the JSON text of `initialize`;
-    `log_level` is empty until the client sets one.
+    `log_level` is empty until the client sets one, `session` (what traces call its session) until there is one.
     """
 
     id: str
@@ -131,6 +131,7 @@ class Client(msgspec.Struct, eq=False):
     capabilities: bytes = b"{}"
     info: bytes = b"{}"
     log_level: str = ""
+    session: str = ""
     began: float = msgspec.field(default_factory=time.monotonic)
 
 

@@ -53,6 +53,8 @@ class Received(Span, eq=False, gc=False):
 
     message_id: str = ""
     """The id of the request, as JSON text."""
+    offered: str | None = None
+    """The revision that `initialize` asks for, empty if it is no string; None for all other requests."""
     toward: str = ""
     """Where the next leg goes: an address."""
     legs: list[Span] = []

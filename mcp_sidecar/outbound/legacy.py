@@ -73,6 +73,11 @@ class LegacyConversation:
     def profile(self) -> ServerProfile:
         return self._profile
 
+    @property
+    def session(self) -> str:
+        """See `LegacyLink.session`."""
+        return "" if self._session is None else self._session.shown
+
     async def open(self) -> None:
         """`initialize`, then `notifications/initialized`; callers at the same time share one handshake."""
         await self._flights.join("initialize", self._initialize)
