@@ -63,8 +63,8 @@ async def ask(sidecar: SidecarProcess, asking: str, server: str, tool: str, meta
         body = message("tools/call", {"name": tool, "arguments": arguments}, **meta)
         async with grpc.aio.insecure_channel(sidecar.bound["grpc"]) as channel:
             request = engine_pb2.CallRequest(server=server, message_json=body)
-            reply = await engine_pb2_grpc.MCPEngineStub(channel).Call(request, timeout=10)
-        return json.loads(reply.message_json)["result"]
+            answer = await engine_pb2_grpc.MCPEngineStub(channel).Call(request, timeout=10)
+        return json.loads(answer.message_json)["result"]
     client = Legacy(sidecar.url(server)) if asking == "legacy" else Modern(sidecar.url(server))
     if isinstance(client, Legacy):
         await client.initialize()
