@@ -22,8 +22,10 @@ PROTOCOL_NAME: Final = "network.protocol.name"
 PROTOCOL_VERSION: Final = "network.protocol.version"
 REQUEST_ID: Final = "mcp_sidecar.request.id"
 RESOURCE_URI: Final = "mcp.resource.uri"
-# Renamed in the core conventions after 1.44; those of GenAI still pin this one.
+# Of MCP spans. The core conventions renamed it after 1.44, those of GenAI pin this one (docs/decisions/0032).
 RPC_STATUS: Final = "rpc.response.status_code"
+# A session's id lets its holder speak in it: this is a digest of it (docs/decisions/0032).
+SESSION_ID: Final = "mcp.session.id"
 SERVER: Final = "mcp_sidecar.server"
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"

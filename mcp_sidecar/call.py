@@ -58,13 +58,16 @@ def certified(name: str) -> Principal:
     return Principal(name, certificate=name) if name else ANONYMOUS
 
 
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?\Z")
+# W3C Trace Context: version 00 has four fields, later ones may have more, ff is none.
+_FOUR_FIELDS = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_TRACEPARENT = re.compile(_FOUR_FIELDS + r"(?:(?<!\A00.{53})-[!-~]*)?\Z")
+_STATE_MEMBER = re.compile(r"[a-z0-9][a-z0-9_*/@-]{0,255}=(?=[ -~]{0,255}[!-~]\Z)[^,=]+\Z")
+_MOST_STATES = 32
 _MAX_TRACE_BYTES = 2048
 _MAX_BAGGAGE_BYTES = 8192
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(msgspec.Struct, frozen=True, gc=False):
     """W3C trace context as it arrived: passed on, never interpreted beyond the trace id."""
 
     traceparent: str = ""
@@ -84,10 +87,18 @@ def trace(traceparent: str | None, tracestate: str | None, baggage: str | None) 
     if not (traceparent or baggage):
         return NO_TRACE
     parent = traceparent if traceparent and len(traceparent) < 256 and _TRACEPARENT.match(traceparent) else ""
-    return Trace(parent, _fit(tracestate) if parent else "", _fit(baggage, _MAX_BAGGAGE_BYTES))
+    return Trace(parent, _state(tracestate) if parent and tracestate else "", _fit(baggage, _MAX_BAGGAGE_BYTES))
 
 
-def _fit(value: str | None, most: int = _MAX_TRACE_BYTES) -> str:
+def _state(value: str) -> str:
+    """A list of vendors' members; one that is malformed is dropped whole, as W3C Trace Context has it."""
+    members = [member.strip(" ") for member in _fit(value, _MAX_TRACE_BYTES).split(",")]
+    named = [member for member in members if member]  # empty ones are allowed
+    fits = len(named) <= _MOST_STATES and all(map(_STATE_MEMBER.match, named))
+    return value.strip(" ") if named and fits else ""
+
+
+def _fit(value: str | None, most: int) -> str:
     return value if value and len(value) <= most and value.isascii() and value.isprintable() else ""
 
 
@@ -112,7 +123,7 @@ class Client(msgspec.Struct, eq=False):
     """A client of the 2025 era in conversation with the sidecar: what it said once and means for all its calls.
 
     `id` tells conversations apart and is no secret. `capabilities` and `info` are the JSON text of `initialize`;
-    `log_level` is empty until the client sets one.
+    `log_level` is empty until the client sets one, `session` (what traces call its session) until there is one.
     """
 
     id: str
@@ -120,6 +131,7 @@ class Client(msgspec.Struct, eq=False):
     capabilities: bytes = b"{}"
     info: bytes = b"{}"
     log_level: str = ""
+    session: str = ""
     began: float = msgspec.field(default_factory=time.monotonic)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from mcp_sidecar import spans
-from mcp_sidecar.call import NO_TRACE, Call
+from mcp_sidecar.call import NO_TRACE, Call, Trace
 from mcp_sidecar.spans import Received
 
 FORCED_A_SECOND = 50.0
@@ -33,11 +33,16 @@ class Sampler:
         """Calls whose callers wanted them traced when there was no room."""
 
     def decide(self, call: Call) -> None:
-        """Give the call its span, or note that it has none; asked once, when the caller's trace context is known."""
+        """Give the call its span, or note that it has none; asked once, when the caller's trace context is known.
+
+        Who is asked for a part of the call is told of a "no", too: each sidecar on the way would decide anew.
+        """
         call.sampled = self._wanted(call)
-        if not call.sampled:
-            return
         parent = call.trace
+        if not call.sampled:
+            if not parent.traceparent:
+                call.trace = Trace(spans.new_unsampled(), "", parent.baggage)
+            return
         call.span = Received(
             trace_id=parent.trace_id or spans.new_trace_id(),
             span_id=spans.new_span_id(),

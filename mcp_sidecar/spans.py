@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -16,6 +17,7 @@ _MOST_LEGS = 64
 """A call that is asked and repeated without end must not fill memory; what comes after them is counted."""
 # Identifiers tell spans apart and guard nothing: no system call for each.
 _random = random.Random(os.urandom(16))  # noqa: S311
+_IDS = 64
 
 
 class Span(msgspec.Struct, eq=False, gc=False):
@@ -51,6 +53,8 @@ class Received(Span, eq=False, gc=False):
 
     message_id: str = ""
     """The id of the request, as JSON text."""
+    offered: str | None = None
+    """The revision that `initialize` asks for, empty if it is no string; None for all other requests."""
     toward: str = ""
     """Where the next leg goes: an address."""
     legs: list[Span] = []
@@ -75,3 +79,13 @@ def new_trace_id() -> str:
 def new_span_id() -> str:
     """A new one: 64 random bits, never all zero."""
     return f"{_random.getrandbits(64) or 1:016x}"
+
+
+def _unsampled() -> Iterator[str]:
+    while True:  # one by one they take several times as long
+        text = _random.randbytes(24 * _IDS).hex()
+        yield from [f"00-{text[at : at + 32]}-{text[at + 32 : at + 48]}-00" for at in range(0, 48 * _IDS, 48)]
+
+
+new_unsampled: Callable[[], str] = _unsampled().__next__
+"""The traceparent of a trace that nobody takes, from its beginning."""

@@ -76,7 +76,10 @@ def test_trace_context_is_passed_on_as_it_is():
         f"00-{ID}-00f067aa0ba902b7-01\n",
         f"00-{ID}-00f067aa0ba902b7-01\r\nx-evil: 1",
         f" {PARENT}",
-        f"{PARENT}-{'x' * 300}",
+        f"{PARENT}-extra",
+        f"{PARENT}-",
+        f"cc{PARENT[2:]}extra",
+        f"cc{PARENT[2:]}-{'x' * 300}",
         "é" + PARENT[1:],
     ],
 )
@@ -88,8 +91,23 @@ def test_a_malformed_parent_is_dropped_with_its_state_and_the_baggage_stays(pare
 
 @pytest.mark.parametrize("value", ["é", "a\r\nb", "x" * 8193, "a\x00", "\x7f"])
 def test_state_and_baggage_that_no_header_can_hold_are_dropped_and_harm_nothing_else(value: str):
-    assert trace(PARENT, value, "b=1") == Trace(PARENT, "", "b=1")
+    assert trace(PARENT, f"s={value}", "b=1") == Trace(PARENT, "", "b=1")
     assert trace(PARENT, "s=1", value) == Trace(PARENT, "s=1", "")
+
+
+def test_a_parent_of_a_later_version_may_have_more_fields():
+    later = f"cc{PARENT[2:]}-what-ever"
+    assert trace(later, "s=1", None) == Trace(later, "s=1", "")
+
+
+@pytest.mark.parametrize("state", ["a=1,,=b;;", "a", "a=", "A=1", "a=1=2", ",", ",".join(f"k{n}=v" for n in range(33))])
+def test_a_state_that_is_no_list_of_members_is_dropped_whole(state: str):
+    assert trace(PARENT, state, None) == Trace(PARENT, "", "")
+
+
+@pytest.mark.parametrize("state", ["a=1", "t@v=x y,b=2", "a=1, b=2,,", '0/_-*@="!', f"a={'x' * 256}"])
+def test_a_state_is_passed_on_as_it_is(state: str):
+    assert trace(PARENT, state, None) == Trace(PARENT, state, "")
 
 
 def test_nothing_given_is_no_trace():

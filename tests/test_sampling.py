@@ -38,6 +38,15 @@ def test_a_call_without_a_parent_is_traced_with_the_chance_that_was_set():
     assert (first.span.parent_id, first.span.started) == ("", first.started)
 
 
+def test_a_call_that_is_not_traced_says_so_to_those_who_are_asked_for_a_part_of_it():
+    one, other = (decided(Sampler(0.0), trace(None, None, "k=v")) for _ in range(2))
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", one.trace.traceparent)
+    assert (one.trace.tracestate, one.trace.baggage) == ("", "k=v")
+    assert trace(one.trace.traceparent, None, "k=v") == one.trace != other.trace
+    assert decided(Sampler(1.0), one.trace).sampled is False
+    assert decided(Sampler(0.0), UNWANTED).trace == UNWANTED
+
+
 def test_a_callers_decision_counts_and_its_trace_goes_on():
     sampler = Sampler(0.0, chance=lambda: 0.0)
     assert decided(sampler, UNWANTED).span is None

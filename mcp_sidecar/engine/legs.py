@@ -6,18 +6,25 @@ import asyncio
 import time
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-
-import msgspec
+from typing import cast
 
 from mcp_sidecar import attributes as names
 from mcp_sidecar.call import Call, Trace
 from mcp_sidecar.errors import Cancelled, SidecarError
-from mcp_sidecar.outbound.link import Link, Sink
-from mcp_sidecar.protocol import headers, outcome
+from mcp_sidecar.outbound.link import LegacyLink, Link, Sink
+from mcp_sidecar.protocol import headers, outcome, traced
+from mcp_sidecar.protocol.eras import Era
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.spans import Received, Value
 
-TRACE_KEYS = ("traceparent", "tracestate", "baggage")
+_HTTP: dict[str, Value] = {names.TRANSPORT: "tcp", names.PROTOCOL_NAME: "http", names.PROTOCOL_VERSION: "1.1"}
+_WIRES: dict[str, dict[str, Value]] = {
+    "http": _HTTP,
+    "sse": _HTTP,
+    "grpc": _HTTP | {names.PROTOCOL_VERSION: "2"},
+    "stdio": {names.TRANSPORT: "pipe"},
+}
+"""What travels underneath, by `Link.transport`."""
 
 
 def exchange(link: Link, request: Request, call: Call, sink: Sink) -> Awaitable[Response]:
@@ -31,14 +38,14 @@ async def _traced(link: Link, request: Request, call: Call, sink: Sink, received
     leg.attributes = {
         names.MESSAGE_ID: request.id.decode(),
         names.MCP_VERSION: link.profile.version,
-        names.TRANSPORT: "pipe" if link.transport == "stdio" else "tcp",
         names.CONNECTION_ID: call.connection_id,
         names.SERVER_ADDRESS: received.toward,
+        **_WIRES[link.transport],
         **_about(call.server, request.method, headers.name_of(request)),
     }
     outer, call.trace = call.trace, Trace(leg.traceparent, leg.tracestate, leg.baggage)
     try:
-        response = await link.exchange(request.with_meta(trace_meta(call.trace)), call, sink)
+        response = await link.exchange(traced.within(request, call.trace), call, sink)
         leg.error = outcome.fault_in(response)
         return response
     except SidecarError as failure:
@@ -49,6 +56,8 @@ async def _traced(link: Link, request: Request, call: Call, sink: Sink, received
         raise
     finally:
         call.trace = outer
+        if link.era is Era.LEGACY:
+            leg.attributes[names.SESSION_ID] = cast(LegacyLink, link).session
         leg.ended = time.monotonic()
 
 
@@ -88,9 +97,3 @@ def _about(server: str, method: str, name: str | None) -> dict[str, Value]:
     if method in names.NAMED:
         found[names.NAMED[method]] = name or ""
     return found
-
-
-def trace_meta(context: Trace) -> dict[str, bytes]:
-    """A trace context as members of `_meta` (SEP-414)."""
-    found = {key: getattr(context, key) for key in TRACE_KEYS}
-    return {key: msgspec.json.encode(value) for key, value in found.items() if value}  # it may hold quotation marks

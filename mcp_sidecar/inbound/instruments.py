@@ -67,7 +67,8 @@ class Instrument:
     """Attributes in OTLP that have one value only."""
 
 
-_RPC = {"rpc_method": "rpc.method", "code": "rpc.response.status_code"}
+# As the core conventions call it after 1.44; those of MCP spans have another name (docs/decisions/0032).
+_RPC = {"rpc_method": "rpc.method", "code": "rpc.status_code"}
 _GRPC = {"rpc.system.name": "grpc"}
 _FILES = {"kind": "mcp_sidecar.config.kind"}
 _MCP = {

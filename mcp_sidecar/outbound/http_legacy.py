@@ -19,7 +19,7 @@ from mcp_sidecar.outbound.legacy_refusals import SessionLost, is_about_session, 
 from mcp_sidecar.protocol import batch, jsonrpc, sse
 from mcp_sidecar.protocol.eras import Era
 from mcp_sidecar.protocol.headers import SESSION
-from mcp_sidecar.protocol.session import Session
+from mcp_sidecar.protocol.session import Session, shown
 from mcp_sidecar.wire.http_client import HttpClient, Response
 
 _COURTESY_SECONDS = 1.0  # for the end of a session
@@ -52,6 +52,7 @@ class HttpCarrier:
             answer = await self._final(response, session, request_id, call, receive)
             # Only the answer to `initialize` names a session that counts: SDKs put fresh ids into refusals too.
             session.id = response.headers.get(SESSION) or b""
+            session.shown = shown(session.id)
             return answer
         finally:
             response.close()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from mcp_sidecar.call import Call
+from mcp_sidecar.call import NO_TRACE, Call, Trace
 from mcp_sidecar.errors import Execution, InvalidCall, SidecarError, UpstreamProtocolError, UpstreamUnavailable
 from mcp_sidecar.outbound.carrier import Carrier
 from mcp_sidecar.outbound.flights import Flights
@@ -20,6 +20,7 @@ from mcp_sidecar.outbound.legacy_refusals import SessionLost, refused_handshake
 from mcp_sidecar.outbound.link import Ignore, Sink
 from mcp_sidecar.outbound.measures import UNMEASURED, Measures
 from mcp_sidecar.outbound.questions import Questions, may_be_asked, reply_of_nobody
+from mcp_sidecar.protocol import traced
 from mcp_sidecar.protocol.eras import LATEST_LEGACY, Era
 from mcp_sidecar.protocol.handshake import CLIENT_INFO, ServerProfile, initialize_request, initialized
 from mcp_sidecar.protocol.jsonrpc import Request, Response
@@ -71,6 +72,11 @@ class LegacyConversation:
     @property
     def profile(self) -> ServerProfile:
         return self._profile
+
+    @property
+    def session(self) -> str:
+        """See `LegacyLink.session`."""
+        return "" if self._session is None else self._session.shown
 
     async def open(self) -> None:
         """`initialize`, then `notifications/initialized`; callers at the same time share one handshake."""
@@ -253,7 +259,8 @@ class LegacyConversation:
         session = self._session
         said = session.reported(notification) if session and notification.method == _PROGRESS else notification
         if session is not None and said is not None:
-            await self._try_to_tell(session, said.encode(b""))
+            told, _ = traced.read(notification)
+            await self._try_to_tell(session, said.encode(b""), told)
 
     async def check(self) -> None:
         """`ping` on the session that stands; a link without one has nothing to check."""
@@ -287,9 +294,10 @@ class LegacyConversation:
     def _courtesy(self, session: Session, message: bytes, what: str) -> None:
         self._tasks.create_task(self._try_to_tell(session, message), name=f"{what} {self._upstream}")
 
-    async def _try_to_tell(self, session: Session, message: bytes) -> None:
+    async def _try_to_tell(self, session: Session, message: bytes, context: Trace = NO_TRACE) -> None:
+        call = Call(rpc="courtesy", request_id="courtesy", trace=context)
         try:
             async with asyncio.timeout(_COURTESY_SECONDS):
-                await self._carrier.tell(session, message, Call(rpc="courtesy", request_id="courtesy"))
+                await self._carrier.tell(session, message, call)
         except (SidecarError, TimeoutError):
             pass  # the path is broken, which the exchange itself has reported or will

@@ -75,6 +75,10 @@ class Link(Protocol):
 class LegacyLink(Link, Protocol):
     """What links of the legacy era offer besides: there, these are not requests like all others."""
 
+    @property
+    def session(self) -> str:
+        """What traces call the session that stands; empty for none, and for one that has no id."""
+
     async def listen(self, sink: Sink, begun: Callable[[], Awaitable[None]]) -> None:
         """Pass on what the session says by itself, until that is over (then `UpstreamLost`) or nobody wants it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterator
@@ -14,16 +15,25 @@ from mcp_sidecar.protocol.jsonrpc import Request, as_string
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 
+_SHOWN = 16
+
+
+def shown(session_id: bytes) -> str:
+    """What traces call a session: whoever has its id may speak in it. Empty for an empty id."""
+    return hashlib.sha256(session_id).hexdigest()[:_SHOWN] if session_id else ""
+
+
 @dataclass(slots=True)
 class Session:
     """What a link has to remember between two requests of a 2025-era server.
 
-    `id` is the value of `Mcp-Session-Id`, empty for servers that keep no sessions; `subscribers` counts who wants to
-    hear of each resource (URIs as JSON text).
+    `id` is the value of `Mcp-Session-Id`, empty for servers that keep no sessions, and `shown` what traces call it;
+    `subscribers` counts who wants to hear of each resource (URIs as JSON text).
     """
 
     version: str
     id: bytes = b""
+    shown: str = ""
     log_level: str = ""
     subscribers: Counter[bytes] = field(default_factory=Counter)
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))

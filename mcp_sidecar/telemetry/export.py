@@ -109,7 +109,7 @@ class Export:
     def _take(self, call: Call, at: float, failure: SidecarError | None, line: CallLine) -> None:
         if call.sampled is None and self.sampler is not None and (failure is not None or _is_message(call)):
             self.sampler.decide(call)  # it was refused, or answered, before anybody else looked at it
-            line.trace_id = call.span.trace_id if call.span is not None else line.trace_id
+            line.trace_id = call.span.trace_id if call.span is not None else call.trace.trace_id
         if self._spans is not None and call.span is not None:
             self._spans.offer(Finished.at(at, call, call.span, failure))
         if self._records is not None and self._log.wants(line.level):

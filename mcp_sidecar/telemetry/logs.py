@@ -25,7 +25,7 @@ _SAID_ELSEWHERE = {"time", "level", "event", "trace_id"}
 
 
 class Ended(NamedTuple):
-    """A line, when its call ended (monotonic seconds), and the span of a sampled one."""
+    """A line, when its call ended (monotonic seconds), and the span of a sampled one, empty for others."""
 
     line: CallLine
     at: float
@@ -61,7 +61,9 @@ class Logs:
 
 
 def _context(trace_id: str, span_id: str) -> Context:
-    if not span_id:
+    """Where a record belongs: to the trace that its line names, and to the span of a call that was traced."""
+    if not trace_id:
         return Context()
-    context = SpanContext(int(trace_id, 16), int(span_id, 16), False, TraceFlags(TraceFlags.SAMPLED))
+    flags = TraceFlags(TraceFlags.SAMPLED if span_id else TraceFlags.DEFAULT)
+    context = SpanContext(int(trace_id, 16), int(span_id or "0", 16), is_remote=False, trace_flags=flags)
     return set_span_in_context(NonRecordingSpan(context), Context())

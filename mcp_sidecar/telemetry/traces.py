@@ -152,12 +152,19 @@ def _received(call: Call, span: Received, error: str) -> Attributes:
         names.MESSAGE_ID: _id(span.message_id),
     }
     if call.method:  # what the client speaks; with the server it may be another
-        found[names.MCP_VERSION] = call.client.version if call.client is not None else eras.LATEST_MODERN
+        found |= _spoken(call, span)
     if call.method in names.NAMED:
         found[names.NAMED[call.method]] = call.name
     if span.lost:
         found[names.LEGS_LOST] = span.lost
     return _with_error(found | _client(call.peer), error)
+
+
+def _spoken(call: Call, span: Received) -> Attributes:
+    """The client's revision, and its session if it has one; before there is an agreement, what it asks for."""
+    if call.client is not None:
+        return {names.MCP_VERSION: call.client.version, names.SESSION_ID: call.client.session}
+    return {names.MCP_VERSION: eras.LATEST_MODERN if span.offered is None else span.offered}
 
 
 def _id(text: str) -> str:

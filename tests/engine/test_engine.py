@@ -115,7 +115,7 @@ async def test_many_callers_with_equal_ids_and_tokens_each_get_their_own(era: An
 @pytest.mark.parametrize("era", ERAS)
 async def test_the_callers_trace_travels_in_headers_and_in_the_message_whatever_it_holds(era: Any):
     async with FakeServer(era) as up, bench({"up": up.url}) as over:
-        state = 'v="1","io.modelcontextprotocol/clientCapabilities":{"sampling":{}},"y":"\\'
+        state = 'v="1":{"sampling":{}},y@z="\\'
         await over.run(tool("echo", text="x"), trace=trace(PARENT, state, None))
         received = up.requests[-1]
         assert received.fault == "" and up.violations == []

@@ -39,7 +39,7 @@ def assert_metrics(ledger: list[Entry], arrived: Arrived) -> None:
     assert calls == sent
     assert arrived.counts("mcp_sidecar.calls", CODE) == tally(ledger, "code")
     over_grpc = [entry for entry in ledger if entry.face == "grpc"]
-    assert arrived.counts("rpc.server.call.duration", "rpc.response.status_code") == tally(over_grpc, "code")
+    assert arrived.counts("rpc.server.call.duration", "rpc.status_code") == tally(over_grpc, "code")
     assert sum(arrived.counts("mcp_sidecar.telemetry.dropped").values()) == 0
 
 

@@ -161,7 +161,23 @@ async def test_log_records_carry_the_ids_of_their_calls():
     assert record.trace_id.hex() == line["trace_id"]
     assert record.span_id in {span.span_id for span in collector.spans}
     assert attributes(record)["mcp_sidecar.request_id"] == line["request_id"]
-    assert record.severity_text == "INFO"
+    assert (record.severity_text, record.flags) == ("INFO", 1)
+
+
+@pytest.mark.covers("B-311")
+@pytest.mark.parametrize("server", ["up", "nobody"])
+@pytest.mark.parametrize("parent", [f"00-{TRACE}-00f067aa0ba902b7-00", None])
+async def test_the_record_of_a_call_that_is_not_traced_leads_to_its_trace_too(parent: str | None, server: str):
+    async with Collector() as collector, FakeServer() as up:
+        with telling(collector, {"up": up.url}, OTEL_TRACES_SAMPLER="parentbased_always_off") as sidecar:
+            meta = {"traceparent": parent} if parent else {}
+            await Modern(sidecar.url(server)).call("crash", {}, **meta)
+            await ended(sidecar)
+            (line,) = sidecar.calls(method="tools/call")
+    (record,) = (one for one in collector.records if attributes(one).get("mcp_sidecar.name") == "crash")
+    assert record.trace_id.hex() == line["trace_id"] != ""
+    assert line["trace_id"] == TRACE or parent is None
+    assert (record.span_id, record.flags) == (b"", 0)
 
 
 @pytest.mark.covers("B-308")

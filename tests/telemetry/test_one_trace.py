@@ -13,6 +13,7 @@ from tests.outbound.sse_server import SseServer
 from tests.support.fake_server import Era, FakeServer
 from tests.support.otlp import Collector, attributes
 from tests.support.raw_mcp import Modern
+from tests.support.sidecar_process import sidecar_process
 from tests.telemetry.driving import CALLERS, PARENT, TRACE, ended, telling
 
 SERVER, CLIENT = Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
@@ -117,3 +118,34 @@ async def test_each_attempt_is_a_client_span_and_the_server_heard_of_each(era: E
     assert sorted(attributes(span).get("error.type", "") for span in sent) == ["", "UPSTREAM_LOST"]
     asked = [one for one in server.requests if one.rpc == "prompts/list"]
     assert {one.headers["traceparent"] for one in asked} == {f"00-{TRACE}-{span.span_id.hex()}-01" for span in sent}
+
+
+@pytest.mark.covers("B-430")
+async def test_a_call_that_is_not_traced_here_is_not_traced_by_the_next_sidecar_either():
+    async with Collector() as collector, FakeServer() as server:
+        with telling(collector, {"up": server.url}) as far:
+            upstreams = {"up": f"grpc://{far.bound['grpc']}/up"}
+            with telling(collector, upstreams, OTEL_TRACES_SAMPLER="parentbased_always_off") as near:
+                for _ in range(3):
+                    await Modern(near.url("up")).call("echo", {"text": "hi"})
+                await ended(near)
+                here = [line["trace_id"] for line in near.calls(method="tools/call")]
+            await ended(far)
+            assert [line["trace_id"] for line in far.calls(method="tools/call")] == here
+    assert not any(span.name.startswith("tools/call") for span in collector.spans)
+    told = [one.headers["traceparent"] for one in server.requests if one.tool]
+    assert len(set(here)) == 3
+    assert [(parent[3:35], parent[52:]) for parent in told] == [(trace_id, "-00") for trace_id in here]
+    assert parents(server) == set(told)
+
+
+@pytest.mark.covers("B-430")
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_without_telemetry_a_call_that_has_no_trace_gets_none(era: Era):
+    async with FakeServer(era) as server:
+        with sidecar_process({"up": server.url}) as sidecar:
+            await Modern(sidecar.url("up")).call("echo", {"text": "hi"})
+            await ended(sidecar)
+            assert [line["trace_id"] for line in sidecar.calls(method="tools/call")] == [""]
+    (received,) = (one for one in server.requests if one.tool)
+    assert "traceparent" not in received.headers and "traceparent" not in received.meta

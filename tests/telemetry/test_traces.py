@@ -164,6 +164,13 @@ def test_each_side_has_the_revision_that_is_spoken_there():
         assert server.attributes is not None and server.attributes["mcp.protocol.version"] == version
 
 
+@pytest.mark.covers("B-432")
+def test_a_json_rpc_code_stands_under_the_name_that_the_mcp_conventions_have_for_it():
+    for span in spans(call(PARENT, "-32602")):
+        assert span.attributes is not None and span.attributes["rpc.response.status_code"] == "-32602"
+        assert "rpc.status_code" not in span.attributes
+
+
 @pytest.mark.parametrize(("text", "shown"), [("7", "7"), ('"abc"', "abc"), ('"a\\"b"', 'a"b')])
 def test_ids_of_messages_are_without_quotation_marks(text: str, shown: str):
     found = call(PARENT, "")

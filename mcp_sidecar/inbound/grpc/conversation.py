@@ -37,6 +37,7 @@ from mcp_sidecar.lifecycle import Phase
 from mcp_sidecar.outbound.link import Ignore, refusal
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Message, Request, Response
+from mcp_sidecar.protocol.session import shown
 from mcp_sidecar.settings import GrpcSettings
 from mcp_sidecar.tasks import Job, end, first_of
 from mcp_sidecar.v1 import engine_pb2 as pb
@@ -277,6 +278,7 @@ class StreamSession(Session):
 
     def __init__(self, client: Client, server: str, offered: tuple[str, ...], queue: SendQueue[pb.ServerFrame]) -> None:
         super().__init__(client, server, offered)
+        client.session = shown(client.id.encode())  # it has no other id
         self._queue = queue
 
     @property

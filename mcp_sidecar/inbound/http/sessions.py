@@ -15,6 +15,7 @@ from mcp_sidecar.errors import Overloaded, UnknownSession
 from mcp_sidecar.inbound.http.streams import EventLog, Room
 from mcp_sidecar.inbound.session.session import Outlet, Session
 from mcp_sidecar.protocol.eras import LATEST_LEGACY
+from mcp_sidecar.protocol.session import shown
 
 _SECRET_BYTES = 24
 _RETRY_SECONDS = 10.0
@@ -36,6 +37,7 @@ class HttpSession(Session):
     def __init__(self, client: Client, bond: Bond, offered: tuple[str, ...], room: Room) -> None:
         super().__init__(client, bond.server, offered)
         self.id = secrets.token_urlsafe(_SECRET_BYTES)
+        client.session = shown(self.id.encode())
         self.bond = bond
         self.used = 0.0
         self._room = room

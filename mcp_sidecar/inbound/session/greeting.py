@@ -42,6 +42,8 @@ async def greet(engine: Engine, call: Call, request: Request, server: str) -> We
     has to have the engine forget the client.
     """
     annotate(call, request, engine.sampler, engine.baggage)
+    if call.span is not None:
+        call.span.offered = request.text("protocolVersion") or ""
     client = _client(request)
     asked = call.ask()
     asked.client, asked.part = client, False
@@ -66,6 +68,7 @@ async def greet(engine: Engine, call: Call, request: Request, server: str) -> We
     }
     if profile.instructions:
         result["instructions"] = profile.instructions
+    call.client = client
     return Welcome(client, _news(offered), Response(request.id, result=jsonrpc.encode_object(result)))
 
 
