@@ -28,7 +28,7 @@ async def exchange(link: Link, request: Request, call: Call, client: Client, sin
         return _set_level(request, client)
     if request.method.startswith("tasks/"):
         return downgrade.unknown_method(request)  # core tasks of 2025-11-25, which 2026-07-28 has in another shape
-    modern = upgrade.request(request, client)
+    first = modern = upgrade.request(request, client)
     for attempt in range(_MOST_ROUNDS + 1):
         response = await legs.exchange(link, modern, call, sink)
         wanted = read_input_required(response)
@@ -41,7 +41,7 @@ async def exchange(link: Link, request: Request, call: Call, client: Client, sin
             return answers
         if not wanted.requests:
             await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt))
-        modern = modern.with_params(wanted.retry(answers))
+        modern = first.with_params(wanted.retry(answers))  # of each round no more than what it gave
     raise UpstreamProtocolError(
         f"the MCP server asked for input more than {_MOST_ROUNDS} times", execution=Execution.UNKNOWN
     )

@@ -84,6 +84,15 @@ async def test_several_questions_and_several_rounds_work(era):
         assert up.violations == []
 
 
+@pytest.mark.covers("B-440")
+async def test_a_server_gets_back_what_it_gave_in_this_round_and_nothing_of_the_rounds_before():
+    async with FakeServer() as up, bench({"up": up.url}) as over:
+        assert text_of(await over.result(tool("ask_in_turns"), heard=Asked(BO, BO), client=client())) == "all rounds"
+        calls = [received.params for received in up.requests if received.rpc == "tools/call"]
+        given = [(one.get("requestState"), one.get("inputResponses")) for one in calls]
+        assert given == [(None, None), ("first", {"a": BO}), (None, {"b": BO}), ("last", None)]
+
+
 @pytest.mark.covers("B-74")
 async def test_a_server_that_never_stops_asking_is_given_up():
     async with FakeServer() as up, bench({"up": up.url}) as over:

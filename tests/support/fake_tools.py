@@ -140,6 +140,25 @@ async def ask_rounds(exchange: Exchange, arguments: Message) -> Message:
     return {"resultType": "input_required", "inputRequests": asked, "requestState": told}
 
 
+async def ask_in_turns(exchange: Exchange, _: Message) -> Message:
+    """Asks with a state, then without one, then gives a state alone; takes each of them in its own round only."""
+    if not exchange.modern:
+        return text("the legacy era has no states")
+    params = {"message": "name?", "requestedSchema": {"type": "object", "properties": {}}}
+    question = {"method": "elicitation/create", "params": params}
+    rounds: dict[tuple[str, str], Message] = {
+        ("", ""): {"inputRequests": {"a": question}, "requestState": "first"},
+        ("a", "first"): {"inputRequests": {"b": question}},
+        ("b", ""): {"requestState": "last"},
+        ("", "last"): {},
+    }
+    given = exchange.request.params
+    found = rounds.get((" ".join(given.get("inputResponses", {})), given.get("requestState", "")))
+    if found is None:
+        raise Refusal(INVALID_PARAMS, "that was of another round")
+    return {"resultType": "input_required", **found} if found else text("all rounds")
+
+
 async def ask_url(exchange: Exchange, arguments: Message) -> Message:
     """Has the user visit a page first (2025-11-25: an error), once for each `ticket`."""
     visits = [run for run in exchange.ledger.executions if (run.tool, run.arguments) == ("ask_url", arguments)]
@@ -196,6 +215,7 @@ _TOOLS: dict[str, tuple[Tool, Message, tuple[str, ...]]] = {
     "ask_roots": (ask_roots, {}, ()),
     "ask_several": (ask_several, {}, ()),
     "ask_rounds": (ask_rounds, {"rounds": COUNT}, ("rounds",)),
+    "ask_in_turns": (ask_in_turns, {}, ()),
     "ask_url": (ask_url, {"ticket": TEXT}, ("ticket",)),
     "begin_task": (begin_task, {}, ()),
 }
