@@ -76,7 +76,7 @@ class Engine:
         self.lifecycle = lifecycle
         self._admission = admission
         self._most_attempts = retry.attempts
-        self._hold = hold
+        self.hold = hold
         self._alarm = Alarm()
         self._listeners = Listeners(lifecycle, admission.in_flight, self._refusal)
         self._stopping = False
@@ -125,8 +125,8 @@ class Engine:
     def send(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Coroutine[None, None, Response]:
         """One request to one server, whatever is kept of what it said before."""
         goes_on = inputs.STATE in request.params and call.client is None
-        if goes_on and self._hold.knows(request, modern=self._is_modern(upstream)):
-            return self._in_time(call, self._hold.resume(call, request, sink, _sooner(call, upstream)))
+        if goes_on and self.hold.knows(request, modern=self._is_modern(upstream)):
+            return self._in_time(call, self.hold.resume(call, request, sink, _sooner(call, upstream)))
         busy = self.lifecycle.in_flight
         if (not self.lifecycle.admitting or busy >= self._admission.in_flight) and not call.part:
             raise self._refusal(busy)
@@ -158,7 +158,7 @@ class Engine:
         def exchange(sink: Sink) -> Coroutine[None, None, Response]:
             return self._attempts(own, request, upstream, SoFar(sink, self.offers, upstream.name), stay)
 
-        return self._in_time(call, self._hold.begin(call, request, exchange, sink, own, until))
+        return self._in_time(call, self.hold.begin(call, request, exchange, sink, own, until))
 
     async def _in_time(self, call: Call, leg: Coroutine[None, None, Response]) -> Response:
         try:

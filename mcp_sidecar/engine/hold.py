@@ -48,6 +48,11 @@ class Hold:
         state = request.text(inputs.STATE)
         return state in self._parked or (not modern and looks_sealed(state))
 
+    def whose(self, request: Request) -> str:
+        """The server of the exchange that the request goes on with, empty where none is held for it here."""
+        held = self._parked.get(request.text(inputs.STATE) or "")
+        return held.call.server if held is not None else ""
+
     async def begin(
         self, call: Call, request: Request, exchange: Begin, sink: Sink, own: Call, until: Deadline
     ) -> Response:

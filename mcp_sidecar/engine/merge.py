@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
 from mcp_sidecar.call import Call
-from mcp_sidecar.engine import task_ids, union
+from mcp_sidecar.engine import inputs, task_ids, union
 from mcp_sidecar.engine.cache import Cache
 from mcp_sidecar.engine.catalogue import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Runs
 from mcp_sidecar.engine.fan_in import FanIn
+from mcp_sidecar.engine.hold import Hold
 from mcp_sidecar.engine.inventory import DISCOVERED, Gathered, Inventory
 from mcp_sidecar.engine.listen import Filter, read_filter
 from mcp_sidecar.engine.owners import Owners
@@ -34,6 +36,12 @@ _MOST_BODIES = 64
 _MOST_BODY_BYTES = 64 * 1024 * 1024
 
 
+class Holds(Runs, Protocol):
+    """The engine, which has the calls that wait for their clients."""
+
+    hold: Hold
+
+
 class Merge:
     """`servers` tells who there is, in order; others may come and go unless they are `settled`. Requests and responses
     are of the caller's era, as the engine's are.
@@ -41,7 +49,7 @@ class Merge:
 
     def __init__(
         self,
-        engine: Runs,
+        engine: Holds,
         inventory: Inventory,
         servers: Callable[[], Sequence[str]],
         settings: MergeSettings,
@@ -167,7 +175,8 @@ class Merge:
         return task_ids.in_response(server, request, await self._at(call, own, server, sink))
 
     async def _located(self, call: Call, request: Request, sink: Sink) -> Response:
-        servers = await self._owners.of_uri(call, request.text("uri") or "")
+        held = self._engine.hold.whose(request)  # what the client answers is for who asked, and for nobody else
+        servers = [held] if held else await self._owners.of_uri(call, request.text("uri") or "")
         return await self._first(call, request, servers, sink)
 
     async def _complete(self, call: Call, request: Request, sink: Sink) -> Response:
@@ -191,7 +200,12 @@ class Merge:
         if not servers:
             raise _nobody()
         for server in servers[:-1]:
-            response = await self._at(call, request, server, sink)
+            try:
+                response = await self._at(call, request, server, sink)
+            except InvalidParams:
+                if inputs.STATE in request.params:
+                    continue  # the state is not this server's
+                raise
             said = None if response.error is None else jsonrpc.read_error(response)
             if said is None or said[0] not in _NOT_MINE | {eras.METHOD_NOT_FOUND}:
                 return response

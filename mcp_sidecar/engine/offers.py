@@ -12,10 +12,10 @@ from typing import Protocol
 from mcp_sidecar.call import Call, Deadline, new_request_id
 from mcp_sidecar.directory import Directory, Snapshot, Upstream, renewed, served
 from mcp_sidecar.engine import bridge, news
-from mcp_sidecar.engine.catalogue import TOOLS, Runs, read_pages
+from mcp_sidecar.engine.catalogue import TOOLS, read_pages
 from mcp_sidecar.engine.changes import Told
 from mcp_sidecar.engine.inventory import Inventory
-from mcp_sidecar.engine.merge import Merge
+from mcp_sidecar.engine.merge import Holds, Merge
 from mcp_sidecar.engine.mirrors import Mirrors
 from mcp_sidecar.engine.shelf import Reader, Shelf
 from mcp_sidecar.errors import DeadlineExceeded, SidecarError
@@ -28,7 +28,7 @@ from mcp_sidecar.settings import MergeSettings
 _AT_ONCE = 8  # servers
 
 
-class Sends(Runs, Protocol):
+class Sends(Holds, Protocol):
     """The engine."""
 
     def send(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Coroutine[None, None, Response]:

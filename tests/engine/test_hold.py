@@ -15,8 +15,10 @@ from mcp_sidecar.lifecycle import Phase
 from mcp_sidecar.protocol.jsonrpc import Request
 from mcp_sidecar.settings import HoldSettings, PoolSettings
 from tests.engine.engines import Bench, Heard, bench, request, text_of, tool
+from tests.engine.several import two
 from tests.outbound.programs import fake
 from tests.outbound.sse_server import SseServer
+from tests.support import fake_tools
 from tests.support.fake_server import FakeServer
 
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
@@ -150,6 +152,23 @@ async def test_answers_of_the_wrong_shape_are_refused_and_the_call_waits_on(bad:
         with pytest.raises(InvalidParams, match="inputResponses"):
             await over.run(again(asked, result, {}).with_params({"inputResponses": bad.encode()}))
         assert text_of(await answered(over, asked, result, BO)) == "accept: Bo"
+
+
+@pytest.mark.covers("B-70", "B-177", "B-441")
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@pytest.mark.parametrize("other", ["legacy", "modern"])
+async def test_the_retry_of_a_read_goes_to_the_one_of_several_servers_that_asked(era: Any, other: Any):
+    async def secret(exchange: Any) -> Any:
+        answer = await fake_tools.ask_elicitation(exchange, {})
+        return answer if "resultType" in answer else {"contents": [{"uri": "hidden://x", **answer["content"][0]}]}
+
+    async with two(other, era) as (a, b, over):
+        (b._modern if era == "modern" else b._legacy)._methods["resources/read"] = secret
+        asked = request("resources/read", ABLE, uri="hidden://x")
+        result = await over.result(asked)
+        assert (await answered(over, asked, result, BO))["contents"][0]["text"] == "accept: Bo"
+        assert over.call.server == "b"
+        assert a.count("resources/read") == (2 if era == other == "modern" else 1)
 
 
 @pytest.mark.covers("B-72")
