@@ -79,6 +79,6 @@ async def _translated(link: LegacyLink, request: Request, call: Call, sink: Sink
     level = downgrade.log_level(request)
     if level and downgrade.offers(link.profile, "logging"):
         await link.want_logs(level, call)
-    audience = downgrade.Audience(sink, request)
+    audience = downgrade.Audience(sink, request, call)
     response = await legs.exchange(link, downgrade.request(request), call, audience)
     return downgrade.response(request, audience.judge(response), link.profile)

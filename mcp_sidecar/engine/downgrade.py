@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from mcp_sidecar.call import Call
 from mcp_sidecar.engine import inputs
 from mcp_sidecar.errors import Execution, InvalidCall, UpstreamProtocolError
 from mcp_sidecar.outbound.link import Sink, refusal
@@ -147,11 +148,12 @@ class Audience:
     """What a legacy server says to a modern caller, as far as the request asked for it.
 
     In the legacy era a session's log level is everybody's, and so are its questions: `unable` keeps the capability that
-    the caller lacked for one.
+    the caller lacked for one. What the caller can is what it said last: `call.declared` is that of a retry.
     """
 
-    def __init__(self, sink: Sink, request: jsonrpc.Request) -> None:
+    def __init__(self, sink: Sink, request: jsonrpc.Request, call: Call) -> None:
         self._sink = sink
+        self._call = call
         self._level = log_level(request)
         self._capabilities = request.meta.get(eras.META_CAPABILITIES, b"{}")
         self.unable = ""
@@ -164,10 +166,13 @@ class Audience:
         return bool(self._level) and loud_enough(jsonrpc.parse_request(message), self._level)
 
     async def ask(self, request: jsonrpc.Request) -> jsonrpc.Response:
-        if not inputs.able(self._capabilities, request):
+        answer = await self._sink.ask(request) if self._able(request) else refusal(request)
+        if answer.error is not None and not self._able(request):  # it may have been able when it was asked
             self.unable = inputs.NEEDED.get(request.method, "")
-            return refusal(request)
-        return await self._sink.ask(request)
+        return answer
+
+    def _able(self, request: jsonrpc.Request) -> bool:
+        return inputs.able(self._call.declared or self._capabilities, request)
 
     def judge(self, response: jsonrpc.Response) -> jsonrpc.Response:
         """The response, unless it is a failure for want of a capability: a modern server would have named that."""

@@ -15,8 +15,8 @@ from mcp_sidecar.call import Call, Deadline
 from mcp_sidecar.engine import inputs, legs
 from mcp_sidecar.engine.seal import Seal, looks_sealed
 from mcp_sidecar.errors import Execution, Overloaded
-from mcp_sidecar.outbound.link import Sink
-from mcp_sidecar.protocol import jsonrpc
+from mcp_sidecar.outbound.link import Sink, refusal
+from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.settings import HoldSettings
 from mcp_sidecar.tasks import Job, first_of
@@ -65,15 +65,15 @@ class Hold:
         return await self._leg(held, call, request, sink, until)
 
     async def resume(self, call: Call, request: Request, sink: Sink, until: Deadline) -> Response:
-        """Hand over the answers and go on. Raises `InvalidParams` for a state that is not good (any more)."""
+        """Hand over the answers and go on. Raises `InvalidCall`, for a state that is not good (any more) above all."""
         state = request.text(inputs.STATE) or ""
         answers = inputs.answers_in(request)
         held = self._parked.get(state)
         if held is None or held.subject != _subject(call, request) or not self._seal.holds(state, held.subject):
             raise inputs.unknown_state()
+        held.answer(answers, request.meta.get(eras.META_CAPABILITIES, b"{}"))
         del self._parked[state]
         held.unpark()
-        held.answer(answers)
         with legs.resumed(call, held.call):
             return await self._leg(held, call, request, sink, until)
 
@@ -178,13 +178,23 @@ class _Held:
         if self._expiry is not None:
             self._expiry.cancel()
 
-    def answer(self, answers: dict[str, bytes]) -> None:
-        """Pass answers on; what was not asked is ignored, what was not answered stays open."""
-        for key, result in answers.items():
+    def answer(self, answers: dict[str, bytes], capabilities: bytes) -> None:
+        """Pass answers on, of a client that declares `capabilities` (JSON text) from here on.
+
+        What was not asked is ignored, what was not answered stays open while it is declared. Raises `InvalidCall`, and
+        leaves everything as it was, for capabilities that cannot be read.
+        """
+        refused = [
+            (key, refusal(question))
+            for key, question in self.questions.items()
+            if key not in answers and not inputs.able(capabilities, question)
+        ]
+        self.call.declared = capabilities
+        for key, answer in [*refused, *((key, Response(b"", result=result)) for key, result in answers.items())]:
             waiting = self._answers.get(key)
             if waiting is not None and not waiting.done():
                 del self.questions[key]
-                waiting.set_result(Response(b"", result=result))
+                waiting.set_result(answer)
 
     async def notify(self, method: str, message: bytes) -> None:
         """Progress and logs reach the client that listens at the moment; between two legs nobody does."""

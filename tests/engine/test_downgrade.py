@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mcp_sidecar.call import Call
 from mcp_sidecar.engine import downgrade
 from mcp_sidecar.errors import Execution, UpstreamProtocolError
 from mcp_sidecar.protocol.handshake import ServerProfile
@@ -161,7 +162,7 @@ async def test_log_messages_reach_the_caller_from_the_level_it_asked_for():
     log = b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1.0}}'
     for level, passes in (("debug", 1), ("info", 1), ("warning", 0), ("", 0)):
         heard = Heard()
-        logs = downgrade.Audience(heard, tool("progress", {LEVEL: level}))
+        logs = downgrade.Audience(heard, tool("progress", {LEVEL: level}), Call("", ""))
         await logs.notify("notifications/message", log)
         await logs.notify("notifications/progress", b'{"jsonrpc":"2.0","method":"notifications/progress"}')
         assert [message["method"] for message in heard.messages].count("notifications/message") == passes

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from mcp_sidecar.call import Deadline, Principal
-from mcp_sidecar.errors import DeadlineExceeded, Execution, InvalidParams, Overloaded, PoolExhausted, UpstreamLost
+from mcp_sidecar.errors import (
+    DeadlineExceeded,
+    Execution,
+    InvalidCall,
+    InvalidParams,
+    Overloaded,
+    PoolExhausted,
+    UpstreamLost,
+)
 from mcp_sidecar.lifecycle import Phase
 from mcp_sidecar.protocol.jsonrpc import Request
 from mcp_sidecar.settings import HoldSettings, PoolSettings
@@ -229,6 +237,43 @@ async def test_what_the_client_cannot_answer_is_refused_at_once():
         answer = await over.run(tool("ask_roots", {CAPABILITIES: {"elicitation": {}}}))
         assert up.answers[-1]["error"]["code"] == -32601
         assert up.cancelled == []
+        error = json.loads(answer.error or b"")
+        assert (error["code"], error["data"]) == (-32021, {"requiredCapabilities": {"roots": {}}})
+
+
+@pytest.mark.covers("B-442")
+@pytest.mark.parametrize("later", ["less", "nothing", "the same", "more"])
+async def test_what_is_asked_after_a_retry_is_judged_by_what_the_retry_declares(later: str):
+    async def both(exchange: Any) -> Any:
+        await exchange.ask("elicitation/create", {"message": "name?", "requestedSchema": {}})
+        return await fake_tools.ask_sampling(exchange, {})
+
+    able: dict[str, Any] = {"less": {"elicitation": {}}, "nothing": {}}.get(later, ABLE[CAPABILITIES])
+    async with FakeServer("legacy", "sse") as up, bench({"up": up.url}) as over:
+        up._legacy._methods["tools/call"] = both
+        asked = tool("both", {CAPABILITIES: {"elicitation": {}}} if later == "more" else ABLE)
+        result = await over.result(asked)
+        retry = again(asked, result, dict.fromkeys(result["inputRequests"], BO))
+        answer = await over.run(retry.with_meta({CAPABILITIES: json.dumps(able).encode()}))
+        if "sampling" in able:
+            (question,) = json.loads(answer.result or b"")["inputRequests"].values()
+            assert question["method"] == "sampling/createMessage"
+        else:
+            assert up.answers[-1]["error"]["code"] == -32601
+            error = json.loads(answer.error or b"")
+            assert (error["code"], error["data"]) == (-32021, {"requiredCapabilities": {"sampling": {}}})
+
+
+@pytest.mark.covers("B-442")
+async def test_a_question_that_waits_is_refused_when_the_retry_no_longer_declares_it():
+    async with FakeServer("legacy", "sse") as up, bench({"up": up.url}) as over:
+        asked = asking("ask_several")
+        first = await over.result(asked)
+        kinds = {one["method"]: key for key, one in first["inputRequests"].items()}
+        retry = again(asked, first, {kinds["elicitation/create"]: BO})
+        with pytest.raises(InvalidCall):
+            await over.run(retry.with_meta({CAPABILITIES: b'{"elicitation":{},"roots":'}))
+        answer = await over.run(retry.with_meta({CAPABILITIES: b'{"elicitation":{}}'}))
         error = json.loads(answer.error or b"")
         assert (error["code"], error["data"]) == (-32021, {"requiredCapabilities": {"roots": {}}})
 
