@@ -116,7 +116,7 @@ class Engine:
             return self._in_time(call, self.offers.answer(call, request, upstream, sink, _sooner(call, upstream)))
         if request.method == eras.LISTEN:
             until = _Unbounded(time.monotonic() + upstream.settings.timeout.call)
-            so_far = SoFar(Restamped(sink, request), self.offers, upstream.name)
+            so_far = SoFar(Restamped(sink, request), self.offers, call)
             return self._listeners.hear(call, request, self._attempts(call, request, upstream, so_far, until))
         if self._mirrored and request.method == eras.CALL_TOOL:
             self.offers.mirrors.prepare(call, request, upstream.name)
@@ -139,7 +139,7 @@ class Engine:
         # Most calls bring no deadline: a number like others costs less than a `Deadline`.
         until = time.monotonic() + upstream.settings.timeout.call if call.deadline is None else _sooner(call, upstream)
         stay = _Stay(self._alarm, until, engine=self, call=call)
-        return self._attempts(call, request, upstream, SoFar(sink, self.offers, upstream.name), stay)
+        return self._attempts(call, request, upstream, SoFar(sink, self.offers, call), stay)
 
     def _may_ask(self, request: Request, upstream: Upstream) -> bool:
         """The server may want to hear something from the client, in a request of its own."""
@@ -156,7 +156,7 @@ class Engine:
         stay = _Stay(self._alarm, until + _LONGEST_HOLD_SECONDS, engine=self, call=own, lease_by=until)
 
         def exchange(sink: Sink) -> Coroutine[None, None, Response]:
-            return self._attempts(own, request, upstream, SoFar(sink, self.offers, upstream.name), stay)
+            return self._attempts(own, request, upstream, SoFar(sink, self.offers, own), stay)
 
         return self._in_time(call, self.hold.begin(call, request, exchange, sink, own, until))
 
@@ -318,6 +318,8 @@ class Engine:
         if self._stopping:
             return Draining("the sidecar stopped before the call ended", execution=call.execution)
         message = f"the MCP server {call.server!r} did not answer in time"
+        if call.unanswered:
+            message = f"the client did not answer in time what the MCP server {call.server!r} asked"
         return DeadlineExceeded(message, execution=call.execution, metadata={"server": call.server})
 
     async def _speaks_other_era(self, upstream: Upstream, so_far: SoFar, era: eras.Era, stay: Stay) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mcp_sidecar.call import Call
 from mcp_sidecar.directory import AnyEndpoint
 from mcp_sidecar.engine import news
 from mcp_sidecar.errors import Execution, SidecarError, Unavailable, UpstreamLost, UpstreamUnavailable
@@ -22,7 +23,7 @@ class SoFar(msgspec.Struct, eq=False, gc=False):
 
     sink: Sink
     offers: Offers
-    server: str
+    call: Call
     attempts: int = 1
     may_have_run: bool = False
     used: bool = False
@@ -51,9 +52,16 @@ class SoFar(msgspec.Struct, eq=False, gc=False):
     async def notify(self, method: str, message: bytes) -> None:
         self.used = True
         if method in news.NEWS:
-            self.offers.heed(self.server, method, message)
+            self.offers.heed(self.call.server, method, message)
         await self.sink.notify(method, message)
 
     async def ask(self, request: Request) -> Response:
-        self.used = True
-        return await self.sink.ask(request)
+        self.used = self.may_have_run = True  # whoever asks has begun
+        self.call.unanswered += 1
+        try:
+            answer = await self.sink.ask(request)
+        except SidecarError:
+            self.call.unanswered -= 1
+            raise
+        self.call.unanswered -= 1  # not for what is cut short: that is what the call has waited for
+        return answer

@@ -36,8 +36,10 @@ async def exchange(link: Link, request: Request, call: Call, client: Client, sin
             return upgrade.response(request, response)
         if attempt == _MOST_ROUNDS:
             break
+        call.execution = Execution.UNKNOWN  # the server has answered, and is not done
         answers = await _ask_all(wanted, client, sink)
         if isinstance(answers, Response):
+            call.execution = Execution.DONE
             return answers
         if not wanted.requests:
             await asyncio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt))
@@ -54,8 +56,16 @@ def _in_legacy_shape(question: Request) -> Request:
     return question.with_params({"elicitationId": b'"%b"' % new_request_id().encode()})
 
 
+class _Declined(Exception):
+    """The client answered a question with an error."""
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__("the client declined")
+        self.answer = answer
+
+
 async def _ask_all(wanted: InputRequired, client: Client, sink: Sink) -> dict[str, bytes] | Response:
-    """The client's answers, all asked at once; an error of its own when it will not or cannot answer."""
+    """The client's answers, all asked at once; an error of its own as soon as it will not or cannot answer one."""
     for question in wanted.requests.values():
         if not able(client.capabilities, question):
             words = f"the MCP server asks for {question.method}, which this client does not support"
@@ -63,18 +73,23 @@ async def _ask_all(wanted: InputRequired, client: Client, sink: Sink) -> dict[st
     try:
         async with asyncio.TaskGroup() as group:
             asked = {
-                key: group.create_task(sink.ask(_in_legacy_shape(question)), name=f"ask {question.method}")
+                key: group.create_task(_ask(question, sink), name=f"ask {question.method}")
                 for key, question in wanted.requests.items()
             }
     except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
-    answers: dict[str, bytes] = {}
-    for key, task in asked.items():
-        answer = task.result()
-        if answer.result is None:
-            return Response(b"", error=answer.error)
-        answers[key] = answer.result
-    return answers
+        first = failures.exceptions[0]
+        if isinstance(first, _Declined):
+            return Response(b"", error=first.answer.error)
+        raise first from failures
+    return {key: task.result() for key, task in asked.items()}
+
+
+async def _ask(question: Request, sink: Sink) -> bytes:
+    """The client's answer. Raises `_Declined`, for which nobody waits for the answers to the other questions."""
+    answer = await sink.ask(_in_legacy_shape(question))
+    if answer.result is None:
+        raise _Declined(answer)
+    return answer.result
 
 
 def _set_level(request: Request, client: Client) -> Response:

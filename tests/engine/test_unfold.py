@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from mcp_sidecar.call import Client
-from mcp_sidecar.errors import Cancelled, Execution, UpstreamProtocolError
+from mcp_sidecar.call import Client, Deadline
+from mcp_sidecar.errors import Cancelled, DeadlineExceeded, Execution, UpstreamLost, UpstreamProtocolError
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.settings import PoolSettings
 from tests.engine.engines import Heard, bench, text_of
@@ -112,6 +114,57 @@ async def test_an_error_of_the_client_is_the_answer_to_its_own_call():
         gone = Asked(Cancelled("the client is gone", execution=Execution.UNKNOWN))
         with pytest.raises(Cancelled):
             await over.run(tool("ask_sampling"), heard=gone, client=client())
+
+
+class Slow(Asked):
+    """A client that answers nothing after these answers; `left` are the questions that nobody waited for any more."""
+
+    def __init__(self, *answers: Any, until: Callable[[], Awaitable[object]] | None = None) -> None:
+        super().__init__(*answers)
+        self.left: list[str] = []
+        self._until = until or asyncio.Event().wait
+
+    async def ask(self, request: Request) -> Response:
+        if self._answers:
+            return await super().ask(request)
+        try:
+            await self._until()
+        except asyncio.CancelledError:
+            self.left.append(request.method)
+            raise
+        return Response(request.id, result=json.dumps(BO).encode())
+
+
+@pytest.mark.covers("B-443")
+async def test_an_error_of_the_client_ends_the_call_although_another_question_is_open():
+    async with FakeServer() as up, bench({"up": up.url}) as over:
+        heard = Slow({"code": -1, "message": "the user said no"})
+        answer = await over.run(tool("ask_several"), heard=heard, client=client())
+        assert json.loads(answer.error or b"") == {"code": -1, "message": "the user said no"}
+        assert len(heard.left) == 1
+        assert over.call.execution is Execution.DONE
+        assert len(up.executions) == 1
+
+
+@pytest.mark.covers("B-444")
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_a_client_that_never_answers_is_named_and_not_the_server(era):
+    async with FakeServer(era, "sse") as up, bench({"up": up.url}) as over:
+        for asked in (tool("ask_sampling"), tool("ask_several")):
+            with pytest.raises(DeadlineExceeded, match="^the client did not answer in time what .* 'up' asked") as late:
+                await over.run(asked, heard=Slow(), client=client(), deadline=Deadline.after(0.5))
+            assert late.value.execution is Execution.UNKNOWN
+        with pytest.raises(DeadlineExceeded, match="^the MCP server 'up' did not answer"):
+            await over.run(tool("hold", gate="g"), heard=Slow(), client=client(), deadline=Deadline.after(0.5))
+
+
+@pytest.mark.covers("B-444")
+async def test_a_server_that_is_gone_when_the_client_has_answered_may_have_run_the_call():
+    async with FakeServer() as up, bench({"up": up.url}) as over:
+        with pytest.raises(UpstreamLost) as lost:
+            await over.run(tool("ask_sampling"), heard=Slow(until=up.stop), client=client())
+        assert lost.value.execution is Execution.UNKNOWN
+        assert len(up.executions) == 1
 
 
 @pytest.mark.covers("B-74")

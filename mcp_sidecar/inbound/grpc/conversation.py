@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 
 from mcp_sidecar.call import Call, Client
@@ -31,7 +32,7 @@ from mcp_sidecar.inbound.grpc.send_queue import SendQueue
 from mcp_sidecar.inbound.grpc.writing import write
 from mcp_sidecar.inbound.session import conversation as legacy
 from mcp_sidecar.inbound.session.greeting import greet
-from mcp_sidecar.inbound.session.session import Outlet, Session
+from mcp_sidecar.inbound.session.session import Outlet, Session, taken_back
 from mcp_sidecar.inbound.status import error_of, named
 from mcp_sidecar.lifecycle import Phase
 from mcp_sidecar.outbound.link import Ignore, refusal
@@ -267,7 +268,12 @@ class _Frames(Ignore):
             return refusal(request)
         with self._session.asking() as (question_id, answer):
             self._queue.put(pb.ServerFrame(message_json=request.encode(question_id)))
-            return await answer
+            try:
+                return await answer
+            except asyncio.CancelledError:
+                with suppress(SendQueueFull):
+                    self._queue.put(pb.ServerFrame(message_json=taken_back(question_id)))
+                raise
 
 
 class StreamSession(Session):

@@ -11,6 +11,7 @@ from mcp_sidecar.inbound.http.opening import Opening
 from mcp_sidecar.inbound.http.sessions import HttpSession
 from mcp_sidecar.inbound.http.silence import Silence
 from mcp_sidecar.inbound.http.streams import Stream
+from mcp_sidecar.inbound.session.session import taken_back
 from mcp_sidecar.inbound.status import error_of, status_of
 from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.protocol import jsonrpc
@@ -50,8 +51,12 @@ class Post(Ignore):
             words = "the client is gone, and cannot come back to what it never heard of"
             return Response(request.id, error=jsonrpc.encode_error(INTERNAL_ERROR, words))
         with self.session.asking() as (question_id, answer):
-            await stream.send(request.encode(question_id))
-            return await answer
+            try:
+                await stream.send(request.encode(question_id))
+                return await answer
+            except asyncio.CancelledError:
+                stream.offer(taken_back(question_id))
+                raise
 
     def _begun(self) -> Stream | None:
         """The stream, which is begun if need be; None when there is nobody to give its first id to."""

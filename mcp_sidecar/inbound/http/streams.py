@@ -161,6 +161,14 @@ class Stream:
         if self._log.priming and self._reply is not None:
             self._reply.offer(self._add(sse.priming(self._next_id(), _RETRY_MS)))
 
+    def offer(self, message: bytes) -> None:
+        """One message, unless the stream has ended; kept, and given to a connection that takes it at once."""
+        if not self.finished:
+            chunk = self._add(sse.numbered(self._next_id(), message))
+            if self._reply is not None:
+                self.told = self.last
+                self._reply.offer(chunk)
+
     async def send(self, message: bytes) -> None:
         """One message; kept, and given to the connection there is. Returns when that takes more."""
         await self.write(self._add(sse.numbered(self._next_id(), message)))

@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from mcp_sidecar.call import Client
 from mcp_sidecar.errors import InvalidCall, Overloaded
-from mcp_sidecar.protocol.jsonrpc import Response
+from mcp_sidecar.protocol.jsonrpc import Request, Response
 
 if TYPE_CHECKING:
     from mcp_sidecar.inbound.session.news import News
     from mcp_sidecar.inbound.session.telling import Telling
 
 MOST_CALLS = 256
+
+
+def taken_back(question_id: bytes) -> bytes:
+    """Tells a client that nobody waits for its answer to a question any more."""
+    params = {"requestId": question_id, "reason": b'"the call has ended"'}
+    return Request("notifications/cancelled", params=params).encode(b"")
 
 
 class Outlet(Protocol):

@@ -63,3 +63,21 @@ async def test_a_flood_that_the_server_does_not_take_is_dropped_and_nothing_wait
         assert await answered(stream) == "last"
         assert up.count("notifications/x") <= 64
         await stream.done_writing()
+
+
+@pytest.mark.covers("B-443")
+async def test_the_other_questions_of_a_call_that_its_client_declines_are_taken_back():
+    async with asyncio.timeout(15), FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
+        stream: Any = sidecar.engine.BiDiStream()
+        able = {**HELLO, "capabilities": {"roots": {}, "elicitation": {}}}
+        await stream.write(frame(request("initialize", id=0, **able)))
+        await answered(stream)
+        await stream.write(frame(tool("ask_several", id="c")))
+        one, other = [json.loads((await stream.read()).message_json) for _ in range(2)]
+        no = {"code": -1, "message": "the user said no"}
+        await stream.write(frame(json.dumps({"jsonrpc": "2.0", "id": one["id"], "error": no}).encode()))
+        taken_back, last = [json.loads((await stream.read()).message_json) for _ in range(2)]
+        assert (taken_back["method"], taken_back["params"]["requestId"]) == ("notifications/cancelled", other["id"])
+        assert (last["id"], last["error"]) == ("c", no)
+        await stream.done_writing()
+        assert up.violations == []

@@ -136,6 +136,25 @@ async def test_what_the_server_asks_is_asked_on_the_stream_of_the_call(era, vers
         assert up.violations == []
 
 
+@pytest.mark.covers("B-443")
+async def test_the_other_questions_of_a_call_that_its_client_declines_are_taken_back():
+    async with asyncio.timeout(10), FakeServer() as up, Sidecar({"up": up.url}) as sidecar:
+        client = Legacy(sidecar.url("up"), ALL)
+        await client.initialize()
+        async with client.opened("tools/call", {"name": "ask_several", "arguments": {}}) as stream:
+            messages = stream.messages()
+            one, other = await anext(messages), await anext(messages)
+            no = {"code": -1, "message": "the user said no"}
+            await raw_http.post(client.url, {"jsonrpc": "2.0", "id": one["id"], "error": no}, client.headers)
+            taken_back, last = [message async for message in messages]
+            assert taken_back["method"] == "notifications/cancelled"
+            assert taken_back["params"]["requestId"] == other["id"]
+            assert last["error"] == no
+        assert (await client.answer(other["id"], {})).status == 202
+        assert (await client.call("echo", {"text": "hi"})).status == 200
+        assert up.violations == []
+
+
 @pytest.mark.covers("B-82")
 @ERAS
 async def test_two_sessions_with_equal_ids_get_their_own_questions_and_answers(era):
