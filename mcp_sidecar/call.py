@@ -159,9 +159,9 @@ class Call(msgspec.Struct, eq=False):
     `ambient` is the transport's trace context where the message has one of its own. `sampled` is None until that was
     decided, False from the beginning for what no ledger hears of; `span` is there for sampled calls only.
     `waited` is how long servers had it (seconds), `asked` the first of what was sent for it and for its parts, and
-    `fault` what the one that answered found wrong: a JSON-RPC code or `tool_error`. `declared` is what a later round
-    of the call says of the client's capabilities (JSON text), `unanswered` how many questions wait for the client, or did when the call
-    was cut short. `payloads` is there where an operator wants to see them.
+    `fault` what the one that answered found wrong: a JSON-RPC code or `tool_error`. `declared` is what a later round of
+    the call says of the client's capabilities (JSON text), `unanswered` how many questions wait for the client, or did
+    when the call was cut short. `payloads` is there where an operator wants to see them.
     """
 
     rpc: str

@@ -162,8 +162,11 @@ class HttpCarrier:
         """202, or whatever a lenient server says instead."""
         response = await self._send(session, b"POST", message, call)
         try:
+            if response.status == 404 and session.id:
+                raise self._lost_session(call)
             if response.status >= 300:
                 raise http.status_error(response, self._endpoint)
+            call.execution = Execution.DONE
             await http.body(response, self._endpoint)
         finally:
             response.close()

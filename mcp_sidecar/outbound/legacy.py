@@ -16,7 +16,7 @@ from mcp_sidecar.errors import Execution, InvalidCall, SidecarError, UpstreamPro
 from mcp_sidecar.outbound.carrier import Carrier
 from mcp_sidecar.outbound.flights import Flights
 from mcp_sidecar.outbound.hearing import Hearing
-from mcp_sidecar.outbound.legacy_refusals import SessionLost, refused_handshake
+from mcp_sidecar.outbound.legacy_refusals import SessionLost, not_given, refused_handshake
 from mcp_sidecar.outbound.link import Ignore, Sink
 from mcp_sidecar.outbound.measures import UNMEASURED, Measures
 from mcp_sidecar.outbound.questions import Questions, may_be_asked, reply_of_nobody
@@ -27,7 +27,8 @@ from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.session import Session
 
 _PROGRESS = "notifications/progress"
-_COURTESY_SECONDS = 1.0  # for messages nobody waits for: cancellations, answers, what clients tell
+_COURTESY_SECONDS = 1.0  # for messages nobody waits for: cancellations, answers of ours, what clients tell
+_PAUSES = (0.05, 0.2, 0.5)  # before the answer to a question is sent again, to a server that cannot have got it
 
 
 class LegacyConversation:
@@ -138,7 +139,9 @@ class LegacyConversation:
             await self._carrier.end(self._begun)
         session = self._begun = Session(self._offer)
         request_id, request = session.register(initialize_request(self._offer, self._capabilities, self._info))
-        receive = partial(self._receive, session, request_id, self._questions(session, Ignore()))
+        mention = partial(self._mention, session)  # a server that asks before there is a session has to do without
+        questions = Questions(self._tasks, session, Ignore(), partial(self._answer, session), mention)
+        receive = partial(self._receive, session, request_id, questions)
         answer = await self._carrier.begin(session, request_id, request.encode(request_id), call, receive)
         if answer.error is not None:
             raise refused_handshake(self._upstream, answer)
@@ -153,6 +156,7 @@ class LegacyConversation:
         questions = self._questions(session, sink or Ignore())
         if sink is not None and self._askable:
             await self._hearing.attend()
+            questions.watch()  # by what comes on the session's own stream, which is not read here
             self._asked.append(questions)
         receive = partial(self._receive, session, request_id, questions)
         answered = False
@@ -161,6 +165,10 @@ class LegacyConversation:
             answer = await self._carrier.request(session, request_id, message, call, receive, ours=sink is None)
             answered = True
             return answer
+        except asyncio.CancelledError:
+            if (failure := questions.cut_off()) is not None:
+                raise failure from failure.__cause__
+            raise
         finally:
             if questions in self._asked:
                 self._asked.remove(questions)
@@ -170,11 +178,12 @@ class LegacyConversation:
                 self._cancel(session, request_id)
 
     def _questions(self, session: Session, sink: Sink) -> Questions:
-        return Questions(self._tasks, session, sink, partial(self._answer, session))
+        return Questions(self._tasks, session, sink, partial(self._answer, session), partial(self._give, session))
 
     async def _receive(self, session: Session, request_id: bytes, questions: Questions, message: Request) -> None:
         """What came on the way to an answer: to the caller, or to whoever listens to the session."""
         if message.id:
+            questions.watch()
             questions.put(message)
             return
         if message.method == _PROGRESS:
@@ -290,6 +299,29 @@ class LegacyConversation:
 
     def _answer(self, session: Session, asked: Request, answer: Response) -> None:
         self._courtesy(session, answer.encode(asked.id), "answer")
+
+    async def _mention(self, session: Session, asked: Request, answer: Response) -> None:
+        await self._try_to_tell(session, answer.encode(asked.id))
+
+    async def _give(self, session: Session, asked: Request, answer: Response) -> None:
+        """Send the answer to a question that the server waits for; for as long as the exchange lasts.
+
+        Once more only where the server cannot have got it. Raises `UpstreamLost`, or `CredentialsRefused`.
+        """
+        message = answer.encode(asked.id)
+        for pause in (*_PAUSES, None):
+            call = Call(rpc="answer", request_id="answer")
+            try:
+                await self._carrier.tell(session, message, call)
+            except SidecarError as error:
+                not_sent = type(error) is UpstreamUnavailable and call.execution is Execution.NONE
+                if call.execution is Execution.DONE:
+                    return
+                if pause is None or not not_sent:
+                    raise not_given(self._upstream, asked.method, error) from error
+                await asyncio.sleep(pause)
+            else:
+                return
 
     def _courtesy(self, session: Session, message: bytes, what: str) -> None:
         self._tasks.create_task(self._try_to_tell(session, message), name=f"{what} {self._upstream}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from mcp_sidecar.directory import Endpoint
-from mcp_sidecar.errors import Execution, SidecarError, UpstreamUnavailable
+from mcp_sidecar.errors import Execution, SidecarError, UpstreamLost, UpstreamUnavailable
 from mcp_sidecar.outbound import http
+from mcp_sidecar.outbound.credentials import CredentialsRefused
 from mcp_sidecar.protocol import jsonrpc
 from mcp_sidecar.protocol.eras import INVALID_PARAMS, MODERN_CODES
 from mcp_sidecar.wire.http_client import Response
@@ -50,3 +51,10 @@ def refused_handshake(upstream: str, answer: jsonrpc.Response) -> SidecarError:
     return UpstreamUnavailable(
         f"the MCP server {upstream!r} refused to initialize{code}", metadata={"server": upstream}
     )
+
+
+def not_given(upstream: str, method: str, error: SidecarError) -> SidecarError:
+    """The server waits for the answer to its question in vain: the call it was asked in is lost."""
+    kind = CredentialsRefused if isinstance(error, CredentialsRefused) else UpstreamLost
+    message = f"the answer to {method} could not be given to the MCP server {upstream!r}: {error.message}"
+    return kind(message, execution=Execution.UNKNOWN, metadata={**error.metadata, "server": upstream})

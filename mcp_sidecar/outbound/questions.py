@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from mcp_sidecar.call import new_request_id
 from mcp_sidecar.errors import SidecarError
@@ -14,40 +15,68 @@ from mcp_sidecar.protocol.session import Session
 from mcp_sidecar.tasks import Job
 
 _MOST = 64  # questions of one call that may wait at once
+_LATE_SECONDS = 1.0  # for the answer to a server that had no need of it any more
 _ABILITIES = (b'"elicitation"', b'"sampling"', b'"roots"')
 
 
 class Questions:
     """The open questions of one exchange. Its stream is read on while they wait: there may be more than one.
 
-    `answer` sends a response to the server and does not wait for that.
+    `answer` sends a response to the server and does not wait for that. `give` waits, and raises `SidecarError` when the
+    server has not got it: the server waits for it, and would for ever, so the exchange is ended (see `cut_off`).
     """
 
     def __init__(
-        self, tasks: asyncio.TaskGroup, session: Session, sink: Sink, answer: Callable[[Request, Response], None]
+        self,
+        tasks: asyncio.TaskGroup,
+        session: Session,
+        sink: Sink,
+        answer: Callable[[Request, Response], None],
+        give: Callable[[Request, Response], Awaitable[None]],
     ) -> None:
         self.sink = sink
         self._session = session
         self._tasks = tasks
         self._answer = answer
-        self._open: set[Job[None]] = set()
+        self._give = give
+        self._open: dict[Job[None], bool] = {}  # whether the client has answered
+        self._exchange: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._failure: SidecarError | None = None
+
+    def watch(self) -> None:
+        """The current task is that of the exchange, and may be ended."""
+        task = self._exchange = asyncio.current_task()
+        self._cancelling = task.cancelling() if task is not None else 0
 
     def put(self, question: Request) -> None:
         """Have the client answer; never waits. A ping is ours to answer, also when the exchange ends with it."""
         if question.method == "ping":
             self._answer(question, reply_of_nobody(question))
-            return
-        if len(self._open) >= _MOST:
+        elif len(self._open) >= _MOST:
             self._answer(question, _no_answer(question, f"more than {_MOST} questions at once"))
-            return
-        job = Job(self._tasks, self._ask(question), f"ask {question.method}")
-        self._open.add(job)
-        job.task.add_done_callback(lambda _: self._open.discard(job))
+        else:
+            self._begin(self._ask(question), f"ask {question.method}", answered=False)
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str, *, answered: bool) -> None:
+        job = Job(self._tasks, work, name)
+        self._open[job] = answered
+        job.task.add_done_callback(lambda _: self._open.pop(job, None))
 
     def end(self) -> None:
         """The exchange is over: nobody waits for answers any more."""
-        for job in tuple(self._open):
-            job.cancel()
+        self._exchange = None
+        for job, answered in tuple(self._open.items()):
+            if answered:  # the server may be about to say that it has it
+                asyncio.get_running_loop().call_later(_LATE_SECONDS, job.cancel)
+            else:
+                job.cancel()
+
+    def cut_off(self) -> SidecarError | None:
+        """Why the exchange was cancelled, if that was done here and by nobody else."""
+        if self._failure is None or self._exchange is None:
+            return None
+        return self._failure if self._exchange.uncancel() <= self._cancelling else None
 
     async def _ask(self, question: Request) -> None:
         try:
@@ -55,7 +84,15 @@ class Questions:
                 answer = await self.sink.ask(asked)
         except SidecarError as error:
             answer = _no_answer(question, error.message)
-        self._answer(question, answer)
+        self._begin(self._deliver(question, answer), f"answer {question.method}", answered=True)
+
+    async def _deliver(self, question: Request, answer: Response) -> None:
+        try:
+            await self._give(question, answer)
+        except SidecarError as failure:
+            if self._exchange is not None and self._failure is None:
+                self._failure = failure
+                self._exchange.cancel()
 
 
 def may_be_asked(capabilities: bytes) -> bool:

@@ -10,23 +10,13 @@ from typing import Any
 import pytest
 
 from mcp_sidecar.call import Deadline, Principal
-from mcp_sidecar.errors import (
-    DeadlineExceeded,
-    Execution,
-    InvalidCall,
-    InvalidParams,
-    Overloaded,
-    PoolExhausted,
-    UpstreamLost,
-)
+from mcp_sidecar.errors import DeadlineExceeded, Execution, InvalidParams, Overloaded, PoolExhausted, UpstreamLost
 from mcp_sidecar.lifecycle import Phase
 from mcp_sidecar.protocol.jsonrpc import Request
 from mcp_sidecar.settings import HoldSettings, PoolSettings
 from tests.engine.engines import Bench, Heard, bench, request, text_of, tool
-from tests.engine.several import two
 from tests.outbound.programs import fake
 from tests.outbound.sse_server import SseServer
-from tests.support import fake_tools
 from tests.support.fake_server import FakeServer
 
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
@@ -162,23 +152,6 @@ async def test_answers_of_the_wrong_shape_are_refused_and_the_call_waits_on(bad:
         assert text_of(await answered(over, asked, result, BO)) == "accept: Bo"
 
 
-@pytest.mark.covers("B-70", "B-177", "B-441")
-@pytest.mark.parametrize("era", ["legacy", "modern"])
-@pytest.mark.parametrize("other", ["legacy", "modern"])
-async def test_the_retry_of_a_read_goes_to_the_one_of_several_servers_that_asked(era: Any, other: Any):
-    async def secret(exchange: Any) -> Any:
-        answer = await fake_tools.ask_elicitation(exchange, {})
-        return answer if "resultType" in answer else {"contents": [{"uri": "hidden://x", **answer["content"][0]}]}
-
-    async with two(other, era) as (a, b, over):
-        (b._modern if era == "modern" else b._legacy)._methods["resources/read"] = secret
-        asked = request("resources/read", ABLE, uri="hidden://x")
-        result = await over.result(asked)
-        assert (await answered(over, asked, result, BO))["contents"][0]["text"] == "accept: Bo"
-        assert over.call.server == "b"
-        assert a.count("resources/read") == (2 if era == other == "modern" else 1)
-
-
 @pytest.mark.covers("B-72")
 async def test_a_client_that_never_comes_back_frees_the_call():
     async with FakeServer("legacy", "sse") as up, bench({"up": up.url}, hold=HoldSettings(expire=0.05)) as over:
@@ -237,43 +210,6 @@ async def test_what_the_client_cannot_answer_is_refused_at_once():
         answer = await over.run(tool("ask_roots", {CAPABILITIES: {"elicitation": {}}}))
         assert up.answers[-1]["error"]["code"] == -32601
         assert up.cancelled == []
-        error = json.loads(answer.error or b"")
-        assert (error["code"], error["data"]) == (-32021, {"requiredCapabilities": {"roots": {}}})
-
-
-@pytest.mark.covers("B-442")
-@pytest.mark.parametrize("later", ["less", "nothing", "the same", "more"])
-async def test_what_is_asked_after_a_retry_is_judged_by_what_the_retry_declares(later: str):
-    async def both(exchange: Any) -> Any:
-        await exchange.ask("elicitation/create", {"message": "name?", "requestedSchema": {}})
-        return await fake_tools.ask_sampling(exchange, {})
-
-    able: dict[str, Any] = {"less": {"elicitation": {}}, "nothing": {}}.get(later, ABLE[CAPABILITIES])
-    async with FakeServer("legacy", "sse") as up, bench({"up": up.url}) as over:
-        up._legacy._methods["tools/call"] = both
-        asked = tool("both", {CAPABILITIES: {"elicitation": {}}} if later == "more" else ABLE)
-        result = await over.result(asked)
-        retry = again(asked, result, dict.fromkeys(result["inputRequests"], BO))
-        answer = await over.run(retry.with_meta({CAPABILITIES: json.dumps(able).encode()}))
-        if "sampling" in able:
-            (question,) = json.loads(answer.result or b"")["inputRequests"].values()
-            assert question["method"] == "sampling/createMessage"
-        else:
-            assert up.answers[-1]["error"]["code"] == -32601
-            error = json.loads(answer.error or b"")
-            assert (error["code"], error["data"]) == (-32021, {"requiredCapabilities": {"sampling": {}}})
-
-
-@pytest.mark.covers("B-442")
-async def test_a_question_that_waits_is_refused_when_the_retry_no_longer_declares_it():
-    async with FakeServer("legacy", "sse") as up, bench({"up": up.url}) as over:
-        asked = asking("ask_several")
-        first = await over.result(asked)
-        kinds = {one["method"]: key for key, one in first["inputRequests"].items()}
-        retry = again(asked, first, {kinds["elicitation/create"]: BO})
-        with pytest.raises(InvalidCall):
-            await over.run(retry.with_meta({CAPABILITIES: b'{"elicitation":{},"roots":'}))
-        answer = await over.run(retry.with_meta({CAPABILITIES: b'{"elicitation":{}}'}))
         error = json.loads(answer.error or b"")
         assert (error["code"], error["data"]) == (-32021, {"requiredCapabilities": {"roots": {}}})
 

@@ -151,11 +151,26 @@ async def test_an_error_of_the_client_ends_the_call_although_another_question_is
 async def test_a_client_that_never_answers_is_named_and_not_the_server(era):
     async with FakeServer(era, "sse") as up, bench({"up": up.url}) as over:
         for asked in (tool("ask_sampling"), tool("ask_several")):
-            with pytest.raises(DeadlineExceeded, match="^the client did not answer in time what .* 'up' asked") as late:
+            with pytest.raises(
+                DeadlineExceeded, match=r"^the client did not answer in time what .* 'up' asked"
+            ) as late:
                 await over.run(asked, heard=Slow(), client=client(), deadline=Deadline.after(0.5))
             assert late.value.execution is Execution.UNKNOWN
-        with pytest.raises(DeadlineExceeded, match="^the MCP server 'up' did not answer"):
+        with pytest.raises(DeadlineExceeded, match=r"^the MCP server 'up' did not answer"):
             await over.run(tool("hold", gate="g"), heard=Slow(), client=client(), deadline=Deadline.after(0.5))
+
+
+@pytest.mark.covers("B-445")
+async def test_a_client_hears_at_once_that_its_answer_could_not_be_given():
+    async with FakeServer("legacy", "sse") as up, bench({"up": up.url}) as over:
+        await over.result(tool("echo", text="before"), client=client())
+
+        async def spoil() -> None:
+            up.next_reply("status_503", on="POST")
+
+        with pytest.raises(UpstreamLost, match=r"^the answer to sampling/createMessage could not be given") as lost:
+            await over.run(tool("ask_sampling"), heard=Slow(until=spoil), client=client())
+        assert lost.value.execution is Execution.UNKNOWN
 
 
 @pytest.mark.covers("B-444")
