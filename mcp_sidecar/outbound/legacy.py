@@ -139,8 +139,8 @@ class LegacyConversation:
             await self._carrier.end(self._begun)
         session = self._begun = Session(self._offer)
         request_id, request = session.register(initialize_request(self._offer, self._capabilities, self._info))
-        mention = partial(self._mention, session)  # a server that asks before there is a session has to do without
-        questions = Questions(self._tasks, session, Ignore(), partial(self._answer, session), mention)
+        # A server that asks before there is a session has to do without the answer if need be.
+        questions = Questions(self._tasks, session, Ignore(), self._answer, self._mention)
         receive = partial(self._receive, session, request_id, questions)
         answer = await self._carrier.begin(session, request_id, request.encode(request_id), call, receive)
         if answer.error is not None:
@@ -178,7 +178,7 @@ class LegacyConversation:
                 self._cancel(session, request_id)
 
     def _questions(self, session: Session, sink: Sink) -> Questions:
-        return Questions(self._tasks, session, sink, partial(self._answer, session), partial(self._give, session))
+        return Questions(self._tasks, session, sink, self._answer, self._give)
 
     async def _receive(self, session: Session, request_id: bytes, questions: Questions, message: Request) -> None:
         """What came on the way to an answer: to the caller, or to whoever listens to the session."""

@@ -26,13 +26,18 @@ class Questions:
     server has not got it: the server waits for it, and would for ever, so the exchange is ended (see `cut_off`).
     """
 
+    # Most exchanges are never asked anything.
+    _exchange: asyncio.Task[object] | None = None
+    _cancelling = 0
+    _failure: SidecarError | None = None
+
     def __init__(
         self,
         tasks: asyncio.TaskGroup,
         session: Session,
         sink: Sink,
-        answer: Callable[[Request, Response], None],
-        give: Callable[[Request, Response], Awaitable[None]],
+        answer: Callable[[Session, Request, Response], None],
+        give: Callable[[Session, Request, Response], Awaitable[None]],
     ) -> None:
         self.sink = sink
         self._session = session
@@ -40,9 +45,6 @@ class Questions:
         self._answer = answer
         self._give = give
         self._open: dict[Job[None], bool] = {}  # whether the client has answered
-        self._exchange: asyncio.Task[object] | None = None
-        self._cancelling = 0
-        self._failure: SidecarError | None = None
 
     def watch(self) -> None:
         """The current task is that of the exchange, and may be ended."""
@@ -52,9 +54,9 @@ class Questions:
     def put(self, question: Request) -> None:
         """Have the client answer; never waits. A ping is ours to answer, also when the exchange ends with it."""
         if question.method == "ping":
-            self._answer(question, reply_of_nobody(question))
+            self._answer(self._session, question, reply_of_nobody(question))
         elif len(self._open) >= _MOST:
-            self._answer(question, _no_answer(question, f"more than {_MOST} questions at once"))
+            self._answer(self._session, question, _no_answer(question, f"more than {_MOST} questions at once"))
         else:
             self._begin(self._ask(question), f"ask {question.method}", answered=False)
 
@@ -88,7 +90,7 @@ class Questions:
 
     async def _deliver(self, question: Request, answer: Response) -> None:
         try:
-            await self._give(question, answer)
+            await self._give(self._session, question, answer)
         except SidecarError as failure:
             if self._exchange is not None and self._failure is None:
                 self._failure = failure
