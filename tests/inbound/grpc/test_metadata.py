@@ -196,10 +196,14 @@ async def test_a_deadline_holds_while_it_is_found_out_who_calls(rpc: str):
     auth = AuthSettings(mode="jwt", jwks_url=f"http://{host}:{port}/keys", audience=AUDIENCE, issuer=ISSUER)
     token = Signer("a").token()
     with listening:
-        async with FakeServer() as up, Sidecar({"up": up.url}, auth=auth) as sidecar, asyncio.timeout(10):
+        async with FakeServer() as up, Sidecar({"up": up.url}, auth=auth) as sidecar, asyncio.timeout(20):
             metadata = (("authorization", f"Bearer {token}"),)
-            outcome = await _asked_over(sidecar, rpc, metadata, timeout=0.5)
-            assert (outcome.code, outcome.trailers["mcp-sidecar-execution"]) == ("DEADLINE_EXCEEDED", "none")
+            execution = None
+            while execution is None:  # on a busy machine the client gives up before the answer has reached it
+                outcome = await _asked_over(sidecar, rpc, metadata, timeout=0.5)
+                assert outcome.code == "DEADLINE_EXCEEDED"
+                execution = outcome.trailers.get("mcp-sidecar-execution")
+            assert execution == "none"
             assert up.requests == []
 
 
