@@ -32,6 +32,8 @@ FAILS: dict[str, tuple[type[SidecarError], Execution]] = {
     "missing_id": (PROTOCOL, Execution.UNKNOWN),
     "result_and_error": (PROTOCOL, Execution.UNKNOWN),
     "not_jsonrpc": (PROTOCOL, Execution.UNKNOWN),
+    "result_of_no_shape": (PROTOCOL, Execution.UNKNOWN),
+    "error_of_no_shape": (PROTOCOL, Execution.UNKNOWN),
     "batch_array": (PROTOCOL, Execution.UNKNOWN),
     "batch_event": (PROTOCOL, Execution.UNKNOWN),
     "bad_sse": (PROTOCOL, Execution.UNKNOWN),
