@@ -23,6 +23,7 @@ Imports go down this list only, and `lint-imports` enforces it; names on one lin
                 settings: everything that can be set. client: the public Python client, of our gRPC API only
     v1          generated gRPC code, from protos/
     errors      the words for what can go wrong
+    shown       how short words of others are made that are shown and kept
 
 Where does it go? A transport to MCP servers: a link in `outbound`. A step around every gRPC call: an interceptor in
 `inbound.grpc`. A setting: a field in `settings`, and a line in `config` only if it needs a rule. A failure: a class in
