@@ -31,7 +31,7 @@ from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.inbound.status import OK, named, status_of
 from mcp_sidecar.logs import Line, Log
 from mcp_sidecar.protocol.eras import CALL_TOOL
-from mcp_sidecar.shown import LONGEST
+from mcp_sidecar.shown import LONGEST, shown_name
 
 Handler = Callable[[Call, Any], Awaitable[Any]]
 Recover = Callable[[Call, Any, SidecarError, BaseException], Awaitable[Any]]
@@ -180,9 +180,12 @@ class Ledger:
         else:
             level, code, execution, fault = self._failed(call, failure)
         rpc, method, server, span, waited = call.rpc, call.method, call.server, call.span, call.waited
-        name = call.name[:LONGEST]
+        if method == CALL_TOOL:
+            tool = name = call.name[:LONGEST]
+        else:
+            tool, name = "", shown_name(method, call.name)
         self._metrics.record(
-            (rpc, method, server, code, execution, name if method == CALL_TOOL else "", fault),
+            (rpc, method, server, code, execution, tool, fault),
             seconds,
             None if not waited else seconds - waited if seconds > waited else 0.0,
             None if span is None else (span.trace_id, span.span_id),
