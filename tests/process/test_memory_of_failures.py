@@ -81,7 +81,7 @@ async def _refusals(sidecar: SidecarProcess, engine: Any) -> None:
     await client.initialize()
     for reply in (
         await client.call(LONG),
-        await Modern(sidecar.url("up")).request("tools/list", **{VERSION: LONG}),
+        await Modern(sidecar.url("up")).request("tools/list", None, **{VERSION: LONG}),
         await raw_http.post(sidecar.url("up"), {"jsonrpc": LONG, "id": 1, "method": "ping"}),
     ):
         assert len(reply.body) < LONGEST_ANSWER
