@@ -6,10 +6,9 @@ import enum
 from collections.abc import Mapping
 from typing import ClassVar
 
-from mcp_sidecar.shown import LONGEST, cut
-
 _LONGEST = 1024
 _LONGEST_FACT = 256
+_LONGEST_VERSION = 128
 
 
 class Execution(enum.Enum):
@@ -48,13 +47,13 @@ class SidecarError(Exception):
         retry_after: float | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        message = cut(message, _LONGEST)
+        message = _cut(message, _LONGEST)
         super().__init__(message)
         self.message = message
         self.execution = execution
-        self.violations = tuple((cut(field, _LONGEST_FACT), cut(what, _LONGEST_FACT)) for field, what in violations)
+        self.violations = tuple((_cut(field, _LONGEST_FACT), _cut(what, _LONGEST_FACT)) for field, what in violations)
         self.retry_after = retry_after
-        self.metadata = {name: cut(fact, _LONGEST_FACT) for name, fact in (metadata or {}).items()}
+        self.metadata = {name: _cut(fact, _LONGEST_FACT) for name, fact in (metadata or {}).items()}
 
 
 class InvalidCall(SidecarError):
@@ -92,7 +91,7 @@ class UnsupportedVersion(InvalidCall):
     reason = "UNSUPPORTED_VERSION"
 
     def __init__(self, requested: str, supported: tuple[str, ...]) -> None:
-        requested = cut(requested, LONGEST)
+        requested = _cut(requested, _LONGEST_VERSION)
         super().__init__(
             f"MCP version {requested!r} is not supported here; supported: {', '.join(supported)}",
             metadata={"requested": requested, "supported": ", ".join(supported)},
@@ -252,3 +251,8 @@ class Bug(SidecarError):
     """We broke it. The caller learns the request id and nothing else."""
 
     reason = "INTERNAL"
+
+
+def _cut(text: str, most: int) -> str:
+    """At most so many characters, of which the last says that there were more."""
+    return text if len(text) <= most else text[: most - 1] + "…"

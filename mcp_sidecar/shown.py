@@ -14,11 +14,6 @@ _BEHIND = re.compile(r"([?#]).*", re.DOTALL)
 _USER = re.compile(r"(://)[^/?#]*@")
 
 
-def cut(text: str, most: int) -> str:
-    """At most so many characters, of which the last says that there were more."""
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
 def uri(text: str) -> str:
     """`scheme://host/path?…`: keys stand behind `?` or `#`, and in front of a host."""
     if "?" in text or "#" in text:
