@@ -19,8 +19,9 @@ Imports go down this list only, and `lint-imports` enforces it; names on one lin
                 directory: which MCP servers there are. lifecycle: started? draining? logs: one line an event.
                 tasks: work whose failure is for whoever asks for its result
     call        what travels with a request: who asks, until when, under which ids
-    settings | client
-                settings: everything that can be set. client: the public Python client, of our gRPC API only
+    settings | client | shown
+                settings: everything that can be set. client: the public Python client, of our gRPC API only.
+                shown: names and URIs of others as they are shown and kept
     v1          generated gRPC code, from protos/
     errors      the words for what can go wrong
 

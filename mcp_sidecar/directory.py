@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from mcp_sidecar.errors import UnknownUpstream
 from mcp_sidecar.settings import UpstreamSettings
+from mcp_sidecar.shown import LONGEST
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -150,6 +151,7 @@ class Directory:
         if name:
             found = self._snapshot.get(name)
             if found is None:
+                name = name[:LONGEST]
                 raise UnknownUpstream(
                     f"no MCP server is called {name!r}; known: {self._names()}", metadata={"server": name}
                 )

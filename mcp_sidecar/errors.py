@@ -6,6 +6,10 @@ import enum
 from collections.abc import Mapping
 from typing import ClassVar
 
+_LONGEST = 1024
+_LONGEST_FACT = 256
+_LONGEST_VERSION = 128
+
 
 class Execution(enum.Enum):
     """Whether a call may have run on the MCP server (docs/architecture.md, "Execution certainty")."""
@@ -27,7 +31,8 @@ class SidecarError(Exception):
     """A failure with a name. `message` is for the caller to read: it holds no secret, address or stack.
 
     `violations` are (field, what is wrong with it) pairs; `retry_after` is in seconds; `metadata` are the facts a
-    program needs to act (server, tool, …).
+    program needs to act (server, tool, …). All of them are cut where they are made: callers choose some of the words in
+    them, by the megabyte if they like, and a failure is told in answers and kept among the last calls.
     """
 
     reason: ClassVar[str] = "SIDECAR_ERROR"
@@ -42,12 +47,13 @@ class SidecarError(Exception):
         retry_after: float | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
+        message = _cut(message, _LONGEST)
         super().__init__(message)
         self.message = message
         self.execution = execution
-        self.violations = violations
+        self.violations = tuple((_cut(field, _LONGEST_FACT), _cut(what, _LONGEST_FACT)) for field, what in violations)
         self.retry_after = retry_after
-        self.metadata = dict(metadata or {})
+        self.metadata = {name: _cut(fact, _LONGEST_FACT) for name, fact in (metadata or {}).items()}
 
 
 class InvalidCall(SidecarError):
@@ -85,6 +91,7 @@ class UnsupportedVersion(InvalidCall):
     reason = "UNSUPPORTED_VERSION"
 
     def __init__(self, requested: str, supported: tuple[str, ...]) -> None:
+        requested = _cut(requested, _LONGEST_VERSION)
         super().__init__(
             f"MCP version {requested!r} is not supported here; supported: {', '.join(supported)}",
             metadata={"requested": requested, "supported": ", ".join(supported)},
@@ -244,3 +251,8 @@ class Bug(SidecarError):
     """We broke it. The caller learns the request id and nothing else."""
 
     reason = "INTERNAL"
+
+
+def _cut(text: str, most: int) -> str:
+    """At most so many characters, of which the last says that there were more."""
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -48,15 +48,21 @@ class Writer:
         # One writer each, the loop and the thread: what both add to is lost now and then.
         self._taken = 0
         self._written = 0
+        self._overflowed = 0
+        self._lost = 0
         self._flushing = False
-        self.dropped = 0
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """Lines that nobody took."""
+        return self._overflowed + self._lost
 
     def __call__(self, lines: bytes) -> None:
         """Take a line or some; never waits."""
         if self._taken - self._written > _MAX_BACKLOG:
-            self.dropped += lines.count(b"\n")
+            self._overflowed += lines.count(b"\n")
             return
         self._taken += len(lines)
         self._lines.append(lines)
@@ -86,7 +92,7 @@ class Writer:
                 except BlockingIOError:
                     time.sleep(_FLUSH_SECONDS)  # somebody made the shared descriptor non-blocking
                 except OSError:
-                    self.dropped += 1  # the reader is gone: the sidecar is more than its log
+                    self._lost += bytes(rest).count(b"\n")  # the reader is gone: the sidecar is more than its log
                     break
             self._written += len(batch)
 

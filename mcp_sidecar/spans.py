@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 Value = str | int | float | bool
+LONGEST_ATTRIBUTE = 1024
+"""Characters of a text: more than anybody reads."""
 _MOST_LEGS = 64
 """A call that is asked and repeated without end must not fill memory; what comes after them is counted."""
 # Identifiers tell spans apart and guard nothing: no system call for each.

@@ -33,6 +33,17 @@ def test_a_failure_keeps_its_facts_to_itself():
     assert isinstance(failure, errors.Exhausted)
 
 
+@pytest.mark.covers("B-425")
+def test_a_failure_is_short_whatever_its_caller_wrote():
+    long = "n" * 5000
+    failure = errors.NotFound(long, metadata={"server": long}, violations=((long, long),))
+    unspoken = errors.UnsupportedVersion(long, ("2026-07-28",))
+    assert failure.message == str(failure) == "n" * 1023 + "…"
+    assert [len(word) for pair in failure.violations for word in pair] == [256, 256]
+    assert [len(unspoken.requested), len(failure.metadata["server"])] == [128, 256]
+    assert unspoken.message.endswith("…' is not supported here; supported: 2026-07-28")
+
+
 def test_who_is_to_blame_follows_from_what_went_wrong():
     blamed = {kind.__name__: kind.blame for kind in KINDS}
     clients = ("InvalidCall", "UnsupportedVersion", "UnknownTool", "Denied", "TooLarge", "SendQueueFull", "Cancelled")

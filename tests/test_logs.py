@@ -176,15 +176,29 @@ def test_a_descriptor_that_would_block_is_tried_again_and_no_line_is_torn(pipe: 
     writer.close()
 
 
+@pytest.mark.covers("B-429")
 def test_a_reader_that_is_gone_ends_nothing(pipe: tuple[int, int]):
     os.close(pipe[0])
     writer = Writer(pipe[1], Later())
     writer(b"nobody reads this\n")
     writer.flush()
-    writer(b"nor this\n")
+    writer(b"nor this\nnor that\n")
+    writer(b"nor anything\n")
     writer.close()
-    assert writer.dropped >= 1
     assert not writer._thread.is_alive()
+    assert writer.dropped == 4, "lines are counted, however many are written at once"
+
+
+def test_of_a_batch_that_is_cut_short_what_was_not_written_is_counted(pipe: tuple[int, int]):
+    lines = b"".join(b"%06d %b\n" % (number, b"x" * 1000) for number in range(1000))
+    writer = Writer(pipe[1], Later())
+    writer(lines)
+    writer.flush()
+    read = os.read(pipe[0], 10_000)  # the rest waits for room: the pipe holds less than the batch
+    os.close(pipe[0])
+    writer.close(10)
+    assert not writer._thread.is_alive()
+    assert 0 < writer.dropped <= 1000 - read.count(b"\n")
 
 
 def test_closing_with_a_stuck_reader_gives_up_in_time(pipe: tuple[int, int]):

@@ -42,6 +42,7 @@ from mcp_sidecar.protocol.baggage import NOTHING
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.settings import AdmissionSettings, MergeSettings, RetrySettings
+from mcp_sidecar.shown import LONGEST
 
 # The answer must be on its way before the caller's own deadline cuts the line.
 _HEADROOM_SECONDS = 0.01 + RESOLUTION
@@ -258,7 +259,8 @@ class Engine:
         error = failure.reason if failure else call.fault
         if len(call.asked) < _MOST_ASKED:
             call.asked.append((method, call.connection_id, began, seconds, error))
-        self.measures.exchanged(method, server, call.name if method == eras.CALL_TOOL else "", error, seconds)
+        tool = call.name[:LONGEST] if method == eras.CALL_TOOL else ""
+        self.measures.exchanged(method, server, tool, error, seconds)
 
     def _goes_elsewhere(self, failure: SidecarError, upstream: Upstream, so_far: SoFar) -> bool:
         if so_far.used or self._most_attempts == 1 or not may_go_elsewhere(failure, len(so_far.tried)):

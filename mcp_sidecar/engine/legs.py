@@ -15,7 +15,8 @@ from mcp_sidecar.outbound.link import LegacyLink, Link, Sink
 from mcp_sidecar.protocol import headers, outcome, traced
 from mcp_sidecar.protocol.eras import Era
 from mcp_sidecar.protocol.jsonrpc import Request, Response
-from mcp_sidecar.spans import Received, Value
+from mcp_sidecar.shown import shown_name
+from mcp_sidecar.spans import LONGEST_ATTRIBUTE, Received, Value
 
 _HTTP: dict[str, Value] = {names.TRANSPORT: "tcp", names.PROTOCOL_NAME: "http", names.PROTOCOL_VERSION: "1.1"}
 _WIRES: dict[str, dict[str, Value]] = {
@@ -57,7 +58,7 @@ async def _traced(link: Link, request: Request, call: Call, sink: Sink, received
     finally:
         call.trace = outer
         if link.era is Era.LEGACY:
-            leg.attributes[names.SESSION_ID] = cast(LegacyLink, link).session
+            leg.attributes[names.SESSION_ID] = cast(LegacyLink, link).session[:LONGEST_ATTRIBUTE]
         leg.ended = time.monotonic()
 
 
@@ -95,5 +96,6 @@ def _about(server: str, method: str, name: str | None) -> dict[str, Value]:
     """Of what server, and what of it; of several as one, each has names of its own."""
     found: dict[str, Value] = {names.SERVER: server}
     if method in names.NAMED:
-        found[names.NAMED[method]] = name or ""
+        # A leg may wait for its collector for long.
+        found[names.NAMED[method]] = shown_name(method, name or "", LONGEST_ATTRIBUTE)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 
+from mcp_sidecar import shown
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine.cache import Cache
 from mcp_sidecar.engine.catalogue import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind
@@ -101,8 +102,9 @@ class Owners:
             if len(owners) == 1:
                 return owners
             if owners:
+                meant = shown.uri(uri)[:256]
                 raise UnknownResource(
-                    f"several MCP servers have the resource {uri[:256]!r} ({', '.join(owners)}): name the server"
+                    f"several MCP servers have the resource {meant!r} ({', '.join(owners)}): name the server"
                 )
         return [server for server in servers if server in listed] or servers
 

@@ -26,6 +26,7 @@ from mcp_sidecar.protocol.jsonrpc import Members, Request, Response
 _COMPLETE = b'"complete"'
 _MOST = 2000
 _MOST_BYTES = 64 * 1024 * 1024
+_LONGEST_KEY = 4096
 _STALE_SECONDS = 600.0  # how long after its time a result may still stand in for a server that does not answer
 _LISTS = eras.CACHEABLE - {"resources/read"}
 _LISTENING = ("progressToken", eras.META_LOG_LEVEL)
@@ -171,6 +172,8 @@ class Shelf:
         if key.method == eras.LIST_TOOLS:
             response.result = self._screen(key.server, response.result)
         entry = _entry(response.result)
+        if _is_long(key):
+            return response, entry is not None
         if entry is None:
             self._fleeting.put(key, True)
             return response, False
@@ -183,6 +186,11 @@ class Shelf:
 def _key(request: Request, server: str, reader: Reader) -> Key:
     params = tuple(sorted(request.params.items()))
     return Key(server, request.method, params, reader.credential, (reader.subject, reader.issuer))
+
+
+def _is_long(key: Key) -> bool:
+    """What was asked is nothing to remember: callers choose how many bytes a URI has."""
+    return sum(len(name) + len(value) for name, value in key.params) > _LONGEST_KEY
 
 
 def _entry(result: bytes) -> Entry | None:

@@ -31,6 +31,7 @@ from mcp_sidecar.inbound.metrics import Metrics
 from mcp_sidecar.inbound.status import OK, named, status_of
 from mcp_sidecar.logs import Line, Log
 from mcp_sidecar.protocol.eras import CALL_TOOL
+from mcp_sidecar.shown import LONGEST, shown_name
 
 Handler = Callable[[Call, Any], Awaitable[Any]]
 Recover = Callable[[Call, Any, SidecarError, BaseException], Awaitable[Any]]
@@ -178,9 +179,13 @@ class Ledger:
             level, code, execution, fault = "debug" if call.rpc in self._quiet else "info", OK, _DID_RUN, call.fault
         else:
             level, code, execution, fault = self._failed(call, failure)
-        rpc, method, server, name, span, waited = call.rpc, call.method, call.server, call.name, call.span, call.waited
+        rpc, method, server, span, waited = call.rpc, call.method, call.server, call.span, call.waited
+        if method == CALL_TOOL:
+            tool = name = call.name[:LONGEST]
+        else:
+            tool, name = "", shown_name(method, call.name)
         self._metrics.record(
-            (rpc, method, server, code, execution, name if method == CALL_TOOL else "", fault),
+            (rpc, method, server, code, execution, tool, fault),
             seconds,
             None if not waited else seconds - waited if seconds > waited else 0.0,
             None if span is None else (span.trace_id, span.span_id),
@@ -192,7 +197,7 @@ class Ledger:
             rpc,
             method,
             server,
-            name[:128],
+            name,
             code,
             execution,
             int(seconds * 100_000 + 0.5) / 100,  # `round` takes several times as long
@@ -233,9 +238,9 @@ def _let_go(error: BaseException) -> None:
 
 
 def _identify(line: CallLine, principal: Principal) -> None:
-    line.subject = principal.subject[:128]
-    line.certificate = principal.certificate[:128]
-    line.pod = str(principal.claims.get(POD, ""))[:128]
+    line.subject = principal.subject[:LONGEST]
+    line.certificate = principal.certificate[:LONGEST]
+    line.pod = str(principal.claims.get(POD, ""))[:LONGEST]
 
 
 def _explain(line: CallLine, failure: SidecarError, error: BaseException | None) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
 
@@ -363,7 +364,7 @@ def _known_meta(raw: bytes) -> Members | None:
 
 
 class _Error(msgspec.Struct):
-    code: int
+    code: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # it is shown and kept: not thousands of digits
     message: str = ""  # required, but clients can do without
 
 

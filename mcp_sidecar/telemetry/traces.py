@@ -20,28 +20,60 @@ from mcp_sidecar.call import Call
 from mcp_sidecar.errors import Cancelled, DeadlineExceeded, SidecarError, UpstreamRefused
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.outcome import is_callers
-from mcp_sidecar.spans import Received, Span, Value
+from mcp_sidecar.shown import shown_name
+from mcp_sidecar.spans import LONGEST_ATTRIBUTE, Received, Span, Value
 
 SCOPE = InstrumentationScope("mcp_sidecar", __version__)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _TITLED = (eras.CALL_TOOL, "prompts/get")
 _TIMEOUT = "timeout"
-_MOST_TEXT = 1024
 Attributes = dict[str, Value]
 
 
 class Finished(NamedTuple):
-    """A sampled call that ended at `ended` (monotonic seconds), with what had been sent for it until then."""
+    """A sampled call that ended at `ended` (monotonic seconds), with what had been sent for it until then.
 
-    call: Call
+    Copied from the call and its failure: they may hold megabytes, and nobody knows how long a collector lets this wait.
+    """
+
     span: Received
     legs: tuple[Span, ...]
     ended: float
-    failure: SidecarError | None
+    rpc: str
+    method: str
+    server: str
+    name: str
+    request_id: str
+    peer: str
+    version: str
+    """What the client speaks."""
+    session: str
+    execution: str
+    error: str
+    """What went wrong in a word."""
+    own: bool
+    """That is an error of the one who answered, and not of the caller."""
+    late: bool
+    """The deadline ended it."""
 
     @classmethod
     def at(cls, ended: float, call: Call, span: Received, failure: SidecarError | None) -> Finished:
-        return cls(call, span, tuple(span.legs), ended, failure)
+        return cls(
+            span,
+            tuple(span.legs),
+            ended,
+            call.rpc,
+            call.method,
+            call.server,
+            shown_name(call.method, call.name, LONGEST_ATTRIBUTE),
+            call.request_id,
+            call.peer,
+            *_spoken(call, span),
+            (failure or call).execution.value,
+            _fault(failure) if failure is not None else call.fault,
+            not is_callers(failure, call.fault),
+            isinstance(failure, DeadlineExceeded),
+        )
 
     def weight(self) -> int:
         """How many spans it is."""
@@ -56,14 +88,13 @@ class Traces:
 
     def of(self, finished: Finished) -> Iterator[ReadableSpan]:
         """The spans of a call that has ended. Changes nothing: a batch may be sent again."""
-        call, span, legs, ended, failure = finished
+        span, ended = finished.span, finished.ended
         offset = time.time() - time.monotonic()
-        error = _fault(failure) if failure is not None else call.fault
-        attributes = _received(call, span, error) | {names.EXECUTION: (failure or call).execution.value}
-        status = "" if is_callers(failure, call.fault) else error
-        yield self._make(span, SpanKind.SERVER, _title(call), attributes, _times(span, ended, offset), status)
-        for leg in legs:
-            attributes = _sent(leg, late=isinstance(failure, DeadlineExceeded))
+        status = finished.error if finished.own else ""
+        times = _times(span, ended, offset)
+        yield self._make(span, SpanKind.SERVER, _title(finished), _received(finished), times, status)
+        for leg in finished.legs:
+            attributes = _sent(leg, late=finished.late)
             status = str(attributes.get(names.ERROR_TYPE, ""))
             # It is still open where a call is held for its client's answer.
             times = _times(leg, leg.ended or ended, offset)
@@ -104,7 +135,7 @@ def _fitting(attributes: Mapping[str, Value]) -> Attributes:
 
 def fit(text: str) -> str:
     """What protobuf takes: no half of a surrogate pair (JSON allows it), and not more than anybody reads."""
-    text = text[:_MOST_TEXT]
+    text = text[:LONGEST_ATTRIBUTE]
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
@@ -122,7 +153,7 @@ def _links(span: Span) -> tuple[Link, ...]:
     return () if context is None else (Link(context),)
 
 
-def _title(call: Call) -> str:
+def _title(call: Finished) -> str:
     """`tools/call weather`: a method, and the tool or prompt; URIs are too many for names."""
     if not call.method:
         return call.rpc.removeprefix("/") or "HTTP"
@@ -142,29 +173,30 @@ def _about(method: str) -> Attributes:
     return found
 
 
-def _received(call: Call, span: Received, error: str) -> Attributes:
+def _received(call: Finished) -> Attributes:
     found = _about(call.method) | {
+        names.EXECUTION: call.execution,
         names.REQUEST_ID: call.request_id,
         names.TRANSPORT: "unix" if call.peer.startswith("unix") else "tcp",
         names.PROTOCOL_NAME: "http",
         names.PROTOCOL_VERSION: "2" if call.rpc.startswith("/") else "1.1",
         names.SERVER: call.server,
-        names.MESSAGE_ID: _id(span.message_id),
+        names.MESSAGE_ID: _id(call.span.message_id),
     }
-    if call.method:  # what the client speaks; with the server it may be another
-        found |= _spoken(call, span)
+    if call.method:  # with the server it may be another
+        found |= {names.MCP_VERSION: call.version, names.SESSION_ID: call.session}
     if call.method in names.NAMED:
         found[names.NAMED[call.method]] = call.name
-    if span.lost:
-        found[names.LEGS_LOST] = span.lost
-    return _with_error(found | _client(call.peer), error)
+    if call.span.lost:
+        found[names.LEGS_LOST] = call.span.lost
+    return _with_error(found | _client(call.peer), call.error)
 
 
-def _spoken(call: Call, span: Received) -> Attributes:
+def _spoken(call: Call, span: Received) -> tuple[str, str]:
     """The client's revision, and its session if it has one; before there is an agreement, what it asks for."""
     if call.client is not None:
-        return {names.MCP_VERSION: call.client.version, names.SESSION_ID: call.client.session}
-    return {names.MCP_VERSION: eras.LATEST_MODERN if span.offered is None else span.offered}
+        return call.client.version, call.client.session
+    return eras.LATEST_MODERN if span.offered is None else span.offered, ""
 
 
 def _id(text: str) -> str:

@@ -49,6 +49,16 @@ async def settled(over: Bench) -> None:
     await over.result(request("completion/complete", ref={"type": "ref/prompt", "name": "greet"}, argument={}))
 
 
+@pytest.mark.covers("B-425")
+async def test_a_question_of_many_bytes_is_not_remembered():
+    async with FakeServer(ttl_ms=60_000) as up, bench({"up": up.url}) as over:
+        await settled(over)
+        for length, asked_again in ((3000, False), (5000, True)):
+            sent = request("resources/read", uri="fake://item/" + "x" * length)
+            assert await asked(over, up, sent)
+            assert await asked(over, up, sent) is asked_again
+
+
 @pytest.mark.covers("B-180")
 @pytest.mark.parametrize("sent", CACHEABLE, ids=IDS)
 async def test_a_result_is_given_again_for_as_long_as_its_server_says(sent: Request):

@@ -74,6 +74,16 @@ def test_whoever_asks_for_the_metrics_gets_what_waits():
     assert len(book.lines) == 2
 
 
+@pytest.mark.covers("B-425")
+def test_the_name_of_a_tool_is_short_in_line_and_labels():
+    book = Book()
+    book.ledger.ended(Call("/a.B/C", "rid", method="tools/call", server="up", name="n" * 5000))
+    families = book.metrics.snapshot().families
+    values = {value for family in families for series in family.series for _, value in series.labels}
+    assert book.lines[0]["name"] in values
+    assert max(map(len, values)) == 128
+
+
 def test_a_settled_log_owes_no_line():
     book = Book()
     book.ledger.ended(a_call())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -19,11 +21,13 @@ from tests.support import raw_http
 from tests.support.fake_server import FakeServer
 from tests.support.otlp import Collector, Mode, attributes
 from tests.support.raw_mcp import Legacy, Modern
+from tests.support.sidecar_process import SidecarProcess, run
 from tests.telemetry.driving import PARENT, TRACE, ended, of_legacy, telling
 
 SERVER, CLIENT = Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
 ROOT = Path(__file__).parents[2]
 NOBODY = "http://127.0.0.1:9/mcp"
+CANARY = "canary-7f3a"
 
 
 @pytest.mark.covers("B-300")
@@ -220,29 +224,84 @@ async def test_sessions_that_are_open_at_the_stop_are_counted_with_it():
         assert point.sum > 0
 
 
-@pytest.mark.covers("B-309")
-async def test_no_secret_gets_into_log_metrics_spans_or_records():
-    canary = "canary-7f3a"
+@pytest.mark.covers("B-426")
+async def test_calls_with_long_names_fill_no_memory_while_a_collector_hangs():
+    uri = "fake://item/" + "m" * 1_500_000
+
+    async def read(sidecar: SidecarProcess, engine: Any, times: int) -> None:
+        meta = {"traceparent": PARENT}
+        for number in range(times):
+            params = {"uri": f"{uri}{number}", "_meta": meta}
+            message = {"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": params}
+            await engine.Call(engine_pb2.CallRequest(server="up", message_json=json.dumps(message).encode()))
+
+    async with Collector("hang") as collector, FakeServer() as server:
+        with telling(collector, {"up": server.url}) as sidecar:
+            async with asyncio.timeout(60), grpc.aio.insecure_channel(sidecar.bound["grpc"]) as channel:
+                engine = engine_pb2_grpc.MCPEngineStub(channel)
+                await read(sidecar, engine, 20)
+                before = sidecar.resident_bytes
+                await read(sidecar, engine, 60)
+                assert sidecar.resident_bytes - before < 60 * 1024 * 1024
+
+
+@pytest.mark.covers("B-309", "B-427", "B-428")
+async def test_no_secret_gets_into_log_metrics_spans_records_pages_or_commands():
     async with Collector() as collector, FakeServer(authorization=True) as server:
         with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "token").write_text(f"{canary}-bearer")
+            (Path(folder) / "token").write_text(f"{CANARY}-bearer")
             config = Path(folder) / "config.yaml"
-            upstream = f"{{name: up, url: {server.url}, auth: {{bearer_file: {folder}/token}}}}"
-            config.write_text(f"upstreams: [{upstream}]\nlog: {{level: debug}}\n")
+            auth = f"auth: {{bearer_file: {folder}/token}}"
+            there = f"{{name: up, url: '{server.url}?api_key={CANARY}', {auth}}}"
+            gone = f"{{name: gone, url: '{NOBODY}?api_key={CANARY}'}}"
+            config.write_text(f"upstreams: [{there}, {gone}]\nlog: {{level: debug}}\n")
             keys = {
-                "OTEL_EXPORTER_OTLP_HEADERS": f"api-key={canary}-key",
-                "OTEL_EXPORTER_OTLP_TRACES_HEADERS": f"api-key={canary}-own",
+                "OTEL_EXPORTER_OTLP_HEADERS": f"api-key={CANARY}-key",
+                "OTEL_EXPORTER_OTLP_TRACES_HEADERS": f"api-key={CANARY}-own",
             }
             with telling(collector, {}, "-c", str(config), **keys) as sidecar:
-                client = Modern(sidecar.url("up"))
-                for tool in ("echo", "fail", "no such tool"):
-                    await client.call(tool, {"text": f"{canary}-argument"}, traceparent=PARENT)
-                page = await raw_http.request("GET", sidecar.probe("/metrics"))
+                await _call_with_secrets(sidecar)
+                shown = await _pages_and_commands(sidecar)
                 await collector.until(lambda found: found.metrics)
                 await ended(sidecar)
                 written = sidecar.out.read_text() + sidecar.err.read_text()
-    assert any(canary in str(received.body) for received in server.requests), "the server was told"
-    assert canary not in written + page.body.decode() + "".join(map(str, collector.requests))
+    assert any(CANARY in str(received.body) for received in server.requests), "the server was told"
+    assert any(f"api_key={CANARY}" in str(received.http) for received in server.requests), "the URL is used whole"
+    assert f"{NOBODY}?…" in shown
+    assert "fake://item/1?…" in written
+    assert "fake://item/1?…" in "".join(_uris(collector))
+    assert CANARY not in written + shown + "".join(map(str, collector.requests))
+
+
+async def _call_with_secrets(sidecar: SidecarProcess) -> None:
+    for server in ("up", "gone", ""):
+        client = Modern(sidecar.url(server))
+        for tool in ("echo", "fail", "no such tool"):
+            await client.call(tool, {"text": f"{CANARY}-argument"}, traceparent=PARENT)
+        for mark in "?#":
+            await client.request("resources/read", {"uri": f"fake://item/1{mark}{CANARY}"}, traceparent=PARENT)
+    session = Legacy(sidecar.url("up"))
+    await session.initialize()
+    await session.request("resources/subscribe", {"uri": f"fake://item/1?{CANARY}"}, traceparent=PARENT)
+    await session.close()
+
+
+async def _pages_and_commands(sidecar: SidecarProcess) -> str:
+    page = f"http://{sidecar.bound['http']}/api"
+    urls = [sidecar.probe(path) for path in ("/metrics", "/readyz", "/startupz")] + [f"{page}/state", f"{page}/tools"]
+    said = [(await raw_http.request("GET", url)).body.decode() for url in urls]
+    async with raw_http.opened("GET", f"{page}/events") as exchange:
+        said += [str(await anext(exchange.events())) for _ in range(2)]
+    for words in (("status",), ("status", "-o", "json"), ("tools", "up")):
+        code, out, err = await run(*words, "--address", sidecar.bound["grpc"])
+        assert code == 0
+        said.append(out + err)
+    return "".join(said)
+
+
+def _uris(collector: Collector) -> list[str]:
+    """The URIs that spans name."""
+    return [str(attributes(span).get("mcp.resource.uri", "")) for span in collector.spans]
 
 
 @pytest.mark.covers("B-305")

@@ -156,6 +156,22 @@ def test_spans_that_are_made_again_for_another_try_are_the_same():
     assert again[1].attributes is not None and again[1].attributes["mcp.method.name"] == "tools/call"
 
 
+@pytest.mark.covers("B-426")
+def test_nothing_that_waits_for_a_collector_is_long_or_leads_to_the_call():
+    found = call(PARENT, "", method="resources/read", name="fake://" + "m" * 100_000, added=((b"a", b"n" * 100_000),))
+    assert found.span is not None
+    finished = Finished.at(time.monotonic(), found, found.span, UpstreamRefused(-32603, "no", b"d" * 100_000))
+    assert not any(isinstance(part, Call | SidecarError) for part in finished)
+    assert len(repr(finished)) < 4096
+
+
+@pytest.mark.covers("B-427")
+def test_of_a_uri_only_what_is_no_key_is_shown():
+    server, _ = spans(call(PARENT, "", method="resources/read", name="https://me:canary@x/y?key=canary#canary"))
+    assert server.attributes is not None
+    assert server.attributes["mcp.resource.uri"] == "https://…@x/y?…"
+
+
 @pytest.mark.covers("B-403")
 def test_each_side_has_the_revision_that_is_spoken_there():
     old = Client("c", "2025-06-18")

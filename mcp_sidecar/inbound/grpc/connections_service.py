@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from mcp_sidecar import shown
 from mcp_sidecar.call import Deadline
 from mcp_sidecar.directory import AnyEndpoint, Directory, Upstream
 from mcp_sidecar.engine.catalogue import list_tools
@@ -143,7 +144,7 @@ class ConnectionService:
         title, version = self._dialer.title(upstream)
         return pb.Server(
             name=upstream.name,
-            url=upstream.settings.url or next((one.address for one in upstream.all), ""),
+            url=shown.uri(upstream.settings.url) or next((one.address for one in upstream.all), ""),
             transport=self._transport(upstream),
             state=_UP[health.up if upstream.all else False],
             endpoints=[self._endpoint(upstream, endpoint) for endpoint in upstream.all],

@@ -14,6 +14,7 @@ from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.handshake import CLIENT_INFO, ServerProfile, discovered, modern_meta
 from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.shown import LONGEST
 
 _MOST_BYTES = 16 * 1024  # of what a client says of itself: it is kept for as long as the session
 # Not translatable, or of 2026-07-28 only.
@@ -43,7 +44,7 @@ async def greet(engine: Engine, call: Call, request: Request, server: str) -> We
     """
     annotate(call, request, engine.sampler, engine.baggage)
     if call.span is not None:
-        call.span.offered = request.text("protocolVersion") or ""
+        call.span.offered = (request.text("protocolVersion") or "")[:LONGEST]
     client = _client(request)
     asked = call.ask()
     asked.client, asked.part = client, False

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mcp_sidecar.inbound.session.session import Session
 
 _MOST_RESOURCES = 1000
+_LONGEST_URI = 8192  # it is kept for as long as the session
 _CANCELLED = "notifications/cancelled"
 _AGAIN = Backoff(first=0.5, longest=30.0)
 _FLAGS = {"tools": "toolsListChanged", "prompts": "promptsListChanged", "resources": "resourcesListChanged"}
@@ -62,6 +63,8 @@ class News:
         async with self._turn:
             if uri in self._uris:
                 return None
+            if len(uri) > _LONGEST_URI:
+                raise InvalidParams(f'"params.uri" may have {_LONGEST_URI} characters at most')
             if len(self._uris) >= _MOST_RESOURCES:
                 raise InvalidParams(f"at most {_MOST_RESOURCES} resources can be subscribed to in one session")
             heard = await self._replace(self._uris | {uri}, call)

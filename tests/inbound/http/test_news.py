@@ -108,7 +108,7 @@ async def test_a_server_that_ends_the_subscription_is_listened_to_again(era):
 @pytest.mark.covers("B-87")
 async def test_a_subscription_that_cannot_be_had_is_an_error():
     async with served("modern") as (up, _, client):
-        for params in ({}, {"uri": 1}):
+        for params in ({}, {"uri": 1}, {"uri": "fake://" + "x" * 8192}):
             reply = await client.request("resources/subscribe", params)
             assert (reply.status, reply.messages[0]["error"]["code"]) == (200, -32602)
         assert (await client.request("resources/unsubscribe", {"uri": "fake://never"})).messages[0]["result"] == {}
