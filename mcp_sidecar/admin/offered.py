@@ -68,9 +68,7 @@ class Offered:
         """Those that answered lately first: whoever hangs is not in their way, however many there are."""
         few = asyncio.Semaphore(_AT_ONCE)
         ordered = sorted(names, key=lambda name: _ORDER[self._dialer.health(name).up])
-        begun = {
-            name: tasks.create_task(self._in_turn(call, name, few), name=f"tools of {name}") for name in ordered
-        }
+        begun = {name: tasks.create_task(self._in_turn(call, name, few), name=f"tools of {name}") for name in ordered}
         return {name: begun[name] for name in names}
 
     async def _in_turn(self, visit: Call, server: str, few: asyncio.Semaphore) -> Told:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from itertools import count
 from collections.abc import Callable
+from itertools import count
 
 Mark = tuple[int, int]
 
