@@ -10,7 +10,7 @@ import msgspec
 from mcp_sidecar.admin.door import EVENTS, JSON, event
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine.engine import Engine
-from mcp_sidecar.errors import Denied, InvalidParams, NotFound, SidecarError
+from mcp_sidecar.errors import Denied, InvalidParams, NotFound, SidecarError, UnknownConnection
 from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.protocol import eras, jsonrpc
@@ -33,6 +33,13 @@ class _Wish(msgspec.Struct):
     arguments: msgspec.Raw = _NO_ARGUMENTS
 
 
+class _Aim(msgspec.Struct):
+    """What the visitor takes a connection for; ids begin anew with every process."""
+
+    process: str = ""
+    server: str = ""
+
+
 class _Shown(Ignore):
     """What a call says before its answer, as events; a slow page slows the call down."""
 
@@ -47,8 +54,9 @@ class _Shown(Ignore):
 class Deeds:
     """`POST /api/call` and `POST /api/connections/ID/close`."""
 
-    def __init__(self, settings: AdminSettings, engine: Engine, pool: Pool) -> None:
+    def __init__(self, settings: AdminSettings, process: str, engine: Engine, pool: Pool) -> None:
         self._allowed = settings.actions
+        self._process = process
         self._engine = engine
         self._pool = pool
 
@@ -78,7 +86,12 @@ class Deeds:
         if match is None:
             raise NotFound("there is no such page")
         call.name = match[1]
+        aim = _aim(request.body)
+        if aim.process not in ("", self._process):
+            raise UnknownConnection("the sidecar was started again: the connection went with the process before")
         call.server = self._pool.row(match[1]).server
+        if aim.server not in ("", call.server):
+            raise UnknownConnection(f"connection {match[1]} leads to {call.server!r} and not to {aim.server!r}")
         row = self._pool.close(match[1], wait=True)
         reply.send(200, JSON, msgspec.json.encode({"id": row.id, "state": row.state.value}))
 
@@ -99,6 +112,13 @@ def _wish(body: bytes) -> _Wish:
         raise InvalidParams("name a server and a tool")
     jsonrpc.members(bytes(wish.arguments), "arguments")
     return wish
+
+
+def _aim(body: bytes) -> _Aim:
+    try:
+        return msgspec.json.decode(body or b"{}", type=_Aim)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidParams('the body must be like {"server": "weather"}, or {}') from error
 
 
 def _answer(response: Response, call: Call) -> bytes:

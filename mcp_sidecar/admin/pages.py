@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 
 from mcp_sidecar.admin.deeds import RPC_CALL, RPC_CLOSE, Deeds
@@ -40,8 +41,10 @@ class Admin:
         self, door: Door, *, directory: Directory, dialer: Dialer, lifecycle: Lifecycle, engine: Engine
     ) -> Mapping[str, Page]:
         """Every page; all of them refuse where anybody could look in."""
-        snapshots = Snapshots(self._settings, self._version, directory, dialer, lifecycle, self.recent)
-        deeds = Deeds(self._settings, engine, dialer.pool)
+        process = secrets.token_hex(8)
+        snapshots = Snapshots(self._settings, self._version, process, directory, dialer, lifecycle, self.recent)
+        snapshots.offers = engine.offers.told.version
+        deeds = Deeds(self._settings, process, engine, dialer.pool)
 
         async def state(request: Request, reply: Reply) -> None:
             if await door.admit(request, reply, "admin/state") is not None:
@@ -50,7 +53,7 @@ class Admin:
         found = files() | {
             "/api/state": only(b"GET", state),
             "/api/events": only(b"GET", Feed(door, lifecycle, self.recent, snapshots)),
-            "/api/tools": only(b"GET", Offered(door, directory, engine)),
+            "/api/tools": only(b"GET", Offered(door, directory, engine, dialer)),
             "/api/call": only(b"POST", door.doing(deeds.call, RPC_CALL)),
             CONNECTIONS: only(b"POST", door.doing(deeds.close, RPC_CLOSE)),
         }

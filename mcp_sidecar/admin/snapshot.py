@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -23,12 +23,16 @@ _TELLING = (State.CONNECTED, State.CONNECTING, State.DISCONNECTED)
 
 
 class Snapshots:
-    """The state as JSON text, made at most five times a second however many ask."""
+    """The state as JSON text, made at most five times a second however many ask.
+
+    `process` is what tells it from the one that is started after it.
+    """
 
     def __init__(
         self,
         settings: AdminSettings,
         version: str,
+        process: str,
         directory: Directory,
         dialer: Dialer,
         lifecycle: Lifecycle,
@@ -36,10 +40,13 @@ class Snapshots:
     ) -> None:
         self._settings = settings
         self._version = version
+        self._process = process
         self._directory = directory
         self._dialer = dialer
         self._lifecycle = lifecycle
         self._recent = recent
+        self.offers: Callable[[str], int] = lambda _: 0
+        """Another number for each change of what a server offers."""
         self._started = time.monotonic()
         self._made_at = float("-inf")
         self._text = b""
@@ -58,6 +65,7 @@ class Snapshots:
         deadline = lifecycle.drain_deadline
         return {
             "version": self._version,
+            "process": self._process,
             "started_at": round(self._started + ahead, 1),
             "phase": lifecycle.phase.value,
             "drain_ends_at": None if deadline is None else round(deadline + ahead, 1),
@@ -83,6 +91,7 @@ class Snapshots:
             "protocol_version": "" if verdict is None else verdict.profile.version,
             "state": _STATES[health.up],
             "last_error": health.last_error,
+            "offers": self.offers(upstream.name),
             "endpoints": [self._endpoint(one, own, now) for one in upstream.endpoints],
             "latency": self._recent.of_server(upstream.name).shown(now),
         }

@@ -43,16 +43,19 @@ def run(options: argparse.Namespace) -> int:
 
 async def _watch(client: SidecarClient, output: str) -> int:
     from mcp_sidecar.cli import watch  # here, because `--help` needs none of it
+    from mcp_sidecar.cli.news import News
 
     if output == "table" and sys.stdout.isatty():
         await watch.screen(lambda: _read(client))
-    await watch.lines(client.list_servers, lambda: _changes(client, output), as_json=output == "json")
+    as_json = output == "json"
+    news = News(client, as_json=as_json)
+    await watch.lines(news.look, lambda: _changes(client, output), as_json=as_json)
 
 
 async def _once(client: SidecarClient, output: str) -> int:
     servers, connections = await client.list_servers(), await client.list_connections()
     if output == "json":
-        shown = {"servers": list(map(_server, servers)), "connections": list(map(_connection, connections))}
+        shown = {"servers": list(map(server_row, servers)), "connections": list(map(_connection, connections))}
         print(to_json(shown))
     else:
         print(_tables(servers, connections))
@@ -60,7 +63,13 @@ async def _once(client: SidecarClient, output: str) -> int:
 
 
 async def _read(client: SidecarClient) -> str:
-    return _tables(await client.list_servers(), await client.list_connections())
+    phase = await client.phase()
+    tables = _tables(await client.list_servers(), await client.list_connections())
+    return f"the sidecar is {phase}\n\n{tables}" if phase else tables
+
+
+def versions_of(row: dict[str, Any]) -> str:
+    return ", ".join(sorted({end["protocol_version"] for end in row["endpoints"]} - {""}))
 
 
 async def _changes(client: SidecarClient, output: str) -> AsyncIterator[str]:
@@ -79,12 +88,11 @@ def _tables(servers: list[Server], connections: list[Connection]) -> str:
         return "no MCP servers; give some with `mcp-sidecar serve --upstream NAME=URL`, or see discovery.mode"
     head = ("SERVER", "STATE", "CONNECTIONS", "PROTOCOL", "URL", "ENDPOINTS", "ORIGIN", "LAST ERROR")
     rows = []
-    for server in map(_server, servers):
-        versions = ", ".join(sorted({end["protocol_version"] for end in server["endpoints"]} - {""})) or "-"
-        what = (server["name"], server["state"], str(server["connections"]), versions)
+    for server in map(server_row, servers):
+        what = (server["name"], server["state"], str(server["connections"]), versions_of(server) or "-")
         where = (server["url"], _counted(server["endpoints"]), server["origin"] or "configuration")
         rows.append((*what, *where, server["last_error"]))
-    text = table(head, rows)
+    text = table(head, rows, ("URL", "ORIGIN", "ENDPOINTS", "CONNECTIONS", "PROTOCOL"))
     if not connections:
         return f"{text}\n\nno connections: they are opened when they are needed"
     columns = ("CONNECTION", "SERVER", "ENDPOINT", "STATE", "FOR", "PROTOCOL", "IN FLIGHT", "CALLS", "LAST ERROR")
@@ -93,7 +101,8 @@ def _tables(servers: list[Server], connections: list[Connection]) -> str:
         busy, calls = str(row["in_flight"]), str(row["calls"])
         names = (row["id"], row["server"], row["endpoint"], row["state"])
         lines.append((*names, _age(row["since"]), row["protocol_version"] or "-", busy, calls, row["last_error"]))
-    return f"{text}\n\n{table(columns, lines)}"
+    spare = ("ENDPOINT", "PROTOCOL", "FOR", "CALLS")
+    return f"{text}\n\n{table(columns, lines, spare)}"
 
 
 def _counted(endpoints: list[dict[str, Any]]) -> str:
@@ -104,7 +113,7 @@ def _counted(endpoints: list[dict[str, Any]]) -> str:
     return f"{len(endpoints)} ({', '.join(said)})" if said else str(len(endpoints))
 
 
-def _server(server: Server) -> dict[str, Any]:
+def server_row(server: Server) -> dict[str, Any]:
     from mcp_sidecar.client import EndpointState, ServerState
 
     return {

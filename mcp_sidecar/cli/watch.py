@@ -8,11 +8,12 @@ import shutil
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from mcp_sidecar.cli.tables import plain
-from mcp_sidecar.errors import DeadlineExceeded, Unavailable
+from mcp_sidecar.errors import DeadlineExceeded, SidecarError, Unavailable
 
+LEAVING = "draining"
 _EVERY_SECONDS = 1.0
 _PATIENCE_SECONDS = 5.0
 _CLEAR, _HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[2J\x1b[H", "\x1b[H", "\x1b[K", "\x1b[J"
@@ -64,38 +65,80 @@ def _draw(text: str) -> None:
     print(_HOME + "\n".join(shown) + _REST_OF_SCREEN, end="", flush=True)
 
 
-async def lines(
-    check: Callable[[], Awaitable[Any]], changes: Callable[[], AsyncIterator[str]], *, as_json: bool
-) -> NoReturn:
+Look = Callable[..., Awaitable[tuple[str, list[str]]]]
+
+
+async def lines(look: Look, changes: Callable[[], AsyncIterator[str]], *, as_json: bool) -> NoReturn:
     """Print a line a change, and one when the sidecar goes and when it comes back, until it is interrupted.
 
-    `check` raises while nobody answers. Raises what the first one raises.
+    `look(anew=…)` returns the phase and lines, and raises while nobody answers. Raises what the first one raises.
     """
-    await check()
-    gone = ""
+    phase, news = await look(anew=True)
     while True:
+        _print(news)
         try:
-            if gone:
-                await check()
-                _report("back", "", as_json=as_json)
-                gone = ""
-            async for line in changes():
-                print(line, flush=True)
-            why = "it is shutting down"
+            await _follow(look, changes, phase)
         except (Unavailable, DeadlineExceeded) as error:
-            why = error.message
-        if not gone:
-            _report("gone", why, as_json=as_json)
-            gone = why
+            _print([told("gone", error.message, as_json=as_json)])
+        phase, news = await _back(look)
+        _print([told("back", "", as_json=as_json)])
+
+
+async def _follow(look: Look, changes: Callable[[], AsyncIterator[str]], phase: str) -> NoReturn:
+    """Print what there is to say until nobody answers any more, which is raised; changes end before that in a drain."""
+
+    while True:
+        async with asyncio.TaskGroup() as tasks:
+            telling = tasks.create_task(_tell(changes), name="changes of connections")
+            try:
+                phase, lost = await _look_on(look, phase, telling)
+            finally:
+                telling.cancel()
+        if lost is not None:
+            raise lost
+
+
+async def _tell(changes: Callable[[], AsyncIterator[str]]) -> None:
+    try:
+        async for line in changes():
+            _print([line])
+    except (Unavailable, DeadlineExceeded):
+        pass  # whether it is gone or only leaving, the next look will tell
+
+
+async def _look_on(look: Look, phase: str, telling: asyncio.Task[None]) -> tuple[str, SidecarError | None]:
+    """Look every second; the phase and why nobody answers any more, or None when `telling` has to begin again."""
+    while not telling.done() or phase == LEAVING:
+        await asyncio.wait([telling], timeout=_EVERY_SECONDS)
+        if telling.done():
+            await asyncio.sleep(_EVERY_SECONDS / 4 if phase != LEAVING else _EVERY_SECONDS)
+        try:
+            phase, news = await look(anew=False)
+        except (Unavailable, DeadlineExceeded) as lost:
+            return phase, lost
+        _print(news)
+    return phase, None
+
+
+async def _back(look: Look) -> tuple[str, list[str]]:
+    while True:
         await asyncio.sleep(_EVERY_SECONDS)
+        try:
+            return await look(anew=True)
+        except (Unavailable, DeadlineExceeded):
+            pass
 
 
-def _report(state: str, why: str, *, as_json: bool) -> None:
+def told(state: str, why: str, *, as_json: bool) -> str:
+    """The line that says what the sidecar as a whole is doing."""
     if as_json:
-        line = json.dumps({"sidecar": state, "error": why}, ensure_ascii=False)
-    else:
-        line = plain(f"{_clock()} the sidecar is {state}{f': {why}' if why else ''}")
-    print(line, flush=True)
+        return json.dumps({"sidecar": state, "error": why}, ensure_ascii=False)
+    return plain(f"{_clock()} the sidecar is {state}{f': {why}' if why else ''}")
+
+
+def _print(news: list[str]) -> None:
+    for line in news:
+        print(line, flush=True)
 
 
 def _clock() -> str:

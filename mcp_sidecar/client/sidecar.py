@@ -10,6 +10,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from typing import Any, Self, TypeVar
 
 import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mcp_sidecar import errors
 from mcp_sidecar.client.channel import CHANNEL_OPTIONS
@@ -150,6 +151,23 @@ class SidecarClient:
             yield talk
         finally:
             talk.leave()
+
+    # -- the sidecar itself -------------------------------------------------------------------------------------------
+
+    async def phase(self) -> str:
+        """`starting`, `serving` or `draining`, from its health; empty where that cannot be told."""
+        try:
+            if await self._healthy("readiness"):
+                return "serving"
+            return "draining" if await self._healthy("startup") else "starting"
+        except grpc.aio.AioRpcError:
+            return ""
+
+    async def _healthy(self, service: str) -> bool:
+        stub = health_pb2_grpc.HealthStub(self._channel)  # type: ignore[no-untyped-call]  # generated without types
+        request = health_pb2.HealthCheckRequest(service=service)
+        answer = await stub.Check(request, metadata=self._metadata()[0], timeout=self._request_timeout)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     # -- servers and connections -------------------------------------------------------------------------------------
 

@@ -98,6 +98,7 @@ class Offers:
         """What a server offers may have changed."""
         self._shelf.forget(server)
         self.inventory.forget(server)
+        self.told.changed(server)
 
     def heed(self, server: str, method: str, message: bytes) -> None:
         """A server says that something it offers has changed."""
@@ -120,6 +121,8 @@ class Offers:
             self._shelf.bury(name)
             self.inventory.bury(name)
             self.told.bury(name)
+        for name in upstreams.keys() - before.keys():
+            self.told.changed(name)
         if served(before) != served(upstreams):
             self.merge.renew()
 

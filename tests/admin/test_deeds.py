@@ -113,3 +113,18 @@ async def test_a_connection_is_closed_and_the_next_call_opens_another():
 async def test_other_paths_below_connections_are_not_found(path):
     async with Sidecar({}, admin=ACTS) as sidecar:
         assert (await post(sidecar, f"/api/connections/{path}", {})).status == 404
+
+
+@pytest.mark.covers("B-435")
+async def test_a_connection_that_is_not_what_the_visitor_takes_it_for_stays_open():
+    async with FakeServer() as up, Sidecar({"up": up.url}, admin=ACTS) as sidecar:
+        await called(sidecar, "up", "echo", text="hi")
+        state = await state_of(sidecar)
+        (row,) = state["connections"]
+        path = f"/api/connections/{row['id']}/close"
+        for aim in ({"process": "another"}, {"process": state["process"], "server": "other"}):
+            refused = await post(sidecar, path, aim)
+            assert refused.status == 404
+        assert (await post(sidecar, path, [])).status == 400
+        assert len((await state_of(sidecar))["connections"]) == 1
+        assert (await post(sidecar, path, {"process": state["process"], "server": "up"})).status == 200

@@ -135,7 +135,7 @@ async def test_nothing_more_is_made_for_a_reader_before_it_has_taken_what_was_se
     async with asyncio.TaskGroup() as tasks:
         pool = Pool(PoolSettings(), tasks)
         dialer = Dialer(pool, Prober(tasks), Credentials(), Ways(tasks, Log(lambda _: None)))
-        snapshots = Snapshots(AdminSettings(), "0", Directory(), dialer, lifecycle, recent)
+        snapshots = Snapshots(AdminSettings(), "0", "p", Directory(), dialer, lifecycle, recent)
         feed = Feed(OpenDoor(), lifecycle, recent, snapshots, pace=0.0)
         request = Request(Head("GET", "/api/events", "", Headers([])), b"", "127.0.0.1:1")
         reading = tasks.create_task(feed(request, Reply(stuck, silent=False, old=False)))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
 from mcp_sidecar import __version__
 from mcp_sidecar.settings import AdminSettings, ToolSettings, UpstreamSettings
-from tests.admin.visiting import get, state_of, watching
+from tests.admin.visiting import get, page, state_of, watching
 from tests.inbound.http.posts import message, post
+from tests.support import raw_http
 from tests.support.fake_server import FakeServer
 from tests.support.sidecar import Sidecar
 
@@ -89,3 +91,20 @@ async def _calls(sidecar: Sidecar) -> list[dict]:
                 calls: list[dict] = event.message["calls"]
                 return calls
     raise AssertionError("no calls")
+
+
+@pytest.mark.covers("B-436")
+async def test_servers_that_hang_are_pending_after_a_moment_and_in_nobodys_way():
+    async with FakeServer() as up, FakeServer(script={"*": "never_answers"}) as hung:
+        hanging = {f"hung{number}": hung.url for number in range(17)}
+        async with Sidecar({**hanging, "up": up.url}) as sidecar, asyncio.timeout(9.0):  # less than any is waited for
+            servers = (await get(sidecar, "/api/tools")).messages[0]["servers"]
+            assert [one["server"] for one in servers] == [*hanging, "up"]
+            assert [one["pending"] for one in servers] == [True] * 17 + [False]
+            assert servers[-1]["tools"]
+            (one,) = (await get(sidecar, "/api/tools?server=up&server=nobody")).messages[0]["servers"]
+            assert one["server"] == "up"
+            events = {"Accept": "text/event-stream"}
+            async with raw_http.opened("GET", page(sidecar, "/api/tools"), headers=events) as stream:
+                first = await anext(stream.events())
+                assert (first.event, first.message["server"]) == ("tools", "up")

@@ -20,6 +20,7 @@ OPTIONAL = {
         "Colour": {"type": "string", "enum": ["red", "green"]},
         "Tree": {"type": "object", "properties": {"child": {"$ref": "#/$defs/Tree"}}},
         "Round": {"$ref": "#/$defs/Round"},
+        "with space": {"type": "string", "enum": ["p"]},
     },
     "type": "object",
     "required": ["colour"],
@@ -33,6 +34,10 @@ OPTIONAL = {
         "either": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
         "elsewhere": {"$ref": "http://127.0.0.1:9/schema.json"},
         "anything": True,
+        "spaced": {"$ref": "#/$defs/with%20space"},
+        "inherited": {"allOf": [{"$ref": "#/$defs/Colour"}], "default": "green"},
+        "titled": {"type": "string", "oneOf": [{"const": "x", "title": "The X"}, {"const": "y"}]},
+        "single": {"anyOf": [{"const": 7}, {"type": "null"}]},
     },
 }
 """What Python's servers make of optional arguments, enumerations and models."""
@@ -81,8 +86,13 @@ async def test_optional_arguments_and_references_have_fields_as_plain_ones_have(
             kinds = (
                 "[...document.querySelectorAll('#tool-detail .field:not(.off) label + *')].map(one => one.localName)"
             )
-            fields = ["input", "select", "input", "select", *["textarea"] * 5]
+            fields = ["input", "select", "input", "select", *["textarea"] * 5, *["select"] * 4]
             assert await window.run(f"return {kinds}") == fields
+            options = "[...document.querySelector(arguments[0]).options].map(one => one.text)"
+            found = [await window.run(f"return {options}", f"#argument-{number}") for number in (9, 10, 11, 12)]
+            words = [["p"], ["red", "green"], ["The X", "y"], ["7"]]
+            assert found == [["leave out", *one] for one in words]
+            await window.run("document.querySelector('#argument-11').value = '1'")
             assert "or nothing" in await window.text("#argument-0-hint")
             choices = "[...document.querySelector('#argument-1').options].map(one => one.text)"
             assert await window.run(f"return {choices}") == ["choose …", "red", "green"]
@@ -94,7 +104,13 @@ async def test_optional_arguments_and_references_have_fields_as_plain_ones_have(
             await window.fill("#argument-2", "9")
             await window.press("#tool-detail", "as JSON")
             written = await window.run("return document.querySelector('#arguments-json').value")
-            assert json.loads(written) == {"text": "hi", "colour": "green", "often": 9}
+            assert json.loads(written) == {
+                "text": "hi",
+                "colour": "green",
+                "often": 9,
+                "inherited": "green",
+                "titled": "x",
+            }
 
 
 async def test_thousands_of_tools_can_be_listed_and_filtered():

@@ -15,6 +15,7 @@ from tests.browser.test_admin_page import ACTS, SHOTS, chosen, opened
 from tests.inbound.http.posts import message, post
 from tests.support.browser import ENTER, browser
 from tests.support.fake_server import FakeServer
+from tests.support.raw_mcp import Modern
 from tests.support.sidecar import Sidecar
 
 LIVE = "document.getElementById('live-text').textContent === 'live'"
@@ -164,3 +165,68 @@ async def test_the_details_of_a_call_say_why_there_are_no_payloads():
                 await window.until("document.querySelectorAll('#call-rows tr').length === 1")
                 await window.run("document.querySelector('#call-rows button').click()")
                 assert ("admin.payloads: true" in await window.text("#dialog")) is not payloads
+
+
+@pytest.mark.covers("B-435")
+async def test_after_a_restart_the_page_shows_the_new_process_and_closes_no_connection_but_the_one_that_it_names():
+    async with browser() as window, FakeServer() as up, FakeServer() as other:
+        other.catalogue.tools[:] = [{"name": "another", "inputSchema": {"type": "object"}}]
+        async with Sidecar({"beta": up.url}, admin=ACTS) as sidecar:
+            await window.open(page(sidecar))
+            await post(sidecar.url("beta"), message())
+            await chosen(window, "echo")
+            await window.until("document.querySelector('#connection-rows button')")
+            await window.press("#connection-rows", "Close")
+            await window.until("document.querySelector('#dialog').innerText.includes('Close connection c1 to beta?')")
+            listen = dataclasses.replace(sidecar.settings.listen, http=sidecar.address("http"))
+            sidecar.stop()
+            await sidecar.stopped()
+        async with Sidecar({"gamma": other.url}, listen=listen, admin=ACTS) as sidecar:
+            await post(sidecar.url("gamma"), message(params={"name": "another", "arguments": {}}))
+            await window.until("document.querySelector('#connection-rows').innerText.includes('gamma')")
+            await window.press("#dialog", "Close it")
+            await window.until("document.querySelector('#dialog').innerText.includes('c1 to beta was not closed')")
+            await window.press("#dialog", "Close")
+            await window.until("document.querySelector('#tool-list').innerText.includes('another')")
+            assert "echo" not in await window.text("#tool-list")
+            assert "beta" not in await window.text("#upstream-rows")
+            assert "echo" not in await window.text("#call-rows")
+            assert "beta does not offer echo any more" in await window.text("#tool-detail")
+            await window.press("#connection-rows", "Close")
+            await window.until("document.querySelector('#dialog').innerText.includes('Close connection c1 to gamma?')")
+            await window.press("#dialog", "Close it")
+            await window.until("document.querySelectorAll('#connection-rows tr').length === 0")
+
+
+@pytest.mark.covers("B-436")
+async def test_the_tools_of_a_server_are_there_while_others_hang():
+    async with FakeServer() as up, FakeServer(script={"*": "never_answers"}) as hung:
+        hanging = {f"hung{number}": hung.url for number in range(17)}
+        async with Sidecar({**hanging, "up": up.url}) as sidecar, opened(sidecar) as window:
+            await window.until("document.querySelector('#tool-list').innerText.includes('echo')")
+            assert (await window.text("#tool-list")).count("asked, no answer yet") == 17
+
+
+@pytest.mark.covers("B-437")
+async def test_tools_that_come_and_go_are_listed_anew_and_what_was_typed_stays():
+    listed = "document.querySelector('#tool-list').innerText"
+    async with FakeServer() as up, Sidecar({"up": up.url}, admin=ACTS) as sidecar, opened(sidecar) as window:
+        await chosen(window, "echo")
+        await window.fill("#argument-0", "typed")
+        wants = {"notifications": {"toolsListChanged": True}}
+        async with Modern(sidecar.url("up")).opened("subscriptions/listen", wants) as heard:
+            await anext(heard.events())
+            up.catalogue.tools.append({"name": "brand_new", "inputSchema": {"type": "object"}})
+            up.catalogue.tools[:] = [tool for tool in up.catalogue.tools if tool["name"] != "add"]
+            up.push("notifications/tools/list_changed")
+            await window.until(f"{listed}.includes('brand_new') && !{listed}.includes('add')")
+            assert await window.run("return document.querySelector('#argument-0').value") == "typed"
+            notice = "document.querySelector('#tool-detail .notice')"
+            assert await window.run(f"return {notice}.hidden")
+            (echo,) = [tool for tool in up.catalogue.tools if tool["name"] == "echo"]
+            up.catalogue.tools[up.catalogue.tools.index(echo)] = {**echo, "description": "Says it again."}
+            up.push("notifications/tools/list_changed")
+            await window.until(f"{notice}.innerText.includes('in another way')")
+            await window.press("#tool-detail", "Show it")
+            assert "Says it again." in await window.text("#tool-detail")
+            assert await window.run("return document.querySelector('#argument-0').value") == "typed"

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from mcp_sidecar.settings import DrainSettings
+from tests.inbound.http.posts import message, post
+from tests.support.sidecar import Sidecar
 from tests.support.terminal import ended, started, typed
 from tests.support.toy_sidecar import PATIENCE, toy_sidecar
 
@@ -169,12 +172,11 @@ async def test_status_watch_in_a_pipe_is_a_line_for_every_change(output):
     async with toy_sidecar() as (toy, address), asyncio.timeout(PATIENCE):
         process = await started("status", "--watch", "-o", output, "--address", address)
         assert process.stdout is not None
-        first = (await process.stdout.readline()).decode()
-        assert "c-1" in first
+        first = await _line_with(process, "c-1")
+        assert output == "table" or json.loads(first)["initial"] is True
         toy.connection.id = "c-2"
         toy.changes.put_nowait(toy.connection)
-        second = (await process.stdout.readline()).decode()
-        assert "c-2" in second
+        second = await _line_with(process, "c-2")
         assert output == "table" or json.loads(second)["initial"] is False
         process.send_signal(signal.SIGINT)
         assert (await ended(process)).code == 0
@@ -187,14 +189,14 @@ async def test_status_watch_in_a_pipe_says_when_the_sidecar_goes_and_comes_back(
         _, address = await first.enter_async_context(toy_sidecar())
         process = await started("status", "--watch", "-o", output, "--address", address)
         assert process.stdout is not None
-        assert b"c-1" in await process.stdout.readline()
+        await _line_with(process, "c-1")
         await first.aclose()
-        said = (await process.stdout.readline()).decode()
+        said = await _line_with(process, "gone")
         assert json.loads(said)["sidecar"] == "gone" if output == "json" else "the sidecar is gone: " in said
         async with toy_sidecar(address):
-            said = (await process.stdout.readline()).decode()
+            said = await _line_with(process, "back")
             assert json.loads(said)["sidecar"] == "back" if output == "json" else "the sidecar is back" in said
-            assert b"c-1" in await process.stdout.readline()
+            await _line_with(process, "c-1")
             process.send_signal(signal.SIGINT)
             assert (await ended(process)).code == 0
 
@@ -203,3 +205,38 @@ async def test_status_watch_with_nobody_there_ends_at_once():
     shown = await typed("status", "--watch", "--address", "127.0.0.1:1")
     assert shown.code == 69
     assert "is `mcp-sidecar serve` running?" in shown.err
+
+
+@pytest.mark.covers("B-438")
+@pytest.mark.parametrize("output", ["table", "json"])
+async def test_status_watch_in_a_pipe_tells_of_servers_without_connections_and_of_a_drain(output):
+    drain = DrainSettings(lame_duck=2.5, grace=5.0)
+    async with Sidecar({"never": "http://127.0.0.1:9/mcp"}, drain=drain) as sidecar, asyncio.timeout(PATIENCE * 3):
+        process = await started("status", "--watch", "-o", output, "--address", sidecar.address("grpc"))
+        first = await _line_with(process, "never")
+        assert "unknown" in first
+        assert output == "table" or json.loads(first)["initial"] is True
+        await post(sidecar.url("never"), message())
+        second = await _line_with(process, "never")
+        assert "down" in second
+        if output == "json":
+            shown = json.loads(second)
+            assert (shown["initial"], shown["server"]["state"]) == (False, "down")
+            assert "cannot be reached" in shown["server"]["last_error"]
+            assert "connection" not in shown
+        sidecar.stop()
+        said = await _line_with(process, "the sidecar is" if output == "table" else "sidecar")
+        assert "draining" in said
+        said = await _line_with(process, "the sidecar is" if output == "table" else '"sidecar"')
+        assert "gone" in said
+        process.send_signal(signal.SIGINT)
+        assert (await ended(process)).code == 0
+
+
+async def _line_with(process: asyncio.subprocess.Process, words: str) -> str:
+    """The next line that has these words in it."""
+    assert process.stdout is not None
+    while line := (await process.stdout.readline()).decode():
+        if words in line:
+            return line
+    raise AssertionError(f"it ended without a line with {words!r}")

@@ -1,21 +1,19 @@
 // The page: one stream of events in, every part told. Read this file first.
 
 import { addCalls, beginCalls, forgetCalls } from "/static/calls.js";
-import { showConnections } from "/static/connections.js";
+import { forgetConnections, showConnections } from "/static/connections.js";
 import { askedForToken } from "/static/dialogs.js";
 import { byId, element, mark, say } from "/static/dom.js";
 import { Refused, ask, events, useToken } from "/static/sidecar.js";
-import { loadTools, showActions } from "/static/tools.js";
+import { askAgain, forgetOffers, offer } from "/static/offers.js";
+import { showActions } from "/static/tools.js";
 import { count, duration, now } from "/static/units.js";
-import { showUpstreams } from "/static/upstreams.js";
+import { forgetUpstreams, showUpstreams } from "/static/upstreams.js";
 
 const AGAIN_MS = 1500;
-const TOOLS_MS = 5000;
 const SILENT_MS = 40_000; // the sidecar says something every 15 s
 const PHASES = { starting: "warn", serving: "good", lame_duck: "warn", draining: "warn", stopped: "bad" };
 let state = null;
-let offered = null; // the servers whose tools are shown, with their health
-let askAgainAt = 0;
 
 function live(kind, text) {
   mark(byId("live-dot"), `dot ${kind}`);
@@ -57,6 +55,7 @@ function showDrain() {
 }
 
 function showState(next) {
+  if (state !== null && state.process !== next.process) startAnew();
   state = next;
   if (state.calls === 0) forgetCalls();
   say(byId("version"), state.version);
@@ -65,15 +64,15 @@ function showState(next) {
   showUpstreams(state);
   showConnections(state);
   showActions(state);
-  offerTools(state.servers.map(({ name, state: health }) => `${name} ${health}`).join("\n"));
+  offer(state.servers);
 }
 
-/** Read the tools again when servers come, go or recover, and after a failure: seldom, for every server is asked. */
-function offerTools(servers) {
-  if (servers === offered || Date.now() < askAgainAt) return;
-  offered = servers;
-  askAgainAt = Date.now() + TOOLS_MS;
-  loadTools().catch(() => { offered = null; });
+/** Another process answers at this address: nothing that is shown is its own. */
+function startAnew() {
+  forgetCalls();
+  forgetConnections();
+  forgetUpstreams();
+  forgetOffers();
 }
 
 /** Until the stream ends, nothing more is heard of it, or nobody looks: a browser has six connections for all tabs. */
@@ -141,7 +140,7 @@ async function run() {
       if (document.hidden) continue;
       live("bad", error instanceof Refused ? error.message : "not reachable, trying again");
     }
-    offered = null;
+    askAgain();
     await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
   }
 }

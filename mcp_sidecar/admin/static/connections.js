@@ -7,6 +7,7 @@ import { count, duration, now } from "/static/units.js";
 
 const MARKS = { connected: "good", connecting: "warn", disconnected: "bad", closed: "" };
 let mayAct = false;
+let process = ""; // whose connections these are: another one numbers its own from the beginning
 
 function row(connection) {
   const cell = (kind = "") => element("td", kind ? { class: kind } : {});
@@ -17,10 +18,11 @@ function row(connection) {
   const pill = element("span");
   const error = element("span", { class: "sub bad" });
   cells.state.append(pill, error);
-  const button = element("button", { type: "button", onclick: () => close(connection, button) }, "Close");
-  button.setAttribute("aria-label", `Close connection ${connection.id}`);
+  const { id, server } = connection; // of one for as long as there is the row
+  const button = element("button", { type: "button", onclick: () => close({ id, server, process }, button) }, "Close");
+  button.setAttribute("aria-label", `Close connection ${id} to ${server}`);
   cells.close.append(button);
-  const made = element("tr", {}, element("th", { scope: "row", class: "mono" }, connection.id), Object.values(cells));
+  const made = element("tr", {}, element("th", { scope: "row", class: "mono" }, id), Object.values(cells));
   const update = (one) => {
     for (const key of ["server", "endpoint"]) say(cells[key], one[key]);
     say(cells.protocol_version, one.protocol_version || "–");
@@ -37,26 +39,29 @@ function row(connection) {
   return { row: made, update };
 }
 
-async function close(connection, button) {
+async function close({ id, ...meant }, button) {
   const sure = await confirmed(
-    `Close connection ${connection.id} to ${connection.server}?`,
+    `Close connection ${id} to ${meant.server}?`,
     "It takes no new calls, and closes when those on it have ended. The next call opens another.",
     "Close it",
   );
   if (!sure) return;
   button.disabled = true;
   try {
-    await ask(`/api/connections/${encodeURIComponent(connection.id)}/close`, { method: "POST", body: "{}" });
+    await ask(`/api/connections/${encodeURIComponent(id)}/close`, { method: "POST", body: JSON.stringify(meant) });
   } catch (error) {
-    await told(`Connection ${connection.id} was not closed`, error.message);
+    await told(`Connection ${id} to ${meant.server} was not closed`, error.message);
     button.disabled = false;
   }
 }
 
-const rows = new Rows(byId("connection-rows"), (connection) => connection.id, row);
+const rows = new Rows(byId("connection-rows"), ({ id, server }) => `${id}\n${server}`, row);
+
+export const forgetConnections = () => rows.forget();
 
 export function showConnections(state) {
   mayAct = state.actions;
+  process = state.process;
   rows.show(state.connections);
   byId("connections-empty").hidden = state.connections.length > 0;
   const more = state.connections_total - state.connections.length;

@@ -44,6 +44,12 @@ export class Rows {
     this.known = new Map();
   }
 
+  /** Whatever comes next has a row of its own. */
+  forget() {
+    for (const { row } of this.known.values()) row.remove();
+    this.known.clear();
+  }
+
   show(items) {
     const keys = new Set(items.map(this.keyOf));
     for (const [key, one] of this.known) {

@@ -1,7 +1,7 @@
 // A form from a JSON Schema, and JSON text from the form. Numbers and JSON stay the text that was typed.
 
 import { element } from "/static/dom.js";
-import { isObject, plain, typeOf } from "/static/schemas.js";
+import { choicesOf, isObject, plain, typeOf } from "/static/schemas.js";
 
 const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 const INTEGER = /^-?(0|[1-9]\d*)$/;
@@ -37,10 +37,10 @@ class Field {
     const { schema, type, id } = this;
     const given = schema.default;
     if (type === "boolean" || type === "enum") {
-      const values = type === "boolean" ? [true, false] : schema.enum;
+      const allowed = type === "boolean" ? [true, false].map((value) => ({ value, label: String(value) })) : choicesOf(schema);
       const blank = this.required && given !== undefined ? null : element("option", { value: "" }, this.required ? "choose …" : "leave out");
-      const choices = values.map((value, index) => element("option", { value: String(index + 1), selected: value === given }, typeof value === "string" ? value : JSON.stringify(value)));
-      this.values = values;
+      const choices = allowed.map(({ value, label }, index) => element("option", { value: String(index + 1), selected: value === given }, label));
+      this.values = allowed.map(({ value }) => value);
       return element("select", { id, required: this.required }, blank, choices);
     }
     if (type === "json") return filled(element("textarea", { id, spellcheck: "false", rows: 3 }), given === undefined || given === null ? "" : JSON.stringify(given, null, 2));
@@ -64,6 +64,17 @@ class Field {
       case "json": return JSON.parse(text) === undefined ? undefined : text;
       default: return this.number(text.trim());
     }
+  }
+
+  /** What was typed or chosen, for another field in its place. */
+  kept() {
+    return { type: this.type, text: this.input.value, value: this.values?.[Number(this.input.value) - 1] };
+  }
+
+  keep({ type, text, value }) {
+    if (type !== this.type || text === "") return;
+    const index = this.values ? this.values.findIndex((one) => JSON.stringify(one) === JSON.stringify(value)) + 1 : text;
+    if (index) this.input.value = String(index);
   }
 
   number(text) {
@@ -97,6 +108,18 @@ export class ArgumentForm {
     this.rawNode = element("div", { class: "field off" }, element("label", { for: "arguments-json" }, "JSON"), this.raw, this.rawHint);
     this.asText = false;
     this.nodes = [...this.fields.map((field) => field.node), this.rawNode];
+  }
+
+  /** What was typed, by the names of the fields, and as text. */
+  typed() {
+    return { fields: new Map(this.fields.map((field) => [field.name, field.kept()])), asText: this.asText, text: this.raw.value };
+  }
+
+  /** What was typed into another form, as far as this one has the same fields. */
+  retype({ fields, asText, text }) {
+    for (const field of this.fields) if (fields.has(field.name)) field.keep(fields.get(field.name));
+    if (asText) this.showText(true);
+    if (asText) this.raw.value = text;
   }
 
   /** Switch between fields and text; the text begins as what the fields say. */

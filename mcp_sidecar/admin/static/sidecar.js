@@ -15,9 +15,10 @@ export class Refused extends Error {
 }
 
 /** A request; JSON is sent when there is a `body` (text). Throws `Refused` for every status but 200. */
-export async function ask(path, { method = "GET", body, signal } = {}) {
+export async function ask(path, { method = "GET", body, signal, accept } = {}) {
   const headers = {};
   if (token) headers.authorization = `Bearer ${token}`;
+  if (accept) headers.accept = accept;
   if (body !== undefined) headers["content-type"] = "application/json";
   const answer = await fetch(path, { method, headers, body, signal, cache: "no-store", redirect: "error" });
   if (answer.status !== 200) throw new Refused(answer.status, await reason(answer));

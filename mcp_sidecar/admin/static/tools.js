@@ -11,27 +11,15 @@ let servers = [];
 let chosen = "";
 let mayAct = false;
 let running = null;
-
-const isTool = (tool) => typeof tool?.name === "string";
-
-/** A tool whose words are texts, whatever its server sent in their place: one server spoils no list. */
-function readable(tool) {
-  const text = (value) => (typeof value === "string" ? value : "");
-  return { ...tool, title: text(tool.title), description: text(tool.description) };
-}
+let drawn = null; // what is shown of the chosen tool
 
 const keyOf = (server, tool) => `${server}\n${tool.name}`;
 
-export async function loadTools() {
-  const button = byId("tools-refresh");
-  button.setAttribute("aria-disabled", "true"); // not `disabled`, which would take the focus away
-  try {
-    const found = (await (await ask("/api/tools")).json()).servers;
-    servers = found.map((one) => ({ ...one, tools: one.tools.filter(isTool).map(readable) }));
-    list();
-  } finally {
-    button.removeAttribute("aria-disabled");
-  }
+/** What each server offers; what was chosen and typed stays, and is said to be old where it is. */
+export function showTools(offered) {
+  servers = offered;
+  list();
+  compare();
 }
 
 export function showActions(state) {
@@ -43,13 +31,14 @@ export function showActions(state) {
 
 function list() {
   const words = byId("tool-filter").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const groups = servers.map(({ server, tools, error }) => {
+  const groups = servers.map(({ server, tools, error, pending }) => {
     const found = tools.filter((tool) => words.every((word) => `${server} ${tool.name} ${tool.title} ${tool.description}`.toLowerCase().includes(word)));
     if (words.length && !found.length) return null;
     return [
       element("h3", {}, server),
       error ? element("p", {}, error) : null,
-      !error && !tools.length ? element("p", { class: "dim" }, "offers no tools") : null,
+      pending ? element("p", { class: "dim" }, "asked, no answer yet") : null,
+      !error && !pending && !tools.length ? element("p", { class: "dim" }, "offers no tools") : null,
       element("ul", {}, found.map((tool) => element("li", {}, choice(server, tool)))),
     ];
   });
@@ -77,10 +66,31 @@ function choose(server, tool) {
   draw(server, tool);
 }
 
-function redraw() {
+/** The chosen tool as it is offered, or null. */
+function offeredOne() {
   for (const { server, tools } of servers) {
-    for (const tool of tools) if (keyOf(server, tool) === chosen) draw(server, tool);
+    for (const tool of tools) if (keyOf(server, tool) === chosen) return { server, tool };
   }
+  return null;
+}
+
+function redraw() {
+  const found = offeredOne();
+  if (found) draw(found.server, found.tool);
+}
+
+/** Say above a chosen tool that it is gone, or is another; what was typed for it is not thrown away. */
+function compare() {
+  if (!drawn) return;
+  const found = offeredOne();
+  const known = servers.find(({ server }) => server === drawn.server);
+  if (!found && known && (known.error || known.pending)) return; // nothing is known of it
+  drawn.gone = !found;
+  const changed = found !== null && JSON.stringify(found.tool) !== drawn.text;
+  const another = changed ? `${drawn.server} describes this tool in another way than is shown here.` : "";
+  say(drawn.said, drawn.gone ? `${drawn.server} does not offer ${drawn.name} any more.` : another);
+  drawn.notice.hidden = !drawn.gone && !changed;
+  drawn.anew.hidden = !changed;
 }
 
 function badges(tool) {
@@ -102,17 +112,24 @@ function draw(server, tool) {
   running?.abort();
   running = null;
   const box = byId("tool-detail");
+  const said = element("span");
+  const anew = element("button", { type: "button", onclick: redraw }, "Show it");
+  const notice = element("p", { class: "notice", "aria-live": "polite", hidden: true }, said, " ", anew);
+  const typed = drawn?.key === keyOf(server, tool) ? drawn.form?.typed() : null;
+  const form = mayAct ? new ArgumentForm(tool.inputSchema) : null;
+  if (typed) form?.retype(typed);
+  drawn = { key: keyOf(server, tool), server, name: tool.name, text: JSON.stringify(tool), form, notice, said, anew, gone: false };
   box.replaceChildren(
+    notice,
     element("div", { class: "head" }, element("h3", {}, tool.title || tool.name), element("span", { class: "dim mono" }, `${server} / ${tool.name}`), badges(tool)),
     tool.description ? element("p", { class: "prose" }, tool.description) : "",
-    mayAct ? caller(server, tool) : element("p", { class: "dim" }, "Calling tools from this page needs admin.actions: true."),
+    form ? caller(server, tool, form) : element("p", { class: "dim" }, "Calling tools from this page needs admin.actions: true."),
     schema("Input schema", tool.inputSchema) ?? "",
     schema("Output schema", tool.outputSchema) ?? "",
   );
 }
 
-function caller(server, tool) {
-  const form = new ArgumentForm(tool.inputSchema);
+function caller(server, tool, form) {
   const outcome = element("div", { class: "outcome" });
   const run = element("button", { type: "submit", class: "main" }, "Call");
   const stop = element("button", { type: "button", hidden: true, onclick: () => running?.abort() }, "Cancel");
@@ -123,6 +140,10 @@ function caller(server, tool) {
   const submit = async (event) => {
     event.preventDefault();
     if (run.ariaDisabled) return;
+    if (drawn.gone) {
+      outcome.replaceChildren(element("p", { role: "status", class: "bad-text" }, `not called: ${server} does not offer it any more`));
+      return;
+    }
     const given = form.read();
     if (given === null) return;
     run.ariaDisabled = "true"; // not `disabled`, which would take the focus away
@@ -202,7 +223,3 @@ function finish(name, data, state, outcome) {
 const cut = (text) => (text.length > LONGEST ? `${text.slice(0, LONGEST)}\n… ${text.length - LONGEST} more characters` : text);
 
 byId("tool-filter").addEventListener("input", list);
-byId("tools-refresh").addEventListener("click", (event) => {
-  if (event.target.ariaDisabled) return;
-  loadTools().catch((error) => byId("tool-list").replaceChildren(element("p", {}, error.message)));
-});

@@ -88,6 +88,8 @@ const rows = new Rows(
   ({ endpoint }) => (endpoint ? endpointRow() : serverRow()),
 );
 
+export const forgetUpstreams = () => rows.forget();
+
 export function showUpstreams(state) {
   rows.show(state.servers.flatMap((server) => {
     const places = server.endpoints.length > 1 ? server.endpoints : [];
