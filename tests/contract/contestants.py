@@ -103,7 +103,7 @@ CONTESTANTS: dict[str, Traits] = {
         discover_error=-32000,
         unknown_tool=None,
         fails=False,
-        resume_after=0.05,
+        resume_after=0.75,
     ),
 }
 

@@ -135,7 +135,7 @@ async def test_a_body_may_come_in_chunks() -> None:
 
 
 async def test_the_tool_list_can_come_in_pages() -> None:
-    async with FakeServer("modern", page=6) as server:
+    async with FakeServer("modern", page=7) as server:
         client = Modern(server.url)
         names: list[str] = []
         cursor: dict[str, Any] = {}
