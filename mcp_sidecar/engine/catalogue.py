@@ -71,8 +71,16 @@ async def list_tools(engine: Runs, call: Call, server: str) -> list[bytes]:
     return [tool for page in await read_pages(engine, call, server, TOOLS) for tool in page.items]
 
 
+class Endless(UpstreamProtocolError):
+    """A list has more pages, or bytes, than are read; `pages` are those that were."""
+
+    def __init__(self, kind: Kind, pages: list[Page]) -> None:
+        super().__init__(f"the MCP server's list of {kind.title} has no end", execution=Execution.DONE)
+        self.pages = pages
+
+
 async def read_pages(engine: Runs, call: Call, server: str, kind: Kind) -> list[Page]:
-    """Every page of a list; raises as `list_tools` does."""
+    """Every page of a list; raises as `list_tools` does, and `Endless`."""
     pages: list[Page] = []
     cursors: set[bytes] = set()
     cursor: bytes | None = None
@@ -89,7 +97,7 @@ async def read_pages(engine: Runs, call: Call, server: str, kind: Kind) -> list[
         if cursor in cursors:
             break
         cursors.add(cursor)
-    raise UpstreamProtocolError(f"the MCP server's list of {kind.title} has no end", execution=Execution.DONE)
+    raise Endless(kind, pages)
 
 
 def result_of(response: Response, *, server: str = "", tool: str = "") -> bytes:

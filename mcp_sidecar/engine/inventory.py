@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine.cache import Cache
-from mcp_sidecar.engine.catalogue import Kind, Page, Runs, read_pages, result_of
+from mcp_sidecar.engine.catalogue import Endless, Kind, Page, Runs, read_pages, result_of
 from mcp_sidecar.engine.changes import Changes, Told
 from mcp_sidecar.engine.shared import Shared
 from mcp_sidecar.errors import InvalidCall, SidecarError, UpstreamRefused
@@ -53,12 +53,21 @@ _NOTHING = Stock((), DISCOVERED)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One upstream's list. `expires` is monotonic; `private` is for whom it was read only."""
+    """One upstream's list. `expires` is monotonic; `private` is for whom it was read only.
+
+    `changed`: the server says that it is another one now. `cut`: there is more of it than is read.
+    """
 
     server: str
     stock: Stock
     expires: float
     private: bool
+    changed: bool = False
+    cut: bool = False
+
+    def outdated(self) -> Part:
+        """The same, to be asked for again."""
+        return replace(self, expires=0.0, changed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +79,8 @@ class Gathered:
     missing: tuple[str, ...]
     fresh: bool
     """Nobody had to be asked."""
-    failure: SidecarError | None = None
-    """Why the first of those that failed did."""
+    failures: Mapping[str, SidecarError]
+    """Why those failed of which that is known."""
 
 
 class Inventory:
@@ -89,6 +98,8 @@ class Inventory:
         self._changes = Changes()
         self.version = 0
         """Another number for as long as what is known of any server is another."""
+        self.cut: Callable[[str, str], None] = lambda _server, _title: None
+        """Told the server and the title of a list of which only a part is read."""
 
     def forget(self, server: str, methods: Iterable[str] | None = None) -> None:
         """The server's lists (these, or all) have changed: ask again. The old ones stay for when it does not answer."""
@@ -102,7 +113,7 @@ class Inventory:
         self._reading.part(fits)
         for key in self._last.keys_where(fits):
             if (part := self._last.get(key)) is not None:
-                self._last.put(key, replace(part, expires=0.0))
+                self._last.put(key, part.outdated())
 
     def bury(self, server: str) -> None:
         """The server is gone: its old lists stand in for nobody."""
@@ -124,13 +135,14 @@ class Inventory:
         return tuple(parts)
 
     async def gather(self, call: Call, servers: Sequence[str], kind: Kind, *, old: bool = False) -> Gathered:
-        """The list of each server that is to be had in the time there is, an `old` one if that will do.
+        """The list of each server that is to be had in the time there is, an `old` one if that will do: any that its
+        server has not called changed.
 
         Never raises for a server's sake.
         """
         now = time.monotonic()
         parts = {server: self._last.get(self._key(call, server, kind)) for server in servers}
-        wanting = [server for server, part in parts.items() if part is None or (part.expires <= now and not old)]
+        wanting = [server for server, part in parts.items() if part is None or _is_over(part, now, old=old)]
         failures: dict[str, SidecarError | None] = {}
         if wanting:
             async with asyncio.TaskGroup() as group:
@@ -149,8 +161,15 @@ class Inventory:
             tuple(server for server in failures if parts[server] is not None),
             tuple(server for server in failures if parts[server] is None),
             not wanting,
-            next((failure for failure in failures.values() if failure is not None), None),
+            {server: failure for server, failure in failures.items() if failure is not None},
         )
+
+    def _make_do(self, key: Key) -> None:
+        """Who names things waits once for a list that has changed: a server that is down must not hold up the rest."""
+        part = self._last.get(key)
+        if part is not None and part.changed:
+            self._last.put(key, replace(part, changed=False))
+            self.version += 1
 
     def cancel(self) -> None:
         """End all reading."""
@@ -169,11 +188,13 @@ class Inventory:
             return await self._reading.join(key, lambda: self._read(key, call, kind), self._patience(key, call))
         except SidecarError as failure:
             self._failed.put(key, (time.monotonic(), failure))
+            self._make_do(key)
             return failure
         except TimeoutError:
             last = self._failed.get(key)
             error = None if last is None else last[1]
             self._failed.put(key, (time.monotonic(), error))
+            self._make_do(key)
             return error
 
     def _patience(self, key: Key, call: Call) -> float:
@@ -199,11 +220,13 @@ class Inventory:
             read = Part(server, _NOTHING, time.monotonic() + _ABSENT_SECONDS, private=False)
         self._failed.drop(key)
         if self._changes.mark(server) != changes:
-            read = replace(read, expires=0.0)  # it changed meanwhile: this may be the old one
-        if before is None or before.stock is not read.stock:
+            read = read.outdated()  # it changed meanwhile: this may be the old one
+        if before is None or before.stock is not read.stock or before.changed:
             self.version += 1
-            if before is not None:
-                self._told.found(server)
+        if before is not None and before.stock is not read.stock:
+            self._told.found(server)
+        if read.cut and not (before is not None and before.cut):
+            self.cut(server, kind.title)
         self._last.put(key, read)
         return read
 
@@ -213,7 +236,14 @@ class Inventory:
             result = result_of(await self._engine.run(call, request, server, Ignore()))
             found = jsonrpc.members(result, "result")
             return _part(server, [Page(found, [jsonrpc.encode_object(freshness.without(found))])], kind, before)
-        return _part(server, await read_pages(self._engine, call, server, kind), kind, before)
+        try:
+            return _part(server, await read_pages(self._engine, call, server, kind), kind, before)
+        except Endless as endless:
+            return replace(_part(server, endless.pages, kind, before), cut=True)
+
+
+def _is_over(part: Part, now: float, *, old: bool) -> bool:
+    return part.changed if old else part.expires <= now
 
 
 def _part(server: str, pages: Sequence[Page], kind: Kind, before: Stock) -> Part:

@@ -138,7 +138,9 @@ class Merge:
         if not gathered.parts and gathered.missing:
             call.execution = Execution.NONE
             facts = {"missing": ", ".join(gathered.missing)}
-            raise UpstreamUnavailable("none of the MCP servers answers", metadata=facts) from gathered.failure
+            raise UpstreamUnavailable("none of the MCP servers answers", metadata=facts) from next(
+                iter(gathered.failures.values()), None
+            )
         return gathered
 
     def _answer(self, call: Call, request: Request, found: jsonrpc.Members, gathered: Gathered) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
 
 from mcp_sidecar import shown
 from mcp_sidecar.call import Call
@@ -18,6 +19,12 @@ _UNKNOWN: dict[Kind, type[NotFound]] = {TOOLS: UnknownTool, PROMPTS: UnknownProm
 _MOST_TABLES = 64
 
 
+class _Known(NamedTuple):
+    names: Names
+    changed: frozenset[str]
+    """The servers that have other ones by now."""
+
+
 class Owners:
     """`servers` tells who there is, in order."""
 
@@ -26,7 +33,7 @@ class Owners:
         self._servers = servers
         self._settings = settings
         self._tables: Cache[Hashable, Names] = Cache(_MOST_TABLES, _MOST_TABLES, lambda _: 1)
-        self._recent: Cache[Hashable, tuple[int, Names]] = Cache(_MOST_TABLES, _MOST_TABLES, lambda _: 1)
+        self._recent: Cache[Hashable, tuple[int, _Known]] = Cache(_MOST_TABLES, _MOST_TABLES, lambda _: 1)
 
     def names(self, parts: tuple[Part, ...]) -> Names:
         """The names of these lists; the same object for the same lists."""
@@ -41,14 +48,17 @@ class Owners:
     async def of_name(self, call: Call, kind: Kind, said: str) -> Owned:
         """Who has the tool or prompt, and what it is called there.
 
-        A name is looked up in what is known, and the servers are asked only when it is not found there. Raises
-        `NotFound`, or `UpstreamUnavailable` when it may be that of a server whose list is not to be had.
+        A name is looked up in what is known, and the servers are asked only when it is not found there, or found at one
+        whose list has changed. Raises `NotFound`, or `UpstreamUnavailable` when it may be that of a server whose list
+        is not to be had.
         """
         known = self._known(call, kind)
-        if known is None:
-            known = self.names((await self._inventory.gather(call, self._servers(), kind, old=True)).parts)
-        if (found := known.find(said)) is not None:
+        if known is not None and (found := known.names.find(said)) is not None and found[0] not in known.changed:
             return found
+        if known is None or known.changed:
+            names = self.names((await self._inventory.gather(call, self._servers(), kind, old=True)).parts)
+            if (found := names.find(said)) is not None:
+                return found
         gathered = await self._inventory.gather(call, self._servers(), kind)
         table = self.names(gathered.parts)
         found = table.find(said)
@@ -56,7 +66,7 @@ class Owners:
             raise self._unknown(kind, said, table, gathered)
         return found
 
-    def _known(self, call: Call, kind: Kind) -> Names | None:
+    def _known(self, call: Call, kind: Kind) -> _Known | None:
         """The names that are known to this caller; looked up in ten servers' lists only when one has changed."""
         caller = (kind, call.principal.subject, call.principal.claims.get("iss"), call.client and call.client.id)
         recent = self._recent.get(caller)
@@ -65,9 +75,9 @@ class Owners:
         parts = self._inventory.known(call, self._servers(), kind)
         if parts is None:
             return None
-        names = self.names(parts)
-        self._recent.put(caller, (self._inventory.version, names))
-        return names
+        known = _Known(self.names(parts), frozenset(part.server for part in parts if part.changed))
+        self._recent.put(caller, (self._inventory.version, known))
+        return known
 
     def _unknown(self, kind: Kind, said: str, table: Names, gathered: Gathered) -> NotFound | UpstreamUnavailable:
         what, name = kind.title.removesuffix("s"), said[:128]
@@ -79,12 +89,14 @@ class Owners:
             return _UNKNOWN[kind](f"several MCP servers have a {what} {name!r}; name one of {' or '.join(ways)}")
         for server in gathered.missing:
             if said.startswith(table.prefixed(server, "")):
-                words = f"the MCP server {server!r} does not answer, and its {kind.title} are not known"
+                failure = gathered.failures.get(server)
+                why = "it does not answer in time" if failure is None else failure.message
+                words = f"the {kind.title} of the MCP server {server!r} are not known: {why}"
                 return UpstreamUnavailable(words, metadata={"server": server})
         nearest = table.nearest(said)
         hint = f"; did you mean {nearest!r}?" if nearest else ""
         if gathered.missing:
-            hint += f" (not answering: {', '.join(gathered.missing)})"
+            hint += f" (those of {', '.join(gathered.missing)} are not known)"
         return _UNKNOWN[kind](f"no MCP server here has a {what} {name!r}{hint}")
 
     async def of_uri(self, call: Call, uri: str) -> Sequence[str]:
@@ -95,8 +107,9 @@ class Owners:
         servers = self._servers()
         listed: set[str] = set()
         for kind, fits in ((RESOURCES, str.__eq__), (TEMPLATES, matches)):
-            known = self._inventory.known(call, servers, kind)
-            parts = known if known is not None else (await self._inventory.gather(call, servers, kind, old=True)).parts
+            parts = self._inventory.known(call, servers, kind)
+            if parts is None or any(part.changed for part in parts):
+                parts = (await self._inventory.gather(call, servers, kind, old=True)).parts
             owners = [part.server for part in parts if any(fits(key, uri) for key in part.stock.keys)]
             listed |= {part.server for part in parts if part.stock.keys}
             if len(owners) == 1:

@@ -14,8 +14,8 @@ from mcp_sidecar.protocol.handshake import CLIENT_INFO
 from mcp_sidecar.protocol.jsonrpc import Members
 from mcp_sidecar.protocol.names import Names
 
-STALE, MISSING = "mcp-sidecar.dev/stale", "mcp-sidecar.dev/missing"
-"""Our keys in a result's `_meta`: whose part is an older one, and whose is not there."""
+STALE, MISSING, CUT = "mcp-sidecar.dev/stale", "mcp-sidecar.dev/missing", "mcp-sidecar.dev/cut"
+"""Our keys in a result's `_meta`: whose part is an older one, whose is not there, and of whose there is more."""
 _LONGEST_INSTRUCTIONS = 4096  # characters of one server
 _MOST_INSTRUCTIONS = 32768
 _COMPLETE = b'"complete"'
@@ -43,7 +43,8 @@ def _renamed(item: bytes, key: str, name: str) -> bytes:
 def result(found: Members, gathered: Gathered, now: float, *, modern: bool) -> bytes:
     """A result with these members and what is to be said of how it came about."""
     meta: Members = {eras.META_SERVER: CLIENT_INFO} if modern else {}
-    for key, servers in ((STALE, gathered.stale), (MISSING, gathered.missing)):
+    cut = tuple(part.server for part in gathered.parts if part.cut)
+    for key, servers in ((STALE, gathered.stale), (MISSING, gathered.missing), (CUT, cut)):
         if servers:
             meta[key] = msgspec.json.encode(servers)
     if modern:

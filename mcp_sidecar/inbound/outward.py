@@ -38,6 +38,9 @@ def observe(engine: Engine, dialer: Dialer, metrics: Metrics, log: Log, sampler:
     engine.offers.mirrors.watch(
         lambda server, tool, why: log.warning("dropped", server=server, tool=tool[:128], why=why)
     )
+    engine.offers.inventory.cut = lambda server, title: log.warning(
+        "cut", server=server, why=f"the list of its {title} has no end: what was read of it is shown"
+    )
     engine.offers.told.notify = lambda server, how: metrics.count(instruments.CATALOGUE, server=server, how=how)
 
 

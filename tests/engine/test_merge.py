@@ -61,6 +61,21 @@ async def test_every_page_of_every_server_is_in_the_list(era: Any, page: int):
             assert "nextCursor" not in result
 
 
+@pytest.mark.covers("B-173", "B-447")
+async def test_of_a_list_without_an_end_there_is_what_was_read_and_a_word_that_there_is_more():
+    async with FakeServer(page=1) as a, FakeServer() as b, bench({"a": a.url, "b": b.url}) as over:
+        a.catalogue.tools = [describe(f"tool{number}") for number in range(70)]
+        b.catalogue.tools = [describe("echo")]
+        told: list[tuple[str, str]] = []
+        over.engine.offers.inventory.cut = lambda server, title: told.append((server, title))
+        for _ in range(2):
+            result = await over.result(LIST)
+            assert [one["name"] for one in result["tools"]] == [*(f"tool{number}" for number in range(64)), "echo"]
+            assert result["_meta"]["mcp-sidecar.dev/cut"] == ["a"]
+            assert MISSING not in result["_meta"]
+        assert told == [("a", "tools")]
+
+
 @pytest.mark.covers("B-173")
 @pytest.mark.parametrize("method", ["tools/list", "prompts/list", "resources/list", "resources/templates/list"])
 async def test_a_cursor_is_refused_since_there_is_none(method: str):
@@ -150,9 +165,9 @@ async def test_when_no_server_answers_the_caller_is_told():
         with pytest.raises(errors.UpstreamUnavailable, match="none of the MCP servers"):
             await over.run(LIST)
         assert over.call.execution is Execution.NONE
-        with pytest.raises(errors.UnknownTool, match="not answering: a, b"):
+        with pytest.raises(errors.UnknownTool, match="those of a, b are not known"):
             await over.run(tool("echo"))
-        with pytest.raises(errors.UpstreamUnavailable, match="'b' does not answer"):
+        with pytest.raises(errors.UpstreamUnavailable, match="the tools of the MCP server 'b' are not known: "):
             await over.run(tool("b__echo"))
 
 

@@ -195,3 +195,44 @@ async def test_a_cancelled_call_is_cancelled_at_its_server(era: Any):
         await asyncio.wait({task})
         await b.until(lambda s: s.cancelled)
         assert over.lifecycle.in_flight == 0
+
+
+TOLD = "notifications/tools/list_changed"
+
+
+@pytest.mark.covers("B-170", "B-183")
+async def test_a_tool_that_moved_is_called_where_it_is_once_the_servers_said_that_their_lists_changed():
+    async with two() as (a, b, over):
+        await over.run(request("tools/list"))
+        a.catalogue.tools, b.catalogue.tools = b.catalogue.tools, a.catalogue.tools
+        for server in ("a", "b"):
+            over.engine.offers.heed(server, TOLD, b"{}")
+        for _ in range(2):
+            assert text_of(await over.result(tool("add", a=1, b=2))) == "3"
+        assert (a.count("tools/call"), b.count("tools/call")) == (0, 2)
+        assert (a.count("tools/list"), b.count("tools/list")) == (2, 2)
+
+
+@pytest.mark.covers("B-175", "B-183")
+async def test_a_server_that_goes_after_saying_that_its_list_changed_is_asked_once_and_holds_up_nobody():
+    async with two() as (a, b, over):
+        await over.run(request("tools/list"))
+        over.engine.offers.heed("a", TOLD, b"{}")
+        await a.stop()
+        await over.result(tool("progress", steps=1))  # nobody needs to look anew for b's own
+        for _ in range(2):
+            with pytest.raises(errors.UpstreamUnavailable):
+                await over.run(tool("add", a=1, b=2))
+        assert (b.count("tools/list"), b.count("tools/call")) == (1, 1)
+
+
+@pytest.mark.covers("B-177", "B-183")
+async def test_a_resource_that_moved_is_read_where_it_is_once_the_servers_said_so():
+    async with two() as (a, b, over):
+        b.catalogue.resources, moved = {}, a.catalogue.resources
+        await over.result(request("resources/read", uri="fake://greeting"))
+        a.catalogue.resources, b.catalogue.resources = {}, moved
+        for server in ("a", "b"):
+            over.engine.offers.heed(server, "notifications/resources/list_changed", b"{}")
+        await over.result(request("resources/read", uri="fake://greeting"))
+        assert (a.count("resources/read"), b.count("resources/read")) == (1, 1)
