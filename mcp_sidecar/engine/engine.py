@@ -116,8 +116,10 @@ class Engine:
             return self._in_time(call, self.offers.answer(call, request, upstream, sink, _sooner(call, upstream)))
         if request.method == eras.LISTEN:
             until = _Unbounded(time.monotonic() + upstream.settings.timeout.call)
-            so_far = SoFar(Restamped(sink, request), self.offers, upstream.name)
-            return self._listeners.hear(call, request, self._attempts(call, request, upstream, so_far, until))
+            restamped = Restamped(sink, request)
+            so_far = SoFar(restamped, self.offers, upstream.name)
+            attempts = self._attempts(call, request, upstream, so_far, until)
+            return restamped.to_its_end(self._listeners.hear(call, request, attempts))
         if self._mirrored and request.method == eras.CALL_TOOL:
             self.offers.mirrors.prepare(call, request, upstream.name)
         return self.send(call, request, upstream, sink)
