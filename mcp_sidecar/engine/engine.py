@@ -127,7 +127,8 @@ class Engine:
     def send(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Coroutine[None, None, Response]:
         """One request to one server, whatever is kept of what it said before."""
         goes_on = inputs.STATE in request.params and call.client is None
-        if goes_on and self._hold.knows(request, modern=self._is_modern(upstream)):
+        # A server of unknown era may be a sidecar, whose state it is: once it is asked, it turns out to be or refuses.
+        if goes_on and self._hold.knows(request, modern=self._era(upstream) is not eras.Era.LEGACY):
             return self._in_time(call, self._hold.resume(call, request, sink, _sooner(call, upstream)))
         busy = self.lifecycle.in_flight
         if (not self.lifecycle.admitting or busy >= self._admission.in_flight) and not call.part:
@@ -145,11 +146,12 @@ class Engine:
 
     def _may_ask(self, request: Request, upstream: Upstream) -> bool:
         """The server may want to hear something from the client, in a request of its own."""
-        return request.method in inputs.ASKING and not self._is_modern(upstream)
+        return request.method in inputs.ASKING and self._era(upstream) is not eras.Era.MODERN
 
-    def _is_modern(self, upstream: Upstream) -> bool:
+    def _era(self, upstream: Upstream) -> eras.Era | None:
+        """As far as it is known."""
         verdict = self._dialer.verdict(upstream)
-        return verdict is not None and verdict.era is eras.Era.MODERN
+        return None if verdict is None else verdict.era
 
     def _held(
         self, call: Call, request: Request, upstream: Upstream, sink: Sink, until: Deadline
