@@ -117,8 +117,10 @@ class Engine:
             return self._in_time(call, self.offers.answer(call, request, upstream, sink, _sooner(call, upstream)))
         if request.method == eras.LISTEN:
             until = _Unbounded(time.monotonic() + upstream.settings.timeout.call)
-            so_far = SoFar(Restamped(sink, request), self.offers, call)
-            return self._listeners.hear(call, request, self._attempts(call, request, upstream, so_far, until))
+            restamped = Restamped(sink, request)
+            so_far = SoFar(restamped, self.offers, call)
+            attempts = self._attempts(call, request, upstream, so_far, until)
+            return restamped.to_its_end(self._listeners.hear(call, request, attempts))
         if self._mirrored and request.method == eras.CALL_TOOL:
             self.offers.mirrors.prepare(call, request, upstream.name)
         return self.send(call, request, upstream, sink)
@@ -126,7 +128,8 @@ class Engine:
     def send(self, call: Call, request: Request, upstream: Upstream, sink: Sink) -> Coroutine[None, None, Response]:
         """One request to one server, whatever is kept of what it said before."""
         goes_on = inputs.STATE in request.params and call.client is None
-        if goes_on and self.hold.knows(request, modern=self._is_modern(upstream)):
+        # A server of unknown era may be a sidecar, whose state it is: once it is asked, it turns out to be or refuses.
+        if goes_on and self.hold.knows(request, modern=self._era(upstream) is not eras.Era.LEGACY):
             return self._in_time(call, self.hold.resume(call, request, sink, _sooner(call, upstream)))
         busy = self.lifecycle.in_flight
         if (not self.lifecycle.admitting or busy >= self._admission.in_flight) and not call.part:
@@ -144,11 +147,12 @@ class Engine:
 
     def _may_ask(self, request: Request, upstream: Upstream) -> bool:
         """The server may want to hear something from the client, in a request of its own."""
-        return request.method in inputs.ASKING and not self._is_modern(upstream)
+        return request.method in inputs.ASKING and self._era(upstream) is not eras.Era.MODERN
 
-    def _is_modern(self, upstream: Upstream) -> bool:
+    def _era(self, upstream: Upstream) -> eras.Era | None:
+        """As far as it is known."""
         verdict = self._dialer.verdict(upstream)
-        return verdict is not None and verdict.era is eras.Era.MODERN
+        return None if verdict is None else verdict.era
 
     def _held(
         self, call: Call, request: Request, upstream: Upstream, sink: Sink, until: Deadline

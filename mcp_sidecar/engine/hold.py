@@ -43,7 +43,7 @@ class Hold:
     def knows(self, request: Request, *, modern: bool) -> bool:
         """The request goes on with something that was held: here, or by a sidecar that is no more.
 
-        A `modern` server may be a sidecar itself, and then the state is for it.
+        A `modern` server, or one that may be, may be a sidecar itself, and then the state is for it.
         """
         state = request.text(inputs.STATE)
         return state in self._parked or (not modern and looks_sealed(state))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+
 import msgspec
 
 from mcp_sidecar.call import Call
 from mcp_sidecar.engine import downgrade
-from mcp_sidecar.errors import Execution, InvalidParams
+from mcp_sidecar.errors import Execution, InvalidCall, InvalidParams
 from mcp_sidecar.outbound.link import LegacyLink, Sink
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
@@ -49,6 +51,18 @@ class Restamped:
 
     async def ask(self, request: Request) -> Response:
         return await self._sink.ask(request)
+
+    async def to_its_end(self, listening: Coroutine[None, None, Response]) -> Response:
+        """The subscription's result, which names it like its notifications."""
+        response = await listening
+        if response.result is None:
+            return response
+        try:
+            found = jsonrpc.members(response.result, "result")
+            meta = jsonrpc.members(found.get("_meta", b"{}"), "result._meta") | {eras.META_SUBSCRIPTION: self._id}
+        except InvalidCall:
+            return response  # what cannot be read is the caller's to judge
+        return Response(response.id, jsonrpc.encode_object(found | {"_meta": jsonrpc.encode_object(meta)}))
 
 
 async def listen_legacy(link: LegacyLink, request: Request, call: Call, sink: Sink) -> Response:

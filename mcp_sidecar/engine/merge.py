@@ -9,19 +9,27 @@ from typing import Protocol
 
 import msgspec
 
-from mcp_sidecar.call import Call
+from mcp_sidecar.call import Call, Deadline
 from mcp_sidecar.engine import inputs, task_ids, union
 from mcp_sidecar.engine.cache import Cache
 from mcp_sidecar.engine.catalogue import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, Runs
 from mcp_sidecar.engine.fan_in import FanIn
 from mcp_sidecar.engine.hold import Hold
-from mcp_sidecar.engine.inventory import DISCOVERED, Gathered, Inventory
+from mcp_sidecar.engine.inventory import DISCOVERED, LIST_SECONDS, Gathered, Inventory
 from mcp_sidecar.engine.listen import Filter, read_filter
 from mcp_sidecar.engine.owners import Owners
-from mcp_sidecar.errors import Execution, InvalidParams, UnknownResource, UnknownTask, UpstreamUnavailable
+from mcp_sidecar.errors import (
+    Execution,
+    InvalidParams,
+    SidecarError,
+    UnknownResource,
+    UnknownTask,
+    UpstreamUnavailable,
+)
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.protocol.session import LOG_LEVELS
 from mcp_sidecar.settings import MergeSettings
 
 _LISTS = {kind.method: kind for kind in (TOOLS, PROMPTS, RESOURCES, TEMPLATES)}
@@ -79,7 +87,8 @@ class Merge:
             return await self._task(call, request, sink)
         if method == eras.DISCOVER:
             return await self._discover(call, request)
-        if method == _SET_LEVEL:
+        if method == _SET_LEVEL and call.client is not None:
+            _check_level(request)
             return await self._all(call, request, sink)
         words = f"{method[:64]} goes to one server, and several are merged here: name the server"
         return Response(request.id, error=jsonrpc.encode_error(eras.METHOD_NOT_FOUND, words))
@@ -215,16 +224,34 @@ class Merge:
 
     async def _all(self, call: Call, request: Request, sink: Sink) -> Response:
         """Tell every server; one that understands it suffices."""
-        async with asyncio.TaskGroup() as group:
-            told = [
-                group.create_task(self._at(call.ask(), request, server, sink), name=f"{request.method} at {server}")
-                for server in self._servers()
-            ]
-        if not told:
+        servers = self._servers()
+        if not servers:
             raise _nobody()
-        responses = [task.result() for task in told]
+        call.execution = Execution.UNKNOWN  # for who leaves meanwhile
+        async with asyncio.TaskGroup() as group:
+            asked = [
+                group.create_task(self._told(call.ask(), request, server, sink), name=f"{request.method} at {server}")
+                for server in servers
+            ]
+        said = [task.result() for task in asked]
+        responses = [one for one in said if isinstance(one, Response)]
+        if not responses:
+            failures = [one for one in said if isinstance(one, SidecarError)]
+            if all(failure.execution is Execution.NONE for failure in failures):
+                call.execution = Execution.NONE
+            facts = {"missing": ", ".join(servers)}
+            words = "none of the MCP servers answers"
+            raise UpstreamUnavailable(words, execution=call.execution, metadata=facts) from failures[0]
         call.execution = Execution.DONE
         return next((response for response in responses if response.error is None), responses[0])
+
+    async def _told(self, part: Call, request: Request, server: str, sink: Sink) -> Response | SidecarError:
+        """One server's answer, or why it has none in the time that a list may take."""
+        part.deadline = Deadline.after(LIST_SECONDS).sooner(part.deadline)
+        try:
+            return await self._at(part, request, server, sink)
+        except SidecarError as failure:
+            return failure
 
     async def _at(self, call: Call, request: Request, server: str, sink: Sink) -> Response:
         """One server's answer; what became of the part is what became of the call."""
@@ -233,6 +260,12 @@ class Merge:
             return await self._engine.run(part, request, server, sink)
         finally:
             call.adopt(part)
+
+
+def _check_level(request: Request) -> None:
+    if request.text("level") not in LOG_LEVELS:
+        what = f"must be one of {', '.join(LOG_LEVELS)}"
+        raise InvalidParams(f'"params.level" {what}', violations=(("params.level", what),))
 
 
 def _nobody() -> UpstreamUnavailable:

@@ -19,7 +19,9 @@ from mcp_sidecar.directory import Command
 from mcp_sidecar.errors import Execution, UpstreamLost, UpstreamProtocolError, UpstreamUnavailable
 from mcp_sidecar.outbound.chatter import Chatter
 from mcp_sidecar.outbound.guardian import Guardian
+from mcp_sidecar.protocol import spoken
 from mcp_sidecar.protocol.lines import Lines
+from mcp_sidecar.protocol.spoken import Line
 from mcp_sidecar.tasks import Job
 
 MAX_MESSAGE = 16 * 1024 * 1024
@@ -123,14 +125,24 @@ class Child:
         """Servers that print to stdout are many, and clients bear with them: what cannot be meant as a message is
         logged.
         """
-        if line[:1] in (b"{", b"["):
+        if spoken.is_usual(line):
             self._noise = 0
             self._waiting.append(line)
-        elif line:
-            self._chatter.say("stdout", line)
-            self._noise += 1
-            if self._noise > _MOST_NOISE:
-                raise self._nonsense("its output is no JSON-RPC")
+        elif line := spoken.bare(line):
+            self._take_unusual(line)
+
+    def _take_unusual(self, line: bytes) -> None:
+        what = spoken.judge(line)
+        if what is Line.MESSAGE:
+            self._noise = 0
+            self._waiting.append(line)
+            return
+        # JSON may hold what a call is about, which the log does not show.
+        text = line if what is Line.WORDS else b"(%d bytes of JSON that are no JSON-RPC message)" % len(line)
+        self._chatter.say("stdout", text)
+        self._noise += 1
+        if self._noise > _MOST_NOISE:
+            raise self._nonsense("its output is no JSON-RPC")
 
     def _nonsense(self, what: str) -> UpstreamProtocolError:
         return UpstreamProtocolError(f"{self._name} broke the protocol: {what}")

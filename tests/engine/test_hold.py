@@ -141,6 +141,17 @@ async def test_a_state_is_good_once_for_the_same_request_of_the_same_principal(c
             assert text_of(await over.result(good, principal=Principal("alice"))) == "accept: Bo"
 
 
+@pytest.mark.covers("B-71", "B-450")
+async def test_a_state_is_refused_too_when_the_server_is_found_to_be_legacy_only_then():
+    async with FakeServer("legacy", "sse") as up:
+        for state in _NO_STATES.values():
+            async with bench({"up": up.url}) as over:
+                with pytest.raises(InvalidParams, match="requestState"):
+                    await over.run(asking("ask_elicitation").with_params({"requestState": state}))
+                assert over.call.execution is Execution.NONE
+        assert up.executions == []
+
+
 @pytest.mark.covers("B-71")
 @pytest.mark.parametrize("bad", ["[]", '{"q1":1}', '"x"'])
 async def test_answers_of_the_wrong_shape_are_refused_and_the_call_waits_on(bad: str):

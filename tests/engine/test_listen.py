@@ -166,11 +166,26 @@ async def test_a_subscription_that_outlives_its_callers_deadline_says_so(era: An
         await up.until(lambda s: not s.streams)
 
 
-async def test_a_modern_server_may_end_a_subscription():
+@pytest.mark.covers("B-447")
+@pytest.mark.parametrize("id", ["mine", "1", 1, 7_000_000])
+async def test_a_modern_server_may_end_a_subscription_and_its_result_names_the_listen_as_the_caller_does(id: Any):  # noqa: A002
     async with FakeServer() as up, bench({"up": up.url}) as over:
-        async with listening(over, up, EVERYTHING) as (_, task):
+        async with listening(over, up, EVERYTHING, id=id) as (heard, task):
             up.end_subscriptions()
-            assert json.loads((await task).result or b"")["resultType"] == "complete"
+            said = json.loads((await task).result or b"")
+            assert said["resultType"] == "complete"
+            assert said["_meta"][SUBSCRIPTION] == id == heard.messages[0]["params"]["_meta"][SUBSCRIPTION]
+            assert type(said["_meta"][SUBSCRIPTION]) is type(id)
+
+
+@pytest.mark.covers("B-447")
+@pytest.mark.parametrize("id", ["1", 1])
+async def test_the_end_of_a_subscription_to_several_servers_names_it_too(id: Any):  # noqa: A002
+    async with FakeServer() as a, FakeServer() as b, bench({"a": a.url, "b": b.url}) as over:
+        async with listening(over, a, EVERYTHING, id=id) as (_, task):
+            over.lifecycle.advance(Phase.LAME_DUCK)
+            over.lifecycle.advance(Phase.DRAINING)
+            assert json.loads((await task).result or b"")["_meta"][SUBSCRIPTION] == id
 
 
 @pytest.mark.parametrize("era", ERAS)

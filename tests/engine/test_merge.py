@@ -229,6 +229,47 @@ async def test_a_legacy_clients_log_level_goes_to_every_server():
         assert client.log_level == "info" and b.count("logging/setLevel") == 1
 
 
+@pytest.mark.covers("B-448")
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_log_level_is_set_where_it_can_be_although_a_server_is_down(era: Any):
+    async with FakeServer(era) as a, bench({"down": NOWHERE, "a": a.url}) as over:
+        client = legacy()
+        assert await over.result(request("logging/setLevel", level="info"), client=client) == {}
+        assert over.call.execution is Execution.DONE
+        assert client.log_level == "info" if era == "modern" else a.count("logging/setLevel") == 1
+
+
+@pytest.mark.covers("B-448")
+async def test_a_log_level_waits_no_longer_for_a_server_that_is_slow_than_a_list_does(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mcp_sidecar.engine.merge.LIST_SECONDS", 0.3)
+    async with two("legacy") as (a, b, over):
+
+        async def slow(_: Any) -> dict[str, Any]:
+            await asyncio.sleep(30)
+            return {}
+
+        b._legacy._methods["logging/setLevel"] = slow
+        assert await over.result(request("logging/setLevel", level="info"), client=legacy()) == {}
+        assert a.count("logging/setLevel") == 1
+
+
+@pytest.mark.covers("B-448")
+async def test_a_log_level_that_is_none_is_refused_and_reaches_nobody():
+    async with two("legacy") as (a, b, over):
+        for level in ("loud", "", 3):
+            with pytest.raises(errors.InvalidParams, match=r"params\.level.*debug, info"):
+                await over.run(request("logging/setLevel", level=level), client=legacy())
+        assert a.requests == b.requests == []
+
+
+@pytest.mark.covers("B-448")
+async def test_a_log_level_that_no_server_takes_tells_so():
+    async with bench({"a": NOWHERE, "b": NOWHERE}) as over:
+        with pytest.raises(errors.UpstreamUnavailable, match="none of the MCP servers"):
+            await over.run(request("logging/setLevel", level="info"), client=legacy())
+        assert over.call.execution is Execution.NONE
+
+
 @pytest.mark.covers("B-09")
 async def test_with_one_server_nothing_is_renamed_or_touched():
     async with FakeServer() as a, bench({"a": a.url}, merge=MergeSettings("always")) as over:

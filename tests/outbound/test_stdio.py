@@ -148,35 +148,6 @@ async def failure(link: Any, request: Request, sink: Any = None) -> SidecarError
     return caught.value
 
 
-@pytest.mark.covers("B-15", "B-112")
-@both_eras
-@pytest.mark.parametrize(
-    "line", ['{"jsonrpc": "2.0", "id', "[]", '{"secret": 1}', '{"jsonrpc":"2.0","id":1,"result":{},"error":{}}']
-)
-async def test_what_looks_like_a_message_and_is_none_fails_the_calls_and_is_not_repeated(era: str, line: str):
-    async with linked(fake(era)) as (_, link):
-        error = await failure(link, tool(link, "say", {"lines": [line], "answer": False}))
-        assert type(error) is UpstreamProtocolError
-        assert error.execution is Execution.UNKNOWN
-        assert "secret" not in error.message
-        assert await ask(link, "echo", {"text": "another process"}) == "another process"
-
-
-@pytest.mark.covers("B-112")
-@both_eras
-async def test_text_on_stdout_is_logged_and_passed_over(era: str):
-    async with linked(fake(era, "banner")) as (its, link):
-        assert text_of(await link.exchange(tool(link, "say", {"lines": ["debug!", ""]}), a_call(), Heard())) == "said"
-        assert its.said("stdout") == ["Welcome to the server!", "debug!"]
-
-
-@both_eras
-async def test_endless_text_on_stdout_ends_the_process(era: str):
-    async with linked(fake(era)) as (_, link):
-        error = await failure(link, tool(link, "say", {"lines": ["x"] * 200}))
-        assert type(error) is UpstreamProtocolError
-
-
 @pytest.mark.parametrize(
     "line",
     [

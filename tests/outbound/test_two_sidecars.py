@@ -103,6 +103,22 @@ async def test_a_call_that_the_other_sidecar_holds_for_an_answer_goes_on_with_it
         assert len(up.executions) == 2
 
 
+@pytest.mark.covers("B-450")
+@pytest.mark.parametrize("wire", ["grpc", "http"])
+async def test_a_sidecar_that_is_started_between_the_rounds_passes_the_state_on(wire: str):
+    async with two_sidecars("legacy") as (up, there, here):
+        able: Any = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}
+        asked = await call(here, "tools/call", {"name": "ask_elicitation", "arguments": {}}, **able)
+        (key,) = asked["result"]["inputRequests"]
+        answers = {key: {"action": "accept", "content": {"name": "Bo"}}}
+        more = {"inputResponses": answers, "requestState": asked["result"]["requestState"]}
+        url = there.url("far") if wire == "http" else f"grpc://{there.address('grpc')}/far"
+        async with Sidecar({"near": url}) as fresh:
+            answer = await call(fresh, "tools/call", {"name": "ask_elicitation", "arguments": {}, **more}, **able)
+        assert answer["result"]["content"][0]["text"] == "accept: Bo"
+        assert len(up.executions) == 1
+
+
 async def test_a_client_of_http_is_served_through_both():
     async with two_sidecars("legacy") as (_, _, here):
         reply = await Modern(here.url("near")).request("tools/call", {"name": "echo", "arguments": {"text": "hi"}})

@@ -189,6 +189,11 @@ class Server:
         if answer:
             self.text(message, "said")
 
+    def tool_spaced(self, message: Message, front: str, behind: str) -> None:
+        """Answer with white space around the message."""
+        answer = {"jsonrpc": "2.0", "id": message["id"], "result": {"content": [{"type": "text", "text": "secret"}]}}
+        write(front + json.dumps(answer) + behind)
+
     def tool_batch(self, message: Message) -> None:
         """Answer in an array with a notification, a question and a log message after the answer."""
         answer = {"id": message["id"], "result": {"content": [{"type": "text", "text": "batched"}]}}
