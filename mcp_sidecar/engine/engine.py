@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from contextlib import nullcontext
-from types import TracebackType
-from typing import Protocol
 
 import msgspec
 
-from mcp_sidecar.alarm import RESOLUTION, Alarm, Limit
+from mcp_sidecar.alarm import Alarm
 from mcp_sidecar.call import Call, Client, Deadline
 from mcp_sidecar.directory import Directory, Snapshot, Upstream, gone, served
 from mcp_sidecar.engine import bridge, downgrade, inputs, policy
@@ -23,14 +20,8 @@ from mcp_sidecar.engine.measures import Measures, Unmeasured
 from mcp_sidecar.engine.offers import Offers
 from mcp_sidecar.engine.retry import may_go_elsewhere, may_repeat
 from mcp_sidecar.engine.so_far import SoFar
-from mcp_sidecar.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    Draining,
-    Execution,
-    Overloaded,
-    SidecarError,
-)
+from mcp_sidecar.engine.stay import Counted, Stay, Unbounded, sooner
+from mcp_sidecar.errors import Cancelled, DeadlineExceeded, Draining, Execution, Overloaded, SidecarError
 from mcp_sidecar.lifecycle import Lifecycle
 from mcp_sidecar.outbound.backoff import Backoff
 from mcp_sidecar.outbound.connection import Connection
@@ -44,8 +35,6 @@ from mcp_sidecar.sampling import Sampler
 from mcp_sidecar.settings import AdmissionSettings, MergeSettings, RetrySettings
 from mcp_sidecar.shown import LONGEST
 
-# The answer must be on its way before the caller's own deadline cuts the line.
-_HEADROOM_SECONDS = 0.01 + RESOLUTION
 _MERGED = MergeSettings()
 # All rounds of a call together; each has the limits of a call, and each pause that of `hold.expire`.
 _LONGEST_HOLD_SECONDS = 3600.0
@@ -114,9 +103,9 @@ class Engine:
         if request.method in eras.CACHEABLE:
             if not self.lifecycle.admitting and not call.part:
                 raise self._refusal(0)
-            return self._in_time(call, self.offers.answer(call, request, upstream, sink, _sooner(call, upstream)))
+            return self._in_time(call, self.offers.answer(call, request, upstream, sink, sooner(call, upstream)))
         if request.method == eras.LISTEN:
-            until = _Unbounded(time.monotonic() + upstream.settings.timeout.call)
+            until = Unbounded(time.monotonic() + upstream.settings.timeout.call)
             restamped = Restamped(sink, request)
             so_far = SoFar(restamped, self.offers, call)
             attempts = self._attempts(call, request, upstream, so_far, until)
@@ -130,7 +119,7 @@ class Engine:
         goes_on = inputs.STATE in request.params and call.client is None
         # A server of unknown era may be a sidecar, whose state it is: once it is asked, it turns out to be or refuses.
         if goes_on and self.hold.knows(request, modern=self._era(upstream) is not eras.Era.LEGACY):
-            return self._in_time(call, self.hold.resume(call, request, sink, _sooner(call, upstream)))
+            return self._in_time(call, self.hold.resume(call, request, sink, sooner(call, upstream)))
         busy = self.lifecycle.in_flight
         if (not self.lifecycle.admitting or busy >= self._admission.in_flight) and not call.part:
             raise self._refusal(busy)
@@ -139,10 +128,10 @@ class Engine:
             and request.meta.get(eras.META_CAPABILITIES) != b"{}"
             and self._may_ask(request, upstream)
         ):
-            return self._held(call, request, upstream, sink, _sooner(call, upstream))
+            return self._held(call, request, upstream, sink, sooner(call, upstream))
         # Most calls bring no deadline: a number like others costs less than a `Deadline`.
-        until = time.monotonic() + upstream.settings.timeout.call if call.deadline is None else _sooner(call, upstream)
-        stay = _Stay(self._alarm, until, engine=self, call=call)
+        until = time.monotonic() + upstream.settings.timeout.call if call.deadline is None else sooner(call, upstream)
+        stay = Counted(self._alarm, until, engine=self, call=call)
         return self._attempts(call, request, upstream, SoFar(sink, self.offers, call), stay)
 
     def _may_ask(self, request: Request, upstream: Upstream) -> bool:
@@ -158,7 +147,7 @@ class Engine:
         self, call: Call, request: Request, upstream: Upstream, sink: Sink, until: Deadline
     ) -> Coroutine[None, None, Response]:
         own = msgspec.structs.replace(call, deadline=None)
-        stay = _Stay(self._alarm, until + _LONGEST_HOLD_SECONDS, engine=self, call=own, lease_by=until)
+        stay = Counted(self._alarm, until + _LONGEST_HOLD_SECONDS, engine=self, call=own, lease_by=until)
 
         def exchange(sink: Sink) -> Coroutine[None, None, Response]:
             return self._attempts(own, request, upstream, SoFar(sink, self.offers, own), stay)
@@ -315,9 +304,9 @@ class Engine:
     def deadline(self, call: Call, server: str) -> Deadline:
         """When a call to `server` that begins now has to end. Raises `UnknownUpstream`."""
         if not server and self._directory.merged:
-            everybody = [_sooner(call, upstream) for upstream in self._directory.snapshot.values()]
+            everybody = [sooner(call, upstream) for upstream in self._directory.snapshot.values()]
             return max(everybody, default=Deadline.after(_NOBODY_SECONDS).sooner(call.deadline))
-        return _sooner(call, self._directory.find(server))
+        return sooner(call, self._directory.find(server))
 
     def too_late(self, call: Call) -> SidecarError:
         """What a call is told whose deadline has passed."""
@@ -335,67 +324,3 @@ class Engine:
         connection = await self._dialer.lease_at(endpoint, upstream, b"{}", Deadline(stay.at))
         self._dialer.give_back(upstream, connection)
         return connection.link.era is not era
-
-
-def _sooner(call: Call, upstream: Upstream) -> Deadline:
-    """The caller's deadline, less what the answer needs, or the upstream's timeout from now on.
-
-    Raises `DeadlineExceeded` when the caller's has passed.
-    """
-    deadline = Deadline(time.monotonic() + upstream.settings.timeout.call)
-    if call.deadline is None:
-        return deadline
-    if not call.deadline.remaining():
-        raise DeadlineExceeded("the deadline passed before the call was sent", metadata={"server": upstream.name})
-    return deadline.sooner(Deadline(call.deadline - _HEADROOM_SECONDS))
-
-
-class Stay(Protocol):
-    """The time a call spends in the engine, until `at` (monotonic)."""
-
-    at: float
-    lease_by: Deadline | None
-    """When a connection has to be had, if that is sooner."""
-    expired: bool
-    """It is over, and that is what ended the call."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
-    ) -> None: ...
-
-
-class _Stay(Limit, eq=False, gc=False, kw_only=True):
-    """Counted as in flight, and ended at the deadline."""
-
-    engine: Engine
-    call: Call
-    lease_by: Deadline | None = None
-
-    def __enter__(self) -> None:
-        self.engine.lifecycle.in_flight += 1
-        self.alarm.arm(self)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.engine.lifecycle.leave()
-        if not self.expired:
-            self.alarm.limits.discard(self)
-            return
-        try:
-            Limit.__exit__(self, kind, error, traceback)
-        except TimeoutError as late:
-            raise self.engine.too_late(self.call) from late
-
-
-class _Unbounded(nullcontext[None]):
-    """Of a call that lasts for as long as its caller and the server like."""
-
-    lease_by: Deadline | None = None
-    expired = False
-
-    def __init__(self, at: float) -> None:
-        super().__init__()
-        self.at = at

@@ -61,7 +61,7 @@ async def test_every_page_of_every_server_is_in_the_list(era: Any, page: int):
             assert "nextCursor" not in result
 
 
-@pytest.mark.covers("B-173", "B-447")
+@pytest.mark.covers("B-173", "B-457")
 async def test_of_a_list_without_an_end_there_is_what_was_read_and_a_word_that_there_is_more():
     async with FakeServer(page=1) as a, FakeServer() as b, bench({"a": a.url, "b": b.url}) as over:
         a.catalogue.tools = [describe(f"tool{number}") for number in range(70)]
