@@ -23,7 +23,7 @@ from mcp_sidecar.outbound.dialer import Dialer
 from mcp_sidecar.wire.faults import Disconnected
 from mcp_sidecar.wire.http_server import Reply, Request
 
-_MOST = 64
+_MOST = 256
 """Servers that are asked at the same time, whoever wants to know."""
 _AT_ONCE = 8
 _MOMENT_SECONDS = 0.25  # for so long a server keeps the next one waiting
@@ -48,7 +48,7 @@ class Offered:
         call = await self._door.admit(request, reply, "admin/tools")
         if call is None:
             return
-        wanted = parse_qs(request.head.query).get("server")
+        wanted = parse_qs(request.head.query, keep_blank_values=True).get("server")
         names = [name for name in self._directory.snapshot if wanted is None or name in wanted]
         streamed = b"text/event-stream" in (request.head.headers.get(b"accept") or b"")
         if streamed and request.head.method == "HEAD":
@@ -75,8 +75,13 @@ class Offered:
         async with self._many:
             await few.acquire()
             loop = asyncio.get_running_loop()
-            loop.call_later(_MOMENT_SECONDS, few.release)  # however long this one takes
-            return await self._ask(visit.ask(), server)
+            turn = loop.call_later(_MOMENT_SECONDS, few.release)  # however long this one takes
+            try:
+                return await self._ask(visit.ask(), server)
+            finally:
+                if turn.when() > loop.time():
+                    turn.cancel()
+                    few.release()
 
     async def _ask(self, call: Call, server: str) -> Told:
         """One server's tools as it described them, or why there are none."""

@@ -20,6 +20,8 @@ from mcp_sidecar.outbound.connection import Row
 from mcp_sidecar.protocol.outcome import is_callers
 from mcp_sidecar.spans import Received
 
+_PROBED = "/grpc.health.v1."
+"""Who asks all the time whether we are well must not push calls out."""
 MOST = 200
 """Calls that are remembered."""
 _MOST_PLACES = 1024
@@ -34,6 +36,7 @@ Place = tuple[str, str]
 class CallLine(Protocol):
     """The line of a call in the log: a struct of strings and numbers."""
 
+    rpc: str
     server: str
     duration_ms: float
 
@@ -115,6 +118,8 @@ class Recent:
         failed: Counter[Place] = Counter()
         number, remember = self.count, self._ring.append
         for (call, at, failure, _), line in zip(ended, lines, strict=True):
+            if line.rpc.startswith(_PROBED):
+                continue
             number += 1
             connection = call.connection_id
             legs = () if call.span is None else _legs(call.span, call.started)

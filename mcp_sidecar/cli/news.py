@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from mcp_sidecar.cli.status import server_row, versions_of
 from mcp_sidecar.cli.tables import plain
 from mcp_sidecar.client import SidecarClient
 
+_SERVERS_SECONDS = 5.0  # between looks at the servers: who watches for hours must not fill the log
 _BUSY = ("in_flight", "probed")  # of endpoints: what every call changes
 
 
@@ -23,13 +25,17 @@ class News:
         self._phase = "serving"
         self._known: dict[str, dict[str, Any]] = {}
         self._initial = True
+        self._looked = -_SERVERS_SECONDS  # at the servers (monotonic)
 
     async def look(self, *, anew: bool) -> tuple[str, list[str]]:
         """The phase, and a line for each piece of news; all of it `anew` after the sidecar was gone.
 
         Raises while nobody answers.
         """
-        servers = {server.name: server_row(server) for server in await self._client.list_servers()}
+        servers = self._known
+        if anew or time.monotonic() - self._looked >= _SERVERS_SECONDS:
+            servers = {server.name: server_row(server) for server in await self._client.list_servers()}
+            self._looked = time.monotonic()
         phase = await self._client.phase()
         if anew:
             self._phase, self._known, self._initial = "serving", {}, True

@@ -34,6 +34,8 @@ def from_json(text: str, source: str) -> dict[str, Any]:
     """A JSON object. `source` is what the complaint names."""
     try:
         value = _read(text)
+    except _NoValue as bad:
+        raise CommandFailed(f"{source}: {bad}", code=USAGE) from bad
     except ValueError as bad:
         raise CommandFailed(f"{source}: not JSON: {bad}", code=USAGE) from bad
     except RecursionError as bad:
@@ -53,6 +55,8 @@ def from_pairs(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, Any
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise CommandFailed(f'"{pair}": expected key=value, one JSON object, or - for stdin', code=USAGE)
+        if not _is_text(key):
+            raise CommandFailed(f"{key!r}: holds bytes that are no UTF-8", code=USAGE)
         if key in arguments:
             raise CommandFailed(f"{key}: given twice", code=USAGE)
         if closed and key not in properties:
@@ -62,13 +66,12 @@ def from_pairs(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, Any
 
 
 def _value(key: str, text: str, types: frozenset[str]) -> Any:
+    if not _is_text(text):
+        raise CommandFailed(f"{key}: holds bytes that are no UTF-8", code=USAGE)
+    if "string" in types:
+        return text
     try:
-        text.encode()
-        if "string" in types:
-            return text
         value = _read(text)
-    except UnicodeEncodeError:
-        raise CommandFailed(f"{key}: holds bytes that are no UTF-8", code=USAGE) from None
     except _NoValue as bad:
         raise CommandFailed(f"{key}: {bad}", code=USAGE) from None
     except (ValueError, RecursionError):
@@ -126,11 +129,18 @@ class _NoValue(ValueError):
 
 def _read(text: str) -> Any:
     value = json.loads(text, parse_constant=_refuse_constant, parse_float=_double, object_pairs_hook=_members)
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as bad:
-        raise _NoValue("holds half a character (a surrogate without its other half)") from bad
+    if not _is_text(json.dumps(value, ensure_ascii=False)):
+        raise _NoValue("holds half a character (a surrogate without its other half)")
     return value
+
+
+def _is_text(words: str) -> bool:
+    """It has no halves of characters: UTF-8 has none, and bytes of the command line that are no UTF-8 become such."""
+    try:
+        words.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_constant(name: str) -> object:

@@ -66,6 +66,7 @@ def _draw(text: str) -> None:
 
 
 Look = Callable[..., Awaitable[tuple[str, list[str]]]]
+"""Takes `anew`; returns the phase and lines."""
 
 
 async def lines(look: Look, changes: Callable[[], AsyncIterator[str]], *, as_json: bool) -> NoReturn:
@@ -86,14 +87,16 @@ async def lines(look: Look, changes: Callable[[], AsyncIterator[str]], *, as_jso
 
 async def _follow(look: Look, changes: Callable[[], AsyncIterator[str]], phase: str) -> NoReturn:
     """Print what there is to say until nobody answers any more, which is raised; changes end before that in a drain."""
-
     while True:
-        async with asyncio.TaskGroup() as tasks:
-            telling = tasks.create_task(_tell(changes), name="changes of connections")
-            try:
-                phase, lost = await _look_on(look, phase, telling)
-            finally:
-                telling.cancel()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                telling = tasks.create_task(_tell(changes), name="changes of connections")
+                try:
+                    phase, lost = await _look_on(look, phase, telling)
+                finally:
+                    telling.cancel()
+        except ExceptionGroup as failed:  # nobody reads what is printed, mostly
+            raise failed.exceptions[0] from None
         if lost is not None:
             raise lost
 
@@ -107,7 +110,7 @@ async def _tell(changes: Callable[[], AsyncIterator[str]]) -> None:
 
 
 async def _look_on(look: Look, phase: str, telling: asyncio.Task[None]) -> tuple[str, SidecarError | None]:
-    """Look every second; the phase and why nobody answers any more, or None when `telling` has to begin again."""
+    """Look now and then; the phase and why nobody answers any more, or None when `telling` has to begin again."""
     while not telling.done() or phase == LEAVING:
         await asyncio.wait([telling], timeout=_EVERY_SECONDS)
         if telling.done():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 
 from mcp_sidecar.call import Call, Deadline
 from mcp_sidecar.engine import inputs, legs
@@ -48,10 +48,15 @@ class Hold:
         state = request.text(inputs.STATE)
         return state in self._parked or (not modern and looks_sealed(state))
 
-    def whose(self, request: Request) -> str:
-        """The server of the exchange that the request goes on with, empty where none is held for it here."""
-        held = self._parked.get(request.text(inputs.STATE) or "")
-        return held.call.server if held is not None else ""
+    def whose(self, call: Call, request: Request, servers: Iterable[str]) -> str:
+        """The server that the request's state is about, also if that is used up or expired; empty if it is not ours."""
+        state = request.text(inputs.STATE) or ""
+        held = self._parked.get(state)
+        if held is not None:
+            return held.call.server
+        if not looks_sealed(state):
+            return ""
+        return next((one for one in servers if self._seal.holds(state, _subject(call, request, one))), "")
 
     async def begin(
         self, call: Call, request: Request, exchange: Begin, sink: Sink, own: Call, until: Deadline
@@ -115,11 +120,11 @@ class Hold:
             held.job.cancel()
 
 
-def _subject(call: Call, request: Request) -> bytes:
+def _subject(call: Call, request: Request, server: str = "") -> bytes:
     """What a state is good for: this principal, this server and this request, but for its id and its answers."""
     digest = hashlib.sha256()
     plain = inputs.without_answers(request)
-    parts = (call.principal.subject, call.server, request.method)
+    parts = (call.principal.subject, server or call.server, request.method)
     for part in (
         *(part.encode() for part in parts),
         *(b for pair in sorted(plain.params.items()) for b in _bytes(pair)),

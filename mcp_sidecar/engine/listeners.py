@@ -53,7 +53,7 @@ class Listeners:
                     self._up.discard(listener)
         except TimeoutError:
             call.execution = Execution.DONE
-            if scope.when() == due:
+            if due is not None and scope.when() == due:
                 raise DeadlineExceeded("the deadline passed", execution=Execution.DONE) from None
             return graceful_end(request.id)
 

@@ -186,7 +186,8 @@ class Merge:
         return task_ids.in_response(server, request, await self._at(call, own, server, sink))
 
     async def _located(self, call: Call, request: Request, sink: Sink) -> Response:
-        held = self._engine.hold.whose(request)  # what the client answers is for who asked, and for nobody else
+        # What the client answers is for the server that asked, and for nobody else.
+        held = self._engine.hold.whose(call, request, self._servers())
         servers = [held] if held else await self._owners.of_uri(call, request.text("uri") or "")
         return await self._first(call, request, servers, sink)
 

@@ -11,7 +11,7 @@ import asyncio
 from mcp_sidecar.call import Call, Client, new_request_id
 from mcp_sidecar.engine import downgrade, legs, upgrade
 from mcp_sidecar.engine.inputs import InputRequired, able, read_input_required
-from mcp_sidecar.errors import Execution, UpstreamProtocolError
+from mcp_sidecar.errors import Execution, UpstreamLost, UpstreamProtocolError, UpstreamUnavailable
 from mcp_sidecar.outbound.link import Link, Sink
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
@@ -30,7 +30,13 @@ async def exchange(link: Link, request: Request, call: Call, client: Client, sin
         return downgrade.unknown_method(request)  # core tasks of 2025-11-25, which 2026-07-28 has in another shape
     first = modern = upgrade.request(request, client)
     for attempt in range(_MOST_ROUNDS + 1):
-        response = await legs.exchange(link, modern, call, sink)
+        try:
+            response = await legs.exchange(link, modern, call, sink)
+        except UpstreamUnavailable as error:
+            if not attempt or error.execution is not Execution.NONE:
+                raise
+            call.execution = Execution.UNKNOWN  # the rounds before have run, also those that asked the client nothing
+            raise UpstreamLost(error.message, execution=Execution.UNKNOWN, metadata=error.metadata) from error
         wanted = read_input_required(response)
         if wanted is None:
             return upgrade.response(request, response)

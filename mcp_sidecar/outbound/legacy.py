@@ -127,6 +127,9 @@ class LegacyConversation:
                 f"the MCP server {self._upstream!r} broke the protocol: its answer to initialize cannot be used",
                 metadata={"server": self._upstream},
             ) from error
+        except SessionLost as error:  # nothing was sent in it yet
+            message = f"the MCP server {self._upstream!r} forgot its session before it had begun"
+            raise UpstreamUnavailable(message, metadata={"server": self._upstream}) from error
         except TimeoutError as error:
             message = f"the MCP server {self._upstream!r} did not finish initialize in {seconds:g} s"
             raise UpstreamUnavailable(message, metadata={"server": self._upstream}) from error

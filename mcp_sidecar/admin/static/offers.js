@@ -1,18 +1,22 @@
 // Whose tools have to be asked for, and asking: of all at first, then of those that come, change or recover.
 
+import { told } from "/static/dialogs.js";
 import { byId } from "/static/dom.js";
 import { ask, events } from "/static/sidecar.js";
 import { showTools } from "/static/tools.js";
 
+const LONGEST_QUERY = 4000; // the names of hundreds are too long for a line (414)
 const PACE_MS = 2000; // a server that changes all the time is not asked all the time
 const isTool = (tool) => typeof tool?.name === "string";
 let servers = []; // as the state has them
 const answers = new Map(); // by server: what it said last
 const asked = new Map(); // by server: in which condition it was when it was asked last
-let awaited = new Set();
+const MOST_READINGS = 2; // requests at a time: a server that is slow keeps no news of another from the page
+const readings = new Map(); // what ends each, by its number
+const shownFrom = new Map(); // by server: the number of the request that its answer is of
+let lastReading = 0;
 let begunAt = -Infinity;
 let timer = 0;
-let reading = null;
 
 /** A tool whose words are texts, whatever its server sent in their place: one server spoils no list. */
 function readable(tool) {
@@ -36,7 +40,7 @@ export function offer(state) {
   servers = state;
   if (others) {
     const known = new Set(servers.map(({ name }) => name));
-    for (const kept of [answers, asked]) for (const name of kept.keys()) if (!known.has(name)) kept.delete(name);
+    for (const kept of [answers, asked, shownFrom]) for (const name of kept.keys()) if (!known.has(name)) kept.delete(name);
     show();
   }
   if (!timer && servers.some(isDue)) timer = setTimeout(begin, Math.max(0, begunAt + PACE_MS - Date.now()));
@@ -47,46 +51,56 @@ export const askAgain = () => asked.clear();
 
 /** What is known is another process's. */
 export function forgetOffers() {
-  reading?.abort();
+  endReadings();
   servers = [];
-  for (const kept of [answers, asked, awaited]) kept.clear();
+  for (const kept of [answers, asked, shownFrom]) kept.clear();
 }
+
+function endReadings() {
+  for (const reading of readings.values()) reading.abort();
+  readings.clear();
+}
+
+const later = () => (timer ||= setTimeout(begin, PACE_MS));
 
 function begin() {
   timer = 0;
+  if (readings.size >= MOST_READINGS) return void later();
   const due = servers.filter(isDue);
-  if (due.length) read(due).catch(() => {}); // the next state has them due again
+  if (due.length) read(due).catch(() => {}); // it is tried again
 }
 
 function show() {
   showTools(servers.map(({ name }) => answers.get(name) ?? { server: name, tools: [], error: "", pending: true }));
 }
 
-/** Ask these, and those that the last request still waits for: there is one request at a time. */
+/** Ask these. Of two answers of a server the one to the later request counts, whichever comes first. */
 async function read(due) {
-  reading?.abort();
-  const mine = new AbortController();
-  reading = mine;
+  const number = ++lastReading;
+  const ending = new AbortController();
+  const awaited = new Map(due.map((server) => [server.name, condition(server)]));
+  readings.set(number, ending);
   begunAt = Date.now();
-  for (const server of due) asked.set(server.name, condition(server));
-  const names = servers.map(({ name }) => name).filter((name) => awaited.has(name) || due.some((one) => one.name === name));
-  awaited = new Set(names);
-  const all = names.length === servers.length; // the names of thousands are too long for a line
-  const query = all ? "" : `?${new URLSearchParams(names.map((name) => ["server", name]))}`;
+  for (const [name, asIs] of awaited) asked.set(name, asIs);
+  const some = `?${new URLSearchParams(due.map(({ name }) => ["server", name]))}`;
+  const query = due.length === servers.length || some.length > LONGEST_QUERY ? "" : some;
   try {
-    const answer = await ask(`/api/tools${query}`, { signal: mine.signal, accept: "text/event-stream" });
+    const answer = await ask(`/api/tools${query}`, { signal: ending.signal, accept: "text/event-stream" });
     for await (const { data } of events(answer)) {
-      if (reading !== mine) return;
+      if (!readings.has(number)) return;
       awaited.delete(data.server);
+      if ((shownFrom.get(data.server) ?? 0) > number) continue;
+      shownFrom.set(data.server, number);
       answers.set(data.server, { ...data, tools: data.tools.filter(isTool).map(readable) });
       show();
     }
   } catch (error) {
-    if (reading !== mine) return;
-    for (const name of awaited) asked.delete(name);
+    if (!readings.has(number)) return;
+    for (const [name, asIs] of awaited) if (asked.get(name) === asIs) asked.delete(name);
+    later(); // a quiet sidecar tells of no next state
     throw error;
   } finally {
-    if (reading === mine) reading = null;
+    readings.delete(number);
   }
 }
 
@@ -94,9 +108,10 @@ byId("tools-refresh").addEventListener("click", async ({ target }) => {
   if (target.ariaDisabled) return;
   target.ariaDisabled = "true"; // not `disabled`, which would take the focus away
   try {
+    endReadings();
     await read(servers);
   } catch (error) {
-    showTools([{ server: "", tools: [], error: error.message }]);
+    await told("The tools were not listed anew", error.message);
   } finally {
     target.ariaDisabled = null;
   }

@@ -8,7 +8,8 @@ import grpc.aio
 
 from mcp_sidecar.wire.faults import Disconnected
 
-# What was begun has failed, and not its beginning: two writes at once would be a bug of ours.
+# What was begun has failed, and not its beginning: two writes at once would be a bug of ours. The words are
+# those of grpc 1.85: with others, clients that go while they do not read count as bugs (tests/inbound/grpc/test_chain).
 _OVER = 'Failed "execute_batch"'
 
 

@@ -38,6 +38,7 @@ class Post(Ignore):
         self.silence = silence
         self.lines = b"x-request-id: %b\r\n" % request_id.encode()  # nothing in it can break a line
         self._answers: list[bytes] = []
+        self._open: set[bytes] = set()  # what the client was asked, by the ids that it knows
 
     # What comes before the answer.
 
@@ -51,12 +52,22 @@ class Post(Ignore):
             words = "the client is gone, and cannot come back to what it never heard of"
             return Response(request.id, error=jsonrpc.encode_error(INTERNAL_ERROR, words))
         with self.session.asking() as (question_id, answer):
+            self._open.add(question_id)
             try:
                 await stream.send(request.encode(question_id))
                 return await answer
             except asyncio.CancelledError:
-                stream.offer(taken_back(question_id))
+                self._take_back(question_id)
                 raise
+            finally:
+                self._open.discard(question_id)
+
+    def _take_back(self, *questions: bytes) -> None:
+        """Nobody waits for their answers: said once, before the last message, which may come sooner than the asker."""
+        for question_id in self._open.intersection(questions or self._open):
+            self._open.discard(question_id)
+            if self.stream is not None:
+                self.stream.offer(taken_back(question_id))
 
     def _begun(self) -> Stream | None:
         """The stream, which is begun if need be; None when there is nobody to give its first id to."""
@@ -85,6 +96,7 @@ class Post(Ignore):
         A server's error is no error of HTTP in this era: clients take 404, for one, for the end of their session.
         """
         self.stop()
+        self._take_back()
         if self.stream is not None:
             await self.stream.finish(response.encode(response.id))
         else:
@@ -123,6 +135,7 @@ class Post(Ignore):
         if isinstance(failure, HttpRefused):
             refuse(self.reply, failure, lines)
             return
+        self._take_back()
         response = Response(self.message_id or id_of(failure), error=error_of(failure, call.request_id))
         if self.stream is not None:
             await self.stream.finish(response.encode(response.id))
