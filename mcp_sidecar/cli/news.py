@@ -32,11 +32,11 @@ class News:
 
         Raises while nobody answers.
         """
-        servers = self._known
-        if anew or time.monotonic() - self._looked >= _SERVERS_SECONDS:
+        phase, servers = await self._client.phase(), self._known
+        # Without a phase nobody may be there at all: that is said by the other call.
+        if anew or not phase or time.monotonic() - self._looked >= _SERVERS_SECONDS:
             servers = {server.name: server_row(server) for server in await self._client.list_servers()}
             self._looked = time.monotonic()
-        phase = await self._client.phase()
         if anew:
             self._phase, self._known, self._initial = "serving", {}, True
         lines = [] if phase in ("", self._phase) else [watch.told(phase, "", as_json=self._as_json)]
