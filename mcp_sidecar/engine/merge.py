@@ -29,6 +29,7 @@ from mcp_sidecar.errors import (
 from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
+from mcp_sidecar.protocol.names import Owned
 from mcp_sidecar.protocol.session import LOG_LEVELS
 from mcp_sidecar.settings import MergeSettings
 
@@ -37,8 +38,8 @@ _NAMED = {eras.CALL_TOOL: TOOLS, "prompts/get": PROMPTS}
 _LOCATED = frozenset(("resources/read", "resources/subscribe", "resources/unsubscribe"))
 _COMPLETE = "completion/complete"
 _SET_LEVEL = "logging/setLevel"
-# What servers say to a URI that is not theirs.
-_NOT_MINE = frozenset((eras.INVALID_PARAMS, eras.RESOURCE_NOT_FOUND))
+# What servers say to a name or URI that is not theirs.
+_NOT_MINE = frozenset((eras.INVALID_PARAMS, eras.RESOURCE_NOT_FOUND, eras.METHOD_NOT_FOUND))
 _LOOK_SECONDS = 0.25  # subscriptions are acknowledged within a second
 _MOST_BODIES = 64
 _MOST_BODY_BYTES = 64 * 1024 * 1024
@@ -172,8 +173,19 @@ class Merge:
     async def _named(self, call: Call, request: Request, sink: Sink) -> Response:
         kind = _NAMED[request.method]
         said = request.text("name") or ""
-        server, name = await self._owners.of_name(call, kind, said)
-        if name != said:
+        owned = await self._owners.of_name(call, kind, said)
+        response = await self._owned(call, request, owned, sink)
+        if _refused(request, response):
+            # Who lists no such tool has not run it: that refusal was for its name, and not for the arguments.
+            now = await self._owners.of_name_now(call, kind, said, owned)
+            if now is not None:
+                response = await self._owned(call, request, now, sink)
+        return response
+
+    async def _owned(self, call: Call, request: Request, owned: Owned, sink: Sink) -> Response:
+        """The answer of a tool's or prompt's server, which is asked by the name it has there."""
+        server, name = owned
+        if name != request.text("name"):
             request = request.with_params({"name": msgspec.json.encode(name)})
         return task_ids.in_response(server, request, await self._at(call, request, server, sink))
 
@@ -188,8 +200,15 @@ class Merge:
     async def _located(self, call: Call, request: Request, sink: Sink) -> Response:
         # What the client answers is for the server that asked, and for nobody else.
         held = self._engine.hold.whose(call, request, self._servers())
-        servers = [held] if held else await self._owners.of_uri(call, request.text("uri") or "")
-        return await self._first(call, request, servers, sink)
+        uri = request.text("uri") or ""
+        servers = [held] if held else await self._owners.of_uri(call, uri)
+        response = await self._first(call, request, servers, sink)
+        if len(servers) == 1 and _refused(request, response):
+            others = await self._owners.of_uri_now(call, uri, servers[0])
+            if others:
+                found = await self._first(call, request, others, sink)
+                response = response if _refused(request, found) else found
+        return response
 
     async def _complete(self, call: Call, request: Request, sink: Sink) -> Response:
         """The server of the prompt or resource that arguments are completed for."""
@@ -218,8 +237,7 @@ class Merge:
                 if inputs.STATE in request.params:
                     continue  # the state is not this server's
                 raise
-            said = None if response.error is None else jsonrpc.read_error(response)
-            if said is None or said[0] not in _NOT_MINE | {eras.METHOD_NOT_FOUND}:
+            if not _not_known(response):
                 return response
         return await self._at(call, request, servers[-1], sink)
 
@@ -261,6 +279,19 @@ class Merge:
             return await self._engine.run(part, request, server, sink)
         finally:
             call.adopt(part)
+
+
+def _not_known(response: Response) -> bool:
+    """The server does not know what it is asked for, or does not say what else is wrong."""
+    said = None if response.error is None else jsonrpc.read_error(response)
+    return said is not None and said[0] in _NOT_MINE
+
+
+def _refused(request: Request, response: Response) -> bool:
+    """As `_not_known`, of a request that another server may answer: a round that goes on is for who began it."""
+    if response.error is None or "inputResponses" in request.params or inputs.STATE in request.params:
+        return False
+    return _not_known(response)
 
 
 def _check_level(request: Request) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from mcp_sidecar import shown
@@ -17,6 +18,14 @@ from mcp_sidecar.settings import MergeSettings
 
 _UNKNOWN: dict[Kind, type[NotFound]] = {TOOLS: UnknownTool, PROMPTS: UnknownPrompt}
 _MOST_TABLES = 64
+
+
+def _equals(listed: str, uri: str) -> bool:
+    return listed == uri
+
+
+_LOCATED: tuple[tuple[Kind, Callable[..., bool]], ...] = ((RESOURCES, _equals), (TEMPLATES, matches))
+"""The lists that tell whose a URI is, and how what they list fits a `uri`."""
 
 
 class _Known(NamedTuple):
@@ -66,6 +75,34 @@ class Owners:
             raise self._unknown(kind, said, table, gathered)
         return found
 
+    async def of_name_now(self, call: Call, kind: Kind, said: str, was: Owned) -> Owned | None:
+        """Who has it instead, if its server, which refused it, no longer lists it."""
+        server, name = was
+        if await self._may_have(call, server, kind, lambda key: key == name):
+            return None
+        try:
+            found = await self.of_name(call, kind, said)
+        except (NotFound, UpstreamUnavailable):
+            return None
+        return found if found != was else None
+
+    async def of_uri_now(self, call: Call, uri: str, was: str) -> Sequence[str]:
+        """Who may have the resource instead, if its server, which refused it, no longer lists it."""
+        for kind, fits in _LOCATED:
+            if await self._may_have(call, was, kind, partial(fits, uri=uri)):
+                return ()
+        try:
+            return [server for server in await self.of_uri(call, uri) if server != was]
+        except UnknownResource:
+            return ()
+
+    async def _may_have(self, call: Call, server: str, kind: Kind, fits: Callable[[str], bool]) -> bool:
+        """It lists what `fits`, or its list is not known."""
+        gathered = await self._inventory.gather(call, (server,), kind)
+        if not gathered.parts or gathered.stale:
+            return True
+        return any(part.cut or any(map(fits, part.stock.keys)) for part in gathered.parts)
+
     def _known(self, call: Call, kind: Kind) -> _Known | None:
         """The names that are known to this caller; looked up in ten servers' lists only when one has changed."""
         caller = (kind, call.principal.subject, call.principal.claims.get("iss"), call.client and call.client.id)
@@ -104,13 +141,16 @@ class Owners:
 
         Raises `UnknownResource` when several have it: the URI alone does not tell whose is meant.
         """
-        servers = self._servers()
         listed: set[str] = set()
-        for kind, fits in ((RESOURCES, str.__eq__), (TEMPLATES, matches)):
+        for kind, fits in _LOCATED:
+            servers = self._servers()  # some may have gone while the others were asked
             parts = self._inventory.known(call, servers, kind)
             if parts is None or any(part.changed for part in parts):
                 parts = (await self._inventory.gather(call, servers, kind, old=True)).parts
-            owners = [part.server for part in parts if any(fits(key, uri) for key in part.stock.keys)]
+            owners = _whose(parts, partial(fits, uri=uri))
+            if len(owners) > 1:  # or one of them had it when it was asked last
+                parts = (await self._inventory.gather(call, servers, kind)).parts
+                owners = _whose(parts, partial(fits, uri=uri))
             listed |= {part.server for part in parts if part.stock.keys}
             if len(owners) == 1:
                 return owners
@@ -126,3 +166,7 @@ class Owners:
         gathered = await self._inventory.gather(call, self._servers(), TEMPLATES)
         owners = [part.server for part in gathered.parts if template in part.stock.keys]
         return owners if len(owners) == 1 else await self.of_uri(call, template)
+
+
+def _whose(parts: Sequence[Part], fits: Callable[[str], bool]) -> list[str]:
+    return [part.server for part in parts if any(map(fits, part.stock.keys))]
