@@ -108,3 +108,13 @@ async def test_servers_that_hang_are_pending_after_a_moment_and_in_nobodys_way()
             async with raw_http.opened("GET", page(sidecar, "/api/tools"), headers=events) as stream:
                 first = await anext(stream.events())
                 assert (first.event, first.message["server"]) == ("tools", "up")
+
+
+@pytest.mark.covers("B-325", "B-436")
+async def test_many_servers_that_answer_are_all_there_at_once():
+    async with FakeServer() as up:
+        names = [f"up{number}" for number in range(60)]
+        async with Sidecar(dict.fromkeys(names, up.url)) as sidecar, asyncio.timeout(30):
+            servers = (await get(sidecar, "/api/tools")).messages[0]["servers"]
+            assert [one["server"] for one in servers] == names
+            assert not any(one["pending"] or one["error"] for one in servers)

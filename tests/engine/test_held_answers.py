@@ -123,3 +123,21 @@ async def test_an_answer_may_take_longer_than_what_is_told_by_courtesy(monkeypat
     async with FakeServer("legacy", "sse") as up, bench({"up": up.url}) as over:
         asked = asking("ask_elicitation")
         assert text_of(await answered(over, asked, await over.result(asked), BO)) == "accept: Bo"
+
+
+@pytest.mark.covers("B-441")
+async def test_answers_that_come_once_more_go_to_who_asked_and_to_nobody_else():
+    async def secret(exchange: Any) -> Any:
+        answer = await fake_tools.ask_elicitation(exchange, {})
+        return answer if "resultType" in answer else {"contents": [{"uri": "hidden://x", **answer["content"][0]}]}
+
+    async with two("modern", "legacy") as (a, b, over):
+        b._legacy._methods["resources/read"] = secret
+        asked = request("resources/read", ABLE, uri="hidden://x")
+        result = await over.result(asked)
+        retry = again(asked, result, dict.fromkeys(result["inputRequests"], BO))
+        await over.run(retry)
+        looked = a.count("resources/read")
+        with pytest.raises(InvalidCall):
+            await over.run(retry)
+        assert a.count("resources/read") == looked

@@ -165,6 +165,14 @@ async def test_a_server_that_forgets_every_session_is_asked_once_more_and_no_oft
         assert up.count("tools/call") == 2
 
 
+@pytest.mark.covers("B-11", "B-23")
+async def test_a_session_that_is_forgotten_before_it_has_begun_is_begun_again():
+    async with FakeServer("legacy") as up, bench({"up": up.url}) as over:
+        up.next_reply("404_once", on="notifications/initialized")
+        assert text_of(await over.result(tool("echo", text="hi"))) == "hi"
+        assert (up.count("initialize"), up.count("tools/call")) == (2, 1)
+
+
 @pytest.mark.covers("B-23")
 async def test_a_read_of_which_the_caller_has_heard_is_not_begun_again():
     async with FakeServer() as up, bench({"up": up.url}) as over:

@@ -268,3 +268,22 @@ async def test_between_two_of_the_same_era_nothing_is_translated():
         kinds = [message["method"] for message in heard.messages]
         assert kinds == ["notifications/progress", "notifications/message"] * 2
         assert heard.messages[0]["params"]["progressToken"] == "mine"
+
+
+@pytest.mark.covers("B-444")
+async def test_a_call_that_has_begun_without_a_question_is_not_begun_again():
+    async with FakeServer() as up, bench({"up": up.url}, attempts=3) as over:
+        rounds: list[bool] = []
+
+        async def begin(exchange: Any) -> Any:
+            rounds.append("requestState" in exchange.request.params)
+            asyncio.get_running_loop().call_soon(up._listener.close)
+            asyncio.get_running_loop().call_later(0.05, up.close_idle_sockets)
+            await asyncio.sleep(0.01)
+            return {"resultType": "input_required", "requestState": "s"}
+
+        up._modern._methods["tools/call"] = begin
+        with pytest.raises((UpstreamLost, DeadlineExceeded)):
+            await over.run(tool("echo", text="x"), client=client())
+        assert over.call.execution is Execution.UNKNOWN
+        assert rounds.count(False) == 1

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mcp_sidecar.settings import TimeoutSettings, UpstreamSettings
 from tests.inbound.http.conversing import ERAS, initialize
 from tests.inbound.http.posts import message, post
 from tests.inbound.waiting import eventually
@@ -153,6 +154,21 @@ async def test_the_other_questions_of_a_call_that_its_client_declines_are_taken_
         assert (await client.answer(other["id"], {})).status == 202
         assert (await client.call("echo", {"text": "hi"})).status == 200
         assert up.violations == []
+
+
+@pytest.mark.covers("B-443")
+@ERAS
+async def test_a_question_of_a_call_that_takes_too_long_is_taken_back(era):
+    async with asyncio.timeout(10), FakeServer(era) as up:
+        upstream = UpstreamSettings(name="up", url=up.url, timeout=TimeoutSettings(call=0.5))
+        async with Sidecar({"up": upstream}) as sidecar:
+            client = Legacy(sidecar.url("up"), ALL)
+            await client.initialize()
+            async with client.opened("tools/call", {"name": "ask_elicitation", "arguments": {}}) as stream:
+                question, taken_back, last = [message async for message in stream.messages()]
+            assert taken_back["method"] == "notifications/cancelled"
+            assert taken_back["params"]["requestId"] == question["id"]
+            assert "the client did not answer in time" in last["error"]["message"]
 
 
 @pytest.mark.covers("B-82")
