@@ -277,7 +277,8 @@ async def test_a_call_that_has_begun_without_a_question_is_not_begun_again():
 
         async def begin(exchange: Any) -> Any:
             rounds.append("requestState" in exchange.request.params)
-            asyncio.get_running_loop().call_soon(up._listener.close)
+            if up._listener is not None:
+                up._listener.close()
             asyncio.get_running_loop().call_later(0.05, up.close_idle_sockets)
             await asyncio.sleep(0.01)
             return {"resultType": "input_required", "requestState": "s"}
