@@ -65,7 +65,7 @@ class Offered:
                     task.cancel()
 
     def _begin(self, tasks: asyncio.TaskGroup, call: Call, names: Sequence[str]) -> _Asked:
-        """Those that answered lately first: whoever hangs is not in their way, however many there are."""
+        """Those that answered lately first: whoever hangs is not in their way."""
         few = asyncio.Semaphore(_AT_ONCE)
         ordered = sorted(names, key=lambda name: _ORDER[self._dialer.health(name).up])
         begun = {name: tasks.create_task(self._in_turn(call, name, few), name=f"tools of {name}") for name in ordered}

@@ -30,7 +30,7 @@ from mcp_sidecar.outbound.link import Sink
 from mcp_sidecar.protocol import eras, jsonrpc
 from mcp_sidecar.protocol.jsonrpc import Request, Response
 from mcp_sidecar.protocol.names import Owned
-from mcp_sidecar.protocol.session import LOG_LEVELS
+from mcp_sidecar.protocol.session import check_level
 from mcp_sidecar.settings import MergeSettings
 
 _LISTS = {kind.method: kind for kind in (TOOLS, PROMPTS, RESOURCES, TEMPLATES)}
@@ -89,7 +89,7 @@ class Merge:
         if method == eras.DISCOVER:
             return await self._discover(call, request)
         if method == _SET_LEVEL and call.client is not None:
-            _check_level(request)
+            check_level(request.text("level"), "params.level")
             return await self._all(call, request, sink)
         words = f"{method[:64]} goes to one server, and several are merged here: name the server"
         return Response(request.id, error=jsonrpc.encode_error(eras.METHOD_NOT_FOUND, words))
@@ -292,12 +292,6 @@ def _refused(request: Request, response: Response) -> bool:
     if response.error is None or "inputResponses" in request.params or inputs.STATE in request.params:
         return False
     return _not_known(response)
-
-
-def _check_level(request: Request) -> None:
-    if request.text("level") not in LOG_LEVELS:
-        what = f"must be one of {', '.join(LOG_LEVELS)}"
-        raise InvalidParams(f'"params.level" {what}', violations=(("params.level", what),))
 
 
 def _nobody() -> UpstreamUnavailable:

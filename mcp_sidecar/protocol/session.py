@@ -9,10 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from mcp_sidecar.errors import InvalidParams
 from mcp_sidecar.protocol.jsonrpc import Request, as_string
 
 # RFC 5424 severities, most talkative first (MCP, server/utilities/logging).
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+
+
+def check_level(level: str | None, place: str) -> None:
+    """Raises `InvalidParams`, which names the `place` it stands in, for a level that does not exist."""
+    if level not in LOG_LEVELS:
+        what = f"must be one of {', '.join(LOG_LEVELS)}"
+        raise InvalidParams(f'"{place}" {what}', violations=((place, what),))
 
 
 _SHOWN = 16

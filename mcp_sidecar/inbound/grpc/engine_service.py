@@ -11,7 +11,7 @@ from mcp_sidecar import call as calls
 from mcp_sidecar.engine.catalogue import list_tools, result_of
 from mcp_sidecar.engine.engine import Engine
 from mcp_sidecar.engine.listen import LOG_LEVEL
-from mcp_sidecar.errors import Execution, InvalidCall, InvalidParams, UpstreamProtocolError
+from mcp_sidecar.errors import Execution, InvalidCall, UpstreamProtocolError
 from mcp_sidecar.inbound.chain import Chain
 from mcp_sidecar.inbound.grpc.conversation import Conversation, Work
 from mcp_sidecar.inbound.grpc.messages import complete, info, read_request, tool_request
@@ -23,7 +23,7 @@ from mcp_sidecar.outbound.link import Ignore
 from mcp_sidecar.outbound.pool import Pool
 from mcp_sidecar.protocol import eras, outcome
 from mcp_sidecar.protocol.jsonrpc import Request, Response
-from mcp_sidecar.protocol.session import LOG_LEVELS
+from mcp_sidecar.protocol.session import check_level
 from mcp_sidecar.settings import GrpcSettings
 from mcp_sidecar.v1 import engine_pb2 as pb
 
@@ -138,9 +138,8 @@ async def _begin(call: RpcCall) -> None:
 
 
 def _listen_request(message: pb.StreamRequest) -> Request:
-    if message.log_level and message.log_level not in LOG_LEVELS:
-        what = f"must be one of {', '.join(LOG_LEVELS)}"
-        raise InvalidParams(f'"log_level" {what}', violations=(("log_level", what),))
+    if message.log_level:
+        check_level(message.log_level, "log_level")
     wanted: dict[str, object] = {}
     if message.tools_list_changed:
         wanted["toolsListChanged"] = True
